@@ -1,0 +1,50 @@
+# Every command that a person or CI runs; each works on a fresh machine with Python 3.11+, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install lint format test faults demo bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Assay needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (first time: a minute or two)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(READY)  ## create .venv with the pinned, hashed packages
+
+lint: $(READY)  ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(READY)  ## every test; starts a real Kafka broker and OpenSearch node for those that need them
+	$(BIN)/pytest
+
+faults: $(READY)  ## 500 kills in random order instead of 25
+	ASSAY_KILLS=500 $(BIN)/pytest tests/faults --timeout=7200
+
+demo: $(READY)  ## the whole platform on simulated logs; ONCE=1 ends after the proof
+	$(BIN)/assay demo $(if $(ONCE),--once)
+
+bench: $(READY)  ## every benchmark, results in bench/results/latest.json
+	$(BIN)/assay bench all --json > bench/results/latest.json
+
+lock: $(READY)  ## pin and hash the dependencies again
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock --quiet
+
+clean:  ## remove the environment and caches (not the data in .assay)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,55 @@
+"""How fast a full topic becomes lake, and lake and index, beside what the consumer and `_bulk` alone reach on the same data."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from bench.bulk import bulk_limit
+from bench.common import KAFKA_PARTITIONS, fill, median, private_lake, private_system
+from platform_assets.contracts.model import Contract
+from platform_assets.lane.run import Lane
+from platform_assets.settings import Settings
+from platform_assets.stream.consume import CONSUMER_CONF
+
+
+def run(settings: Settings, *, events: int = 1_000_000, repeats: int = 3) -> dict[str, Any]:
+    """`drain.*`: events a second, medians of `repeats` (the index once, it is the slow one)."""
+    contract = private_system(settings)
+    fill(settings, contract, events)
+    consume = [events / _consume(settings, contract, events) for _ in range(repeats)]
+    lake, memory = [], []
+    for _ in range(repeats):
+        with private_lake(settings) as private:
+            started = time.perf_counter()
+            report = Lane(private, contract, index=False).drain()
+            lake.append(report.tables["events"].records / (time.perf_counter() - started))
+            memory.append(report.peak_rss / 1e6)
+    with private_lake(settings) as private:
+        started = time.perf_counter()
+        report = Lane(private, contract).drain()
+        indexed = sum(report.tables["events"].indexed.values()) / (time.perf_counter() - started)
+        limit = bulk_limit(private, contract.tables[0])
+    return {
+        "drain.events": events,
+        "drain.consume_limit_per_s": round(median(consume)),
+        "drain.lake_per_s": round(median(lake)),
+        "drain.index_per_s": round(indexed),
+        "drain.bulk_limit_per_s": round(limit),
+        "drain.index_ratio": round(indexed / limit, 3),
+        "drain.rss_mb": round(max(memory)),
+    }
+
+
+def _consume(settings: Settings, contract: Contract, events: int) -> float:
+    """Seconds that the client alone needs for the topic."""
+    consumer = Consumer({**settings.kafka_conf("lane"), **CONSUMER_CONF, "enable.partition.eof": False})
+    consumer.assign([TopicPartition(contract.tables[0].topic, p, 0) for p in range(KAFKA_PARTITIONS)])
+    started = time.perf_counter()
+    seen = 0
+    while seen < events:
+        seen += len(consumer.consume(10_000, 1.0))
+    consumer.close()
+    return time.perf_counter() - started

@@ -1,0 +1,82 @@
+"""`assay contract check` and `assay docs`: promises before they are in force, and their pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from platform_assets.cli.checkout import checkout
+from platform_assets.cli.session import Command, Session, json_option, pass_session
+
+if TYPE_CHECKING:
+    from platform_assets.lane.gate import Verdict
+
+_WORDS = {
+    "first": "valid, none was accepted before",
+    "unchanged": "valid, the accepted one",
+    "newer": "valid, may follow",
+    "refused": "REFUSED",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def contract() -> None:
+    """Look at contracts before they are in force."""
+
+
+@contract.command(cls=Command, examples=("assay contract check", "assay contract check logs --json"))
+@click.argument("system", required=False)
+@json_option
+@pass_session
+@click.pass_context
+def check(ctx: click.Context, session: Session, system: str | None, as_json: bool) -> None:
+    """Check contracts, and whether each may follow the accepted one.
+
+    A change that breaks readers needs a higher major version, any other change a higher version. The lane accepts a contract
+    when it starts, by the same rules. Exits with 1 when a contract is refused.
+    """
+    from platform_assets.cli import render
+    from platform_assets.lane.gate import judge_contract
+
+    verdicts = [judge_contract(session.settings, found) for found in session.chosen(system)]
+    if as_json:
+        render.emit({"passes": all(v.passes for v in verdicts), "systems": [_facts(v) for v in verdicts]})
+    else:
+        for verdict in verdicts:
+            _show(verdict)
+    ctx.exit(0 if all(verdict.passes for verdict in verdicts) else 1)
+
+
+def _facts(verdict: Verdict) -> dict[str, object]:
+    from platform_assets.cli.render import plain
+
+    return {**plain(verdict), "passes": verdict.passes}
+
+
+def _show(verdict: Verdict) -> None:
+    after = f" {verdict.accepted}" if verdict.accepted and verdict.state != "unchanged" else ""
+    click.echo(f"{verdict.system} {verdict.version}: {_WORDS[verdict.state]}{after if verdict.passes else ''}")
+    for change in verdict.breaking:
+        click.echo(f"  breaks readers: {change}")
+    if not verdict.passes:
+        click.echo(f"  {verdict.problem} - {verdict.hint}")
+
+
+@click.command(cls=Command, examples=("assay docs", "assay docs --check"))
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 when a page is out of date.")
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), help="Where the pages go.  [default: docs/systems]"
+)
+@click.pass_context
+def docs(ctx: click.Context, only_check: bool, folder: Path | None) -> None:
+    """Write the pages of the contracts anew."""
+    from platform_assets.contracts.docs import write_pages
+
+    differing = write_pages(folder or checkout("assay docs") / "docs" / "systems", check=only_check)
+    for path in differing:
+        click.echo(f"{path}: {'out of date' if only_check else 'written'}")
+    if not differing:
+        click.echo("every page is up to date")
+    ctx.exit(1 if only_check and differing else 0)

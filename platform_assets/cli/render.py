@@ -1,0 +1,191 @@
+"""Output for people and for programs: consoles, tables, counts, times, JSON.
+
+Belongs here: how a value looks. Does not: which values a command shows. Text that came from data is cleaned before it
+reaches a terminal: a log line may hold escape sequences.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_PIPE_WIDTH = 200
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output (or error) as it is now: colours only on a terminal, wide lines into a pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    made = _Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = _PIPE_WIDTH
+    return made
+
+
+def clean(text: str) -> str:
+    """Text from data with control characters made visible."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def one_line(value: object, width: int = 120) -> str:
+    """Any value on one line, cut to `width` characters."""
+    text = clean(" ".join(str("" if value is None else value).split()))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def grid(headers: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Table:
+    """A compact table; the columns named in `right` hold numbers. Cells are `Text`, or shown as plain text."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left", no_wrap=header in right)
+    for row in rows:
+        table.add_row(*[cell if isinstance(cell, Text) else Text(clean(str(cell))) for cell in row])
+    return table
+
+
+def mark(ok: bool, yes: str = "yes", no: str = "NO") -> Text:
+    """A verdict."""
+    return Text(yes, "green") if ok else Text(no, "bold red")
+
+
+def count(number: int | None) -> str:
+    """A number for people; a dash when it is not known."""
+    return "-" if number is None else f"{number:,}"
+
+
+def size(number: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """How long ago, in one unit."""
+    if moment is None:
+        return "-"
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    return f"{duration(seconds)} ago" if seconds >= 0 else f"{duration(-seconds)} ahead"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, in one unit."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds:.1f} s" if seconds < 10 else f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def plain(value: Any) -> Any:
+    """Any value of ours as JSON knows it: times in ISO 8601, durations in seconds, mappings with text keys."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value
+
+
+def emit(value: Any) -> None:
+    """One JSON document on standard output, every control character escaped."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    # In JSON they stand in strings only, where the escape means the same.
+    click.echo("\n".join(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")))
+
+
+class _Rate(ProgressColumn):
+    """Records a second so far."""
+
+    def render(self, task: Any) -> Text:
+        elapsed = task.finished_time if task.finished else task.elapsed
+        return Text(f"{task.fields.get('records', 0) / elapsed:,.0f}/s" if elapsed else "")
+
+
+def byte_progress() -> Progress:
+    """A bar over bytes with a count of `records`; silent where standard error is no terminal."""
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[records]:,} records"),
+        _Rate(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+
+
+def step_progress() -> Progress:
+    """A spinner with a text; a bar once a total is known. Silent where standard error is no terminal."""
+    out = console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+
+
+def counter() -> Progress:
+    """A running count by description, and its rate. Silent where standard error is no terminal."""
+    out = console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f}"),
+        _CountRate(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+
+
+class _CountRate(ProgressColumn):
+    """What was completed in a second, lately."""
+
+    def render(self, task: Any) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")

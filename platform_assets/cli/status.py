@@ -1,0 +1,133 @@
+"""`assay status`: what runs, how far each table is, and what needs a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from platform_assets.cli.overview import Facts, overview
+from platform_assets.cli.session import Command, Session, json_option, pass_session, stopping
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_STYLES = {"healthy": "green", "starting": "yellow", "down": "red", "failed": "bold red"}
+
+
+@click.command(
+    cls=Command, examples=("assay status", "assay status --watch 5", "assay status --json | jq .systems[].tables")
+)
+@click.argument("system", required=False)
+@click.option(
+    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Show it again every so often until Ctrl-C."
+)
+@json_option
+@pass_session
+@click.pass_context
+def status(ctx: click.Context, session: Session, system: str | None, watch: float | None, as_json: bool) -> None:
+    """Show services, and how far each table is.
+
+    By table: lag, watermark, rows in silver, rejects of today and yesterday, and what the index still lacks.
+
+    Exits with 1 when the local services are not all healthy.
+    """
+    from platform_assets.cli import render
+
+    contracts = session.chosen(system)
+    facts = overview(session.settings, contracts)
+    if as_json:
+        render.emit(facts)
+    elif watch is None:
+        render.console().print(view(facts))
+    else:
+        from rich.live import Live
+
+        with stopping(quietly=True) as stop, Live(view(facts), console=render.console(), auto_refresh=False) as live:
+            while not stop.wait(watch):
+                session.reload()
+                facts = overview(session.settings, contracts)
+                live.update(view(facts), refresh=True)
+    ctx.exit(0 if facts["healthy"] else 1)
+
+
+def view(facts: Facts) -> RenderableType:
+    """Services and tables, for a terminal."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_services(facts), Text()]
+    for system in facts["systems"]:
+        parts += [tables(system), *_attention(system)]
+    return Group(*parts)
+
+
+def _services(facts: Facts) -> RenderableType:
+    from rich.text import Text
+
+    from platform_assets.cli import render
+
+    if not facts["services"]:
+        return Text(f"no services run in {facts['home']} ({facts['phase']}); `assay up` starts them")
+    rows = [
+        (
+            service["name"],
+            Text(service["state"], _STYLES.get(service["state"], "")),
+            service["address"],
+            service["pid"] or "-",
+            service["restarts"],
+            render.one_line(service["detail"], 90),
+        )
+        for service in facts["services"]
+    ]
+    return render.grid(("service", "state", "address", "pid", "restarts", "detail"), rows, right=("pid", "restarts"))
+
+
+def tables(system: Facts) -> RenderableType:
+    """One system's tables."""
+    from rich.text import Text
+
+    from platform_assets.cli import render
+
+    rows = []
+    for table in system["tables"]:
+        name = f"{system['system']}.{table['table']}"
+        if table.get("error"):
+            rows.append((name, Text(render.one_line(table["error"], 60), "red"), *[""] * 6))
+            continue
+        rejected = render.count(table["quarantined_recent"])
+        rows.append(
+            (
+                name,
+                render.count(table["lag"]),
+                _age(table["watermark"]),
+                render.count(table["rows"]),
+                Text(rejected, "yellow") if table["quarantined_recent"] else rejected,
+                render.count(table["quarantined"]),
+                render.count(table["index_behind"]),
+                _age(table["last_commit"]),
+            )
+        )
+    headers = ("table", "lag", "watermark", "rows", "rejected 2 d", "all", "index behind", "last commit")
+    return render.grid(headers, rows, right=("lag", "rows", "rejected 2 d", "all", "index behind"))
+
+
+def _age(moment: str | None) -> str:
+    from platform_assets.cli import render
+
+    return render.ago(None if moment is None else datetime.fromisoformat(moment))
+
+
+def _attention(system: Facts) -> list[RenderableType]:
+    """What stands still until somebody does something."""
+    from rich.text import Text
+
+    return [
+        Text(
+            f"{system['system']}.{gap['table']}: the broker lost offsets {gap['expected']}..{gap['earliest'] - 1} of "
+            f"partition {gap['partition']}; see `assay accept-gap --help`",
+            "bold red",
+        )
+        for gap in system["gaps"] or []
+    ]

@@ -1,0 +1,221 @@
+"""Whether a contract can be kept: names, keys, event time, expressions, masks.
+
+Belongs here: rules over the model, so that a contract from any source obeys them. Does not belong here: ODCS.
+"""
+
+from __future__ import annotations
+
+import re
+
+from platform_assets.contracts.errors import at
+from platform_assets.contracts.model import Contract, Field, FieldType, Format, IndexType, Mask, Table
+
+IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
+TOPIC = re.compile(r"[a-z][a-z0-9_.-]{0,248}")
+VERSION = re.compile(r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})")
+RESERVED_COLUMNS = frozenset({"event_partition", "assay", "assay_progress"})
+MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+"""Topics accept a little more, so that what is too large arrives and is quarantined."""
+
+RESERVED_SYSTEMS = frozenset({"assay"})
+INDEXES: dict[FieldType, tuple[IndexType, ...]] = {
+    FieldType.STRING: (IndexType.KEYWORD, IndexType.TEXT, IndexType.NONE),
+    FieldType.INTEGER: (IndexType.LONG, IndexType.NONE),
+    FieldType.NUMBER: (IndexType.DOUBLE, IndexType.NONE),
+    FieldType.BOOLEAN: (IndexType.BOOLEAN, IndexType.NONE),
+    FieldType.TIMESTAMP: (IndexType.DATE, IndexType.NONE),
+}
+TIME_SPECIFIERS = frozenset("aAbBdHIjmMpSyYzfgn%-")
+"""What DuckDB's strptime reads without a time zone's name (`%Z` is refused: names are ambiguous)."""
+
+
+def validate(contract: Contract) -> None:
+    """Raise ContractError for the first rule that the contract breaks."""
+    _identifier(contract.system, "name")
+    if contract.system in RESERVED_SYSTEMS:
+        raise at("name", f"'{contract.system}' is reserved", "another name")
+    if not VERSION.fullmatch(contract.version):
+        raise at("version", f"'{contract.version}' is no semantic version", "MAJOR.MINOR.PATCH, e.g. 1.0.0")
+    if not contract.tables:
+        raise at("schema", "has no table", "one or more")
+    names = [table.name for table in contract.tables]
+    topics = [table.topic for table in contract.tables]
+    for what, values in (("table name", names), ("topic", topics)):
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise at("schema", f"the {what} '{twice}' is used twice", "distinct ones")
+    for table in contract.tables:
+        _table(table)
+
+
+def _identifier(name: str, place: str) -> None:
+    if not IDENTIFIER.fullmatch(name):
+        raise at(
+            place, f"'{name}' is no identifier", "a lower-case letter, then up to 62 letters, digits or underscores"
+        )
+
+
+def _table(table: Table) -> None:
+    place = f"schema[{table.name}]"
+    _identifier(table.name, place)
+    if not TOPIC.fullmatch(table.topic):
+        raise at(
+            f"{place}.physicalName", f"'{table.topic}' is no topic name", "lower-case letters, digits, '.', '_', '-'"
+        )
+    names = [field.name for field in table.fields]
+    if table.attributes:
+        names.append(table.attributes)
+    sources = [field.source for field in table.fields]
+    for what, values in (("name", names), ("physicalName", sources)):
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise at(f"{place}.properties[{twice}]", f"this {what} is used twice", "each field its own")
+    for name in names:
+        _identifier(name, f"{place}.properties[{name}]")
+        if name in RESERVED_COLUMNS:
+            raise at(f"{place}.properties[{name}]", "this name is reserved", "another name")
+    for field in table.fields:
+        _field(table, field, f"{place}.properties[{field.name}]")
+    _event_time(table, place)
+    _key(table, place)
+    _format(table, place)
+    _limits(table, place)
+    if missing := [name for name in table.display if name not in names]:
+        raise at(f"{place}.customProperties[display]", f"there is no field '{missing[0]}'", ", ".join(names))
+
+
+def _field(table: Table, field: Field, place: str) -> None:
+    if not field.source or "\x00" in field.source:
+        raise at(f"{place}.physicalName", "is empty or holds a NUL", "the name in the message")
+    if field.index not in INDEXES[field.type]:
+        raise at(
+            f"{place}.customProperties[index]",
+            f"'{field.index}' does not fit type {field.type}",
+            ", ".join(INDEXES[field.type]),
+        )
+    _mask(field, place)
+    if field.type is not FieldType.STRING and (field.enum or field.pattern or field.max_length):
+        raise at(place, f"enum, pattern and maxLength do not fit type {field.type}", "minimum and maximum for numbers")
+    if field.type not in (FieldType.INTEGER, FieldType.NUMBER) and (
+        field.minimum is not None or field.maximum is not None
+    ):
+        raise at(place, f"minimum and maximum do not fit type {field.type}", "integer or number")
+    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+        raise at(place, f"minimum {field.minimum:g} is over maximum {field.maximum:g}", "minimum <= maximum")
+    if field.pattern is not None:
+        check_regex(field.pattern, f"{place}.pattern")
+    if field.time_format is not None:
+        if field.type is not FieldType.TIMESTAMP:
+            raise at(f"{place}.customProperties[timeFormat]", f"does not fit type {field.type}", "timestamp")
+        _time_format(field.time_format, f"{place}.customProperties[timeFormat]")
+    if field.null_values and table.format is not Format.REGEX:
+        raise at(f"{place}.customProperties[nullValues]", "only text lines have null values", "JSON has null")
+
+
+def _mask(field: Field, place: str) -> None:
+    if field.pii and field.mask is Mask.NONE:
+        raise at(place, "is classified as pii and would be stored in clear", "the custom property mask: hmac or scrub")
+    if field.mask is not Mask.NONE and field.type is not FieldType.STRING:
+        raise at(
+            f"{place}.customProperties[mask]", f"a field of type {field.type} cannot be masked", "logicalType: string"
+        )
+    if field.mask is Mask.HMAC and field.index is IndexType.TEXT:
+        raise at(f"{place}.customProperties[index]", "a masked value is no text", "keyword or none")
+    if field.mask is Mask.HMAC and not field.pii:
+        raise at(f"{place}.classification", "is masked by HMAC but not classified", "classification: pii")
+
+
+def _event_time(table: Table, place: str) -> None:
+    field = next((field for field in table.fields if field.name == table.event_time), None)
+    if (
+        field is None
+        or field.type is not FieldType.TIMESTAMP
+        or not field.required
+        or field.index is not IndexType.DATE
+    ):
+        raise at(
+            f"{place}.properties[{table.event_time}]",
+            "cannot be the event time",
+            "a required, searchable field of type timestamp",
+        )
+
+
+def _key(table: Table, place: str) -> None:
+    for name in table.key:
+        field = next((field for field in table.fields if field.name == name), None)
+        if field is None or not field.required:
+            raise at(f"{place}.properties[{name}]", "is part of the key but not required", "required: true")
+        if field.mask is not Mask.NONE:
+            raise at(
+                f"{place}.properties[{name}]",
+                "is part of the key and masked",
+                "a key that stays the same when the masking key rotates",
+            )
+
+
+def _format(table: Table, place: str) -> None:
+    if table.frame_start is not None:
+        check_regex(table.frame_start, f"{place}.customProperties[frameStart]")
+        if not table.frame_start.startswith("^"):
+            raise at(f"{place}.customProperties[frameStart]", "is not anchored", "begin with ^, the start of a line")
+    if table.format is Format.JSON:
+        if table.pattern is not None or table.frame_start is not None:
+            raise at(f"{place}.customProperties", "pattern and frameStart do not fit format json", "format: regex")
+        return
+    if table.attributes is not None:
+        raise at(f"{place}.properties[{table.attributes}]", "a text line has no unknown fields to keep", "format: json")
+    where = f"{place}.customProperties[pattern]"
+    if table.pattern is None:
+        raise at(where, "is missing", "an RE2 expression with named groups")
+    compiled = check_regex(table.pattern, where)
+    if (
+        not re.match(r"(\(\?[a-z]+\))?\^", table.pattern)
+        or not table.pattern.endswith("$")
+        or table.pattern.endswith("\\$")
+    ):
+        raise at(where, "is not anchored", "begin with ^ (flags before it) and end with $")
+    groups = set(compiled.groupindex)
+    sources = {field.source for field in table.fields}
+    if compiled.groups != len(groups):
+        raise at(where, "has a group without a name", "(?P<name>…) or (?:…)")
+    if missing := sorted(sources - groups):
+        raise at(where, f"has no group '{missing[0]}'", f"a group for each field; found {', '.join(sorted(groups))}")
+    if unused := sorted(groups - sources):
+        raise at(where, f"no field takes the group '{unused[0]}'", "(?:…) for what is not kept")
+    if table.sample and compiled.search(table.sample) is None:
+        raise at(f"{place}.customProperties[sample]", "does not match the pattern", "a message as it arrives")
+
+
+def _limits(table: Table, place: str) -> None:
+    if not table.freshness_warn <= table.freshness_fail:
+        raise at(
+            "slaProperties[latency]", f"valueExt is below value for {table.name}", "value (warn) <= valueExt (fail)"
+        )
+    if table.retention < table.lateness:
+        raise at("slaProperties[retention]", f"is shorter than the lateness of {table.name}", "at least the lateness")
+    if table.bronze_retention < table.lateness:
+        raise at(f"{place}.customProperties[bronzeRetention]", "is shorter than the lateness", "at least the lateness")
+    if table.max_bytes > MAX_MESSAGE_BYTES:
+        raise at(f"{place}.customProperties[maxBytes]", f"is {table.max_bytes}", f"at most {MAX_MESSAGE_BYTES}")
+    if not table.topic_partitions <= 1024:
+        raise at(f"{place}.customProperties[topicPartitions]", f"is {table.topic_partitions}", "1 to 1024")
+
+
+def _time_format(text: str, place: str) -> None:
+    used = re.findall(r"%(-?.|$)", text, re.DOTALL)
+    for specifier in used:
+        if not specifier or specifier.lstrip("-") not in TIME_SPECIFIERS:
+            raise at(place, f"'%{specifier}' is not supported", "DuckDB's strptime: %Y %m %d %H %M %S %f %g %z %b …")
+    if not {"Y", "d"} <= {specifier.lstrip("-") for specifier in used} and "j" not in used:
+        raise at(place, f"'{text}' does not give a full date", "%Y, %m or %b, %d")
+
+
+def check_regex(pattern: str, place: str) -> re.Pattern[str]:
+    """The expression, if it compiles and keeps to what RE2 knows (linear time: no look-around, no back references)."""
+    bare = re.sub(r"\\[^0-9]|\[\^?\]?(?:\\.|[^\]\\])*\]", "_", pattern, flags=re.DOTALL)
+    if foreign := re.search(r"\(\?(?:[=!>#(]|<|P=|P>|[a-wyz]*x)|\\[0-9]|[*+?}]\+", bare):
+        raise at(place, f"'{foreign[0]}' is not in RE2", "no look-around, back references, atomic or possessive groups")
+    if re.search(r"(?<!\\)(?:\\\\)*\\Z", pattern):
+        raise at(place, "'\\Z' is not in RE2", "$ for the end of the text")
+    try:
+        return re.compile(pattern, re.ASCII)
+    except re.error as error:
+        raise at(place, f"is no regular expression ({error})", "RE2 syntax with (?P<name>…) groups") from error

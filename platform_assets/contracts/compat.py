@@ -1,0 +1,162 @@
+"""Whether a new contract may follow an accepted one, and the form in which an accepted one is kept.
+
+Belongs here: what breaks readers. Does not belong here: where the accepted contract is stored, who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import TypeAdapter, ValidationError
+
+from platform_assets.contracts.errors import ContractError
+from platform_assets.contracts.model import Contract, Field, Mask, Table
+
+_ADAPTER: TypeAdapter[Contract] = TypeAdapter(Contract)
+
+_PROMISES = {
+    "topic": "topic",
+    "format": "format",
+    "pattern": "pattern",
+    "event_time": "event time",
+    "key": "key",
+    "grain": "partition grain",
+    "attributes": "attributes column",
+}
+"""What of a table stays as it is within a major version: rows before and after a change must mean the same."""
+
+_LIMITS = {
+    "max_bytes": "maxBytes",
+    "max_depth": "maxDepth",
+    "max_fields": "maxFields",
+    "attributes_max_bytes": "attributes' maxBytes",
+    "max_ahead": "maxAhead",
+    "retention": "retention",
+    "bronze_retention": "bronzeRetention",
+}
+"""What may grow but not shrink within a major version: accepted input, or kept rows, would be lost."""
+
+
+def to_json(contract: Contract) -> str:
+    """The contract as JSON text, for keeping; the same contract always gives the same text."""
+    return _ADAPTER.dump_json(contract).decode()
+
+
+def from_json(text: str) -> Contract:
+    """The contract from `to_json`'s text. Raises ContractError when it is no such text."""
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ContractError(f"the kept contract cannot be read: {place}: {first['msg']}") from error
+
+
+def breaking_changes(old: Contract, new: Contract) -> list[str]:
+    """What in `new` would break those who read or write by `old`, one line each; empty when nothing does.
+
+    Removed tables and fields; changed types, keys, event time, grain, topic, format, masks, sources; narrowed values
+    (an enum that lost one, a lower maximum, a field that became required, a new pattern, …).
+    """
+    if old.system != new.system:
+        return [f"the system changed from {old.system} to {new.system}"]
+    tables = {table.name: table for table in new.tables}
+    found: list[str] = []
+    for table in old.tables:
+        if table.name not in tables:
+            found.append(f"table {table.name} was removed")
+        else:
+            found += [f"{table.name}{change}" for change in _table_changes(table, tables[table.name])]
+    return found
+
+
+def check_compatible(old: Contract, new: Contract) -> None:
+    """Raise ContractError unless `new` may follow `old`.
+
+    Any change needs a higher version; a breaking one a higher major version. Texts for people are changes too, for the
+    version stands on each row and says which contract it obeyed.
+    """
+    if to_json(old) == to_json(new):
+        return
+    before, after = _version(old), _version(new)
+    if after <= before:
+        what = "is unchanged" if after == before else f"is lower than {old.version}"
+        raise ContractError(
+            f"contract {new.system}: it differs from the accepted one but its version {new.version} {what}",
+            f"raise it above {old.version}",
+        )
+    breaking = breaking_changes(old, new)
+    if breaking and after[0] == before[0]:
+        more = f" (and {len(breaking) - 1} more)" if len(breaking) > 1 else ""
+        raise ContractError(
+            f"contract {new.system}: {old.version} to {new.version} breaks readers: {breaking[0]}{more}",
+            f"undo it, or say so with version {before[0] + 1}.0.0",
+        )
+
+
+def _version(contract: Contract) -> tuple[int, ...]:
+    return tuple(int(part) for part in contract.version.split("."))
+
+
+def _table_changes(old: Table, new: Table) -> Iterator[str]:
+    for attribute, name in _PROMISES.items():
+        before, after = getattr(old, attribute), getattr(new, attribute)
+        if before != after and not (attribute == "attributes" and before is None):
+            yield f": the {name} changed from {_say(before)} to {_say(after)}"
+    for attribute, name in _LIMITS.items():
+        before, after = getattr(old, attribute), getattr(new, attribute)
+        if after < before:
+            yield f": {name} was lowered from {before} to {after}"
+    fields = {field.name: field for field in new.fields}
+    for field in old.fields:
+        if field.name not in fields:
+            yield f".{field.name} was removed"
+        else:
+            for change in _field_changes(field, fields[field.name]):
+                yield f".{field.name}: {change}"
+    names = {field.name for field in old.fields}
+    for field in new.fields:
+        if field.name not in names and field.required:
+            yield f".{field.name} is new and required"
+        if field.name not in names and field.name == old.attributes:
+            yield f".{field.name} takes the name of the attributes column"
+
+
+def _field_changes(old: Field, new: Field) -> Iterator[str]:
+    for attribute, name in (
+        ("type", "type"),
+        ("mask", "mask"),
+        ("source", "name in the message"),
+        ("time_format", "time format"),
+    ):
+        before, after = getattr(old, attribute), getattr(new, attribute)
+        if before != after:
+            yield f"the {name} changed from {_say(before)} to {_say(after)}"
+    if old.mask is not Mask.NONE and old.pii and not new.pii:
+        yield "is no longer classified as pii"
+    if new.required and not old.required:
+        yield "became required"
+    if old.required and not new.required:
+        yield "became optional: readers rely on it"
+    if new.enum and (gone := [value for value in old.enum if value not in new.enum]):
+        yield f"lost the allowed value {gone[0]}"
+    if new.enum and not old.enum:
+        yield "is now limited to an enumeration"
+    if new.pattern is not None and new.pattern != old.pattern:
+        yield f"must now match {new.pattern}"
+    if new.minimum is not None and (old.minimum is None or new.minimum > old.minimum):
+        yield f"its minimum rose from {_say(old.minimum)} to {new.minimum:g}"
+    if new.maximum is not None and (old.maximum is None or new.maximum < old.maximum):
+        yield f"its maximum fell from {_say(old.maximum)} to {new.maximum:g}"
+    if new.max_length is not None and (old.max_length is None or new.max_length < old.max_length):
+        yield f"its maxLength fell from {_say(old.max_length)} to {new.max_length}"
+    if gained := [value for value in new.null_values if value not in old.null_values]:
+        yield f"{gained[0]!r} now stands for absent"
+
+
+def _say(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

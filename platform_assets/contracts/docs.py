@@ -1,0 +1,186 @@
+"""A contract as a page for people.
+
+Belongs here: the page and the command that writes it. Run `python -m platform_assets.contracts.docs` in the project's
+folder after a change to a contract; a test compares the pages. Does not belong here: what a contract means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import jinja2
+
+from platform_assets.contracts.errors import ContractError
+from platform_assets.contracts.model import Contract, Field, Format, IndexType, Mask, Table
+from platform_assets.contracts.read import load_contracts
+
+FOLDER = Path("docs/systems")
+
+_PAGE = """\
+<!-- Written by `python -m platform_assets.contracts.docs` from the contract; change that, not this. -->
+# {{ contract.system }}
+
+{{ contract.description }}
+
+Contract version {{ contract.version }}, answered for by {{ contract.owner }}.
+
+| table | topic | format | key | partition | freshness (warn, fail) | kept in silver |
+|---|---|---|---|---|---|---|
+{% for table in contract.tables -%}
+| [{{ table.name }}](#{{ contract.system }}{{ table.name }}) | `{{ table.topic }}` | {{ table.format }} \
+| {{ table.key | join(", ") or "none" }} | {{ table.grain }} | {{ table.freshness_warn | span }}, \
+{{ table.freshness_fail | span }} | {{ table.retention | span }} |
+{% endfor %}
+{%- for table in contract.tables %}
+## {{ contract.system }}.{{ table.name }}
+
+{{ table.description }}
+
+| field | type | required | privacy | search | checks | description |
+|---|---|---|---|---|---|---|
+{% for field in table.fields -%}
+| `{{ field.name }}` | {{ field.type }} | {{ "yes" if field.required else "" }} | {{ field | privacy }} \
+| {{ field | search }} | {{ field | checks }} | {{ field.description | cell }} |
+{% endfor -%}
+{% if table.attributes -%}
+| `{{ table.attributes }}` | JSON | | scrubbed | flat | at most {{ table.attributes_max_bytes | bytes }} \
+| Unknown fields of the message. |
+{% endif %}
+- **Event time**: `{{ table.event_time }}`; its UTC {{ table.grain }} is the partition. More than \
+{{ table.max_ahead | span }} ahead is rejected; more than {{ table.lateness | span }} late is history: stored and \
+searchable, but it moves no watermark.
+{% if table.key -%}
+- **Key**: {{ table.key | ticks }}. The same key again in its partition is a duplicate; the first to arrive stays.
+{% else -%}
+- **Key**: none. Identical messages are distinct rows.
+{% endif -%}
+- **Message**: {{ table | message }}, at most {{ table.max_bytes | bytes }}\
+{% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
+- **Raw bytes** are kept for {{ table.bronze_retention | span }}. More than \
+{{ "%g" % (table.quarantine_rate * 100) }} % rejects in a run raise an alert.
+{% if table.pattern %}
+```text
+{{ table.pattern }}
+```
+{% endif -%}
+{% if table.sample %}
+Example of a message (invented):
+
+```{{ "json" if table.format == "json" else "text" }}
+{{ table.sample }}
+```
+{% endif -%}
+{% endfor -%}
+"""
+
+
+def render_markdown(contract: Contract) -> str:
+    """The page of a system, in Markdown."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701 - Markdown
+    environment.filters |= {
+        "span": _span,
+        "bytes": _bytes,
+        "privacy": _privacy,
+        "search": _search,
+        "checks": _checks,
+        "message": _message,
+        "ticks": lambda names: ", ".join(f"`{name}`" for name in names),
+        "cell": _cell,
+    }
+    return environment.from_string(_PAGE).render(contract=contract)
+
+
+def write_pages(folder: Path, *, check: bool = False) -> list[Path]:
+    """Write the pages of all packaged contracts; returns those that differed. With `check` nothing is written."""
+    differing = []
+    for contract in load_contracts().values():
+        path = folder / f"{contract.system}.md"
+        page = render_markdown(contract)
+        if path.exists() and path.read_text(encoding="utf-8") == page:
+            continue
+        differing.append(path)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page, encoding="utf-8")
+    return differing
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the pages, or with `--check` only compare; 1 when a page differs or a contract is wrong."""
+    parser = argparse.ArgumentParser(description="Write the documentation pages of the systems from their contracts.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pages are (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        differing = write_pages(options.folder, check=options.check)
+    except ContractError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for path in differing:
+        print(f"{path}: out of date" if options.check else f"{path}: written")
+    return 1 if options.check and differing else 0
+
+
+def _span(value: timedelta) -> str:
+    seconds = int(value.total_seconds())
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _bytes(value: int) -> str:
+    for size, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value} bytes"
+
+
+def _privacy(field: Field) -> str:
+    if field.mask is Mask.HMAC:
+        return "personal: keyed hash"
+    if field.mask is Mask.SCRUB:
+        return "personal: scrubbed" if field.pii else "scrubbed"
+    return ""
+
+
+def _search(field: Field) -> str:
+    return "not searchable" if field.index is IndexType.NONE else str(field.index)
+
+
+def _checks(field: Field) -> str:
+    found = []
+    if field.enum:
+        found.append("one of " + ", ".join(f"`{value}`" for value in field.enum))
+    if field.minimum is not None:
+        found.append(f"≥ {field.minimum:g}")
+    if field.maximum is not None:
+        found.append(f"≤ {field.maximum:g}")
+    if field.max_length is not None:
+        found.append(f"at most {field.max_length} characters")
+    if field.pattern is not None:
+        found.append(f"matches `{field.pattern}`")
+    if field.time_format is not None:
+        found.append(f"written as `{field.time_format}`")
+    if field.null_values:
+        found.append("absent when " + " or ".join(f"`{value}`" if value else "empty" for value in field.null_values))
+    return _cell("; ".join(found))
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _message(table: Table) -> str:
+    if table.format is Format.JSON:
+        return "one JSON object"
+    if table.frame_start:
+        return f"one text record, several lines up to the next that matches `{table.frame_start}`"
+    return "one line of text"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""A contract in other people's terms: dbt sources, JSON Schema.
+
+Belongs here: pure translations of the model. Does not belong here: pages for people (`docs.py`), files on disk.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import yaml
+
+from platform_assets.contracts.arrow import SILVER_SYSTEM_COLUMNS
+from platform_assets.contracts.model import Contract, Field, FieldType, Mask, Table
+
+_SQL_TYPES = {
+    FieldType.STRING: "varchar",
+    FieldType.INTEGER: "bigint",
+    FieldType.NUMBER: "double",
+    FieldType.BOOLEAN: "boolean",
+    FieldType.TIMESTAMP: "timestamptz",
+}
+_SYSTEM_SQL_TYPES = {
+    "string": "varchar",
+    "int32": "integer",
+    "int64": "bigint",
+    "bool": "boolean",
+    "timestamp[us, tz=UTC]": "timestamptz",
+}
+_JSON_TYPES = {
+    FieldType.STRING: "string",
+    FieldType.INTEGER: "integer",
+    FieldType.NUMBER: "number",
+    FieldType.BOOLEAN: "boolean",
+    FieldType.TIMESTAMP: "string",
+}
+
+
+def dbt_sources(contract: Contract) -> dict[str, Any]:
+    """A dbt properties document (version 2) with the system's silver tables as one source named as the system."""
+    return {
+        "version": 2,
+        "sources": [
+            {
+                "name": contract.system,
+                "description": contract.description,
+                "config": {"meta": {"owner": contract.owner, "contract_version": contract.version}},
+                "tables": [_dbt_table(table) for table in contract.tables],
+            }
+        ],
+    }
+
+
+def dbt_sources_yaml(contract: Contract) -> str:
+    """`dbt_sources` as YAML text."""
+    return yaml.safe_dump(dbt_sources(contract), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _dbt_table(table: Table) -> dict[str, Any]:
+    columns = [_dbt_column(table, field) for field in table.fields]
+    if table.attributes:
+        columns.append({"name": table.attributes, "description": "Unknown fields, as JSON.", "data_type": "varchar"})
+    for column in SILVER_SYSTEM_COLUMNS:
+        columns.append({"name": column.name, "data_type": _SYSTEM_SQL_TYPES[str(column.type)]})
+    return {
+        "name": table.name,
+        "description": table.description,
+        "config": {
+            "loaded_at_field": "_landed_at",
+            "freshness": {
+                "warn_after": {"count": _minutes(table.freshness_warn), "period": "minute"},
+                "error_after": {"count": _minutes(table.freshness_fail), "period": "minute"},
+            },
+        },
+        "columns": columns,
+    }
+
+
+def _dbt_column(table: Table, field: Field) -> dict[str, Any]:
+    column: dict[str, Any] = {
+        "name": field.name,
+        "description": field.description,
+        "data_type": _SQL_TYPES[field.type],
+        "config": {"meta": {"pii": field.pii, "mask": str(field.mask)}},
+    }
+    tests: list[Any] = []
+    if field.required:
+        tests.append("not_null")
+    if field.enum and field.mask is Mask.NONE:
+        tests.append({"accepted_values": {"arguments": {"values": list(field.enum)}}})
+    if tests:
+        column["data_tests"] = tests
+    return column
+
+
+def json_schema(table: Table) -> dict[str, Any]:
+    """JSON Schema (2020-12) of a row as the API returns it: values as they are in silver, absent optional ones null."""
+    properties = {field.name: _json_property(field) for field in table.fields}
+    if table.attributes:
+        properties[table.attributes] = {"type": ["object", "null"], "description": "Unknown fields of the message."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:assay:{table.system}:{table.name}:{table.version}",
+        "title": table.qualified_name,
+        "description": table.description,
+        "type": "object",
+        "properties": properties,
+        "required": [field.name for field in table.fields if field.required],
+        "additionalProperties": False,
+    }
+
+
+def _json_property(field: Field) -> dict[str, Any]:
+    type_ = _JSON_TYPES[field.type]
+    found: dict[str, Any] = {"type": type_ if field.required else [type_, "null"], "description": field.description}
+    if field.type is FieldType.TIMESTAMP:
+        found["format"] = "date-time"
+    if field.mask is not Mask.NONE:
+        return found  # length, pattern and enumeration hold for what arrives, not for what masking leaves
+    if field.enum:
+        found["enum"] = list(field.enum) if field.required else [*field.enum, None]
+    for name, value in (("minimum", field.minimum), ("maximum", field.maximum)):
+        if value is not None:
+            found[name] = int(value) if value.is_integer() else value
+    if field.max_length is not None:
+        found["maxLength"] = field.max_length
+    if field.pattern is not None:
+        found["pattern"] = f"^(?:{field.pattern})$"
+    return found
+
+
+def _minutes(value: timedelta) -> int:
+    return max(1, round(value / timedelta(minutes=1)))

@@ -1,0 +1,143 @@
+"""The contract as the platform sees it: plain frozen values, no behaviour beyond simple look-ups.
+
+Source: an ODCS 3.x document (`contracts/read.py` fills this model from it). Every other room derives its part (schemas,
+SQL, mappings, assets) from these values and from nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+class FieldType(StrEnum):
+    """Logical types of the platform. Each maps to one Arrow, one Delta, one DuckDB and one OpenSearch type."""
+
+    STRING = "string"
+    INTEGER = "integer"  # 64-bit signed
+    NUMBER = "number"  # double, finite
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"  # microseconds, UTC
+
+
+class Format(StrEnum):
+    """How a message's bytes are read."""
+
+    JSON = "json"
+    REGEX = "regex"  # one text record, by a named-group RE2 expression
+
+
+class Mask(StrEnum):
+    """What becomes of personal data on its way to silver."""
+
+    NONE = "none"
+    HMAC = "hmac"  # whole value replaced by a keyed HMAC-SHA256, hex
+    SCRUB = "scrub"  # free text: e-mails and card numbers replaced in place
+
+
+class Grain(StrEnum):
+    """The length of a silver partition in event time."""
+
+    DAY = "day"
+    HOUR = "hour"
+
+
+class IndexType(StrEnum):
+    """How a field is searched; derived from its type unless the contract gives a hint."""
+
+    KEYWORD = "keyword"
+    TEXT = "text"
+    LONG = "long"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    NONE = "none"  # stored, not searchable
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One promised column of silver.
+
+    `source` is where the value is found in the message: a JSON member name or a regular expression's group name.
+    """
+
+    name: str
+    type: FieldType
+    description: str = ""
+    required: bool = False
+    source: str = ""
+    mask: Mask = Mask.NONE
+    pii: bool = False
+    index: IndexType = IndexType.KEYWORD
+    enum: tuple[str, ...] = ()
+    pattern: str | None = None  # RE2, must match the whole value
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = None  # characters
+    time_format: str | None = None  # DuckDB strptime format; None: ISO 8601 with a zone
+    null_values: tuple[str, ...] = ()  # texts that stand for "absent" (regex formats), e.g. "-"
+    examples: tuple[str | int | float | bool, ...] = ()  # for people; never checked against data
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a system: a topic, its messages, and the promise made for its rows."""
+
+    system: str
+    name: str
+    version: str  # the contract's semantic version
+    description: str
+    topic: str
+    format: Format
+    fields: tuple[Field, ...]
+    event_time: str  # name of the timestamp field that says when it happened
+    key: tuple[str, ...] = ()  # identity within an event partition; empty: no duplicates exist
+    grain: Grain = Grain.DAY
+    pattern: str | None = None  # RE2 with named groups, for Format.REGEX
+    attributes: str | None = None  # name of the column for unknown fields (JSON), None: unknown fields reject
+    attributes_max_bytes: int = 8192
+    max_bytes: int = 1_048_576  # of a message's value
+    max_depth: int = 32
+    max_fields: int = 1000
+    max_ahead: timedelta = timedelta(minutes=10)  # event time later than landing by more: rejected
+    lateness: timedelta = timedelta(days=2)  # older than this at landing: history
+    freshness_warn: timedelta = timedelta(minutes=3)
+    freshness_fail: timedelta = timedelta(minutes=10)
+    retention: timedelta = timedelta(days=30)  # silver and index
+    bronze_retention: timedelta = timedelta(days=30)
+    quarantine_rate: float = 0.05  # a larger share of rejects in a run raises an alert
+    topic_partitions: int = 4
+    frame_start: str | None = None  # RE2: a line that begins a new record when files are sent (multi-line records)
+    display: tuple[str, ...] = ()  # columns shown by default to people
+    sample: str = ""  # one message as it arrives (invented), for the documentation
+
+    @property
+    def qualified_name(self) -> str:
+        """`system.table`."""
+        return f"{self.system}.{self.name}"
+
+    def field(self, name: str) -> Field:
+        """The field of that name; KeyError if the contract has none."""
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A system's contract: one version, one owner, one or more tables, carried by one lane."""
+
+    system: str
+    version: str
+    description: str
+    owner: str
+    tables: tuple[Table, ...] = field(default_factory=tuple)
+
+    def table(self, name: str) -> Table:
+        """The table of that name; KeyError if the system has none."""
+        for candidate in self.tables:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)

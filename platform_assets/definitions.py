@@ -1,0 +1,8 @@
+"""The Dagster code location: `dagster -m platform_assets.definitions`. What is in it follows from the contracts."""
+
+from __future__ import annotations
+
+from platform_assets.contracts.read import load_contracts
+from platform_assets.defs.build import build_definitions
+
+defs = build_definitions(load_contracts())

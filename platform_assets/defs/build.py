@@ -1,0 +1,22 @@
+"""All definitions from all contracts. The only module that knows every part of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dagster import Definitions, in_process_executor
+
+from platform_assets.contracts.model import Contract
+from platform_assets.defs.housekeeping import housekeeping_definitions
+from platform_assets.defs.keys import key_check_definitions
+from platform_assets.defs.lane import lane_definitions
+
+
+def build_definitions(contracts: Mapping[str, Contract]) -> Definitions:
+    """The code location of these systems. Runs execute in one process: a process a step would cost seconds each minute."""
+    return Definitions.merge(
+        Definitions(executor=in_process_executor),
+        housekeeping_definitions(contracts),
+        key_check_definitions(contracts),
+        *(lane_definitions(contract) for contract in contracts.values()),
+    )

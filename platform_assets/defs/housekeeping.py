@@ -1,0 +1,82 @@
+"""What runs by the clock: retention and vacuum of the lake once a day, purge of Dagster's own records once an hour.
+
+Belongs here: jobs and schedules. Does not: what a table forgets (`lane.maintain`), what Dagster forgets (`purge`).
+"""
+
+# No postponed annotations here: Dagster reads those of the functions that it decorates.
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+
+from dagster import (
+    Config,
+    DefaultScheduleStatus,
+    Definitions,
+    Failure,
+    OpExecutionContext,
+    Output,
+    ScheduleDefinition,
+    job,
+    op,
+)
+from pydantic import Field
+
+from platform_assets.contracts.model import Contract
+from platform_assets.defs import policies
+from platform_assets.defs.purge import purge
+from platform_assets.errors import AssayError
+
+
+class PurgeConfig(Config):
+    """What the purge keeps."""
+
+    keep_hours: float = Field(48.0, ge=1, description="Records of runs that ended longer ago are deleted.")
+    max_runs: int = Field(5000, ge=1, description="Runs deleted at once, the oldest first; the next purge goes on.")
+
+
+@op(description="Deletes old runs with their events, but never the last run that materialized a partition.")
+def purge_runs(context: OpExecutionContext, config: PurgeConfig) -> Output[None]:
+    """The hourly purge."""
+    done = purge(context.instance, timedelta(hours=config.keep_hours), config.max_runs)
+    context.log.info(f"{done.runs} runs deleted, {done.kept} old ones kept for the partitions they made")
+    return Output(None, metadata=asdict(done))
+
+
+def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
+    """The two jobs and their schedules."""
+    tables = [table for contract in contracts.values() for table in contract.tables]
+
+    @op(
+        description="Forgets what the contracts no longer keep, and frees the disk of files that no snapshot refers to."
+    )
+    def maintain_tables(context: OpExecutionContext) -> Output[None]:
+        from platform_assets.lane.maintain import maintain
+        from platform_assets.settings import Settings
+
+        settings, done, failed = Settings.load(), {}, []
+        for table in tables:
+            try:
+                done[table.qualified_name] = asdict(maintain(settings, table))
+            except AssayError as error:  # one table's trouble is not the others': tell at the end
+                context.log.error(f"{table.qualified_name}: {error}")
+                failed.append(table.qualified_name)
+        if failed:
+            raise Failure(f"not maintained: {', '.join(failed)}", metadata=done, allow_retries=False)
+        return Output(None, metadata=done)
+
+    @job(description="Retention and vacuum of every table and its indices.", tags=policies.BACKGROUND_TAGS)
+    def maintenance() -> None:
+        maintain_tables()
+
+    @job(name="purge", description="Deletes what Dagster recorded of old runs.", tags=policies.BACKGROUND_TAGS)
+    def purge_job() -> None:
+        purge_runs()
+
+    running = DefaultScheduleStatus.RUNNING
+    return Definitions(
+        jobs=[maintenance, purge_job],
+        schedules=[
+            ScheduleDefinition(job=maintenance, cron_schedule="30 2 * * *", default_status=running),
+            ScheduleDefinition(job=purge_job, cron_schedule="17 * * * *", default_status=running),
+        ],
+    )

@@ -1,0 +1,47 @@
+"""The one home of policies: what runs before what, how many at once, how long, and when an asset is stale.
+
+Limits that tags refer to are enforced by the instance (`deploy/dagster/dagster.yaml`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from dagster import FreshnessPolicy
+
+from platform_assets.contracts.model import Table
+
+LANE_TAG = "assay/lane"
+"""On every run that follows a lane; its value is the system. The instance limits runs by value."""
+
+FOLLOW_SECONDS = 60
+"""A lane run follows for this long, then until its successor's first commit."""
+FOLLOW_MAX_SECONDS = 180
+"""... and for this long when no successor comes."""
+LANE_RUNS = 3
+"""Lane runs of one system in flight at most: one at work, one taking over, one that does not end as it should."""
+IN_FLIGHT_SECONDS = 300
+"""A lane run older than this cannot be at work (`FOLLOW_MAX_SECONDS`); whatever its status says, it blocks nobody."""
+SHORTEST_FRESHNESS = timedelta(seconds=2 * FOLLOW_SECONDS)
+STOP_SECONDS = 20
+"""How long a terminated run waits for the work in hand to be committed or given up."""
+
+
+def lane_tags(system: str) -> dict[str, str]:
+    """Tags of a lane run: first in the queue, and ended by run monitoring if it hangs."""
+    return {LANE_TAG: system, "dagster/priority": "10", "dagster/max_runtime": "600"}
+
+
+BACKGROUND_TAGS = {"dagster/priority": "-5"}
+"""Tags of rebuilds and housekeeping: behind the lanes."""
+
+
+def freshness(table: Table) -> FreshnessPolicy:
+    """How old the last materialization may be, from the contract, but never under a run's length: runs report at their end.
+
+    An empty minute materializes too: this tells whether the lane is alive. Whether the *data* is late is told by the check
+    `watermark`.
+    """
+    fail = max(table.freshness_fail, SHORTEST_FRESHNESS)
+    warn = max(table.freshness_warn, SHORTEST_FRESHNESS)
+    return FreshnessPolicy.time_window(fail_window=fail, warn_window=warn if warn < fail else None)

@@ -1,0 +1,114 @@
+"""Parquet files of a Delta table: written durably, described by statistics that readers prune with.
+
+The platform writes its own files and hands them to delta-rs as add actions, so that a file is complete on disk before
+the commit that makes it visible, and so that any engine may produce the files that `lake/` commits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction
+
+STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", "event_time", "landed_at", "_landed_at")
+"""Columns whose minimum and maximum go into the Delta log, where the table has them."""
+
+ROW_GROUP_ROWS = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One live file of a snapshot. `low` and `high` map a column to its bounds (integers, or microseconds for times)."""
+
+    path: str
+    size: int
+    rows: int
+    partition: str | None
+    low: dict[str, Any]
+    high: dict[str, Any]
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def _statistics(table: pa.Table) -> str:
+    low: dict[str, object] = {}
+    high: dict[str, object] = {}
+    nulls: dict[str, int] = {}
+    for name in STATISTICS_COLUMNS:
+        if name in table.column_names:
+            bounds = pc.min_max(table.column(name)).as_py()
+            nulls[name] = table.column(name).null_count
+            if bounds["min"] is not None:
+                low[name], high[name] = _json_value(bounds["min"]), _json_value(bounds["max"])
+    return json.dumps({"numRecords": table.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+
+
+def write_file(
+    root: Path, table: pa.Table, partition_by: str | None, value: str | None, *, data_change: bool = True
+) -> AddAction:
+    """Write one partition's rows as one Parquet file under `root`, synced to disk; the action that would add it.
+
+    `table` carries no partition column. Raises OSError (disk full, permissions); a partial file is removed.
+    """
+    folder = "" if partition_by is None else f"{partition_by}={value}"
+    relative = Path(folder) / f"part-{uuid.uuid4().hex}.parquet"
+    target = root / relative
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("wb") as sink:
+            pq.write_table(
+                table,
+                sink,
+                compression="zstd",
+                compression_level=1,
+                row_group_size=ROW_GROUP_ROWS,
+                use_dictionary=_dictionary_columns(table),
+            )
+            sink.flush()
+            os.fsync(sink.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return AddAction(
+        path=relative.as_posix(),
+        size=target.stat().st_size,
+        partition_values={} if partition_by is None else {partition_by: value},
+        modification_time=int(time.time() * 1000),
+        data_change=data_change,
+        stats=_statistics(table),
+    )
+
+
+def _dictionary_columns(table: pa.Table) -> list[str]:
+    """Columns worth a dictionary: not the raw bytes and not numbers that never repeat."""
+    never = {"value", "offset", "_offset", "_hash", "event_id"}
+    return [f.name for f in table.schema if f.name not in never and not pa.types.is_floating(f.type)]
+
+
+def split_by_partition(table: pa.Table, partition_by: str) -> Iterable[tuple[str, pa.Table]]:
+    """(value as text, rows without the column) for each distinct partition value; row order is kept."""
+    column = table.column(partition_by)
+    rest = table.drop_columns([partition_by])
+    values: Sequence[object] = pc.unique(column).to_pylist()
+    if len(values) == 1:
+        yield str(values[0]), rest
+        return
+    for value in values:
+        yield str(value), rest.filter(pc.equal(column, pa.scalar(value, column.type)))

@@ -1,0 +1,130 @@
+"""Landing: what a topic gave becomes one bronze commit, in the same transaction as the offsets it covers.
+
+A commit is numbered (`seq`), dated by the lane's own clock (which never runs backwards), and carries the lane's epoch: a
+successor claims the next epoch with its first commit, and whoever finds a higher one than its own has been succeeded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from deltalake.transaction import AddAction
+
+from platform_assets.contracts.arrow import BRONZE_SCHEMA
+from platform_assets.errors import AssayError
+from platform_assets.faultpoints import fault_point
+from platform_assets.lake.table import Conflict, LakeTable
+from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
+from platform_assets.stream.topics import Topic
+
+LANE = "lane"
+SEQ = "seq"
+CLOCK = "clock"
+
+
+class HandedOver(AssayError):
+    """A younger lane has committed: this one ends, which is how it should be."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"{table}: a younger lane has taken over", "nothing to do")
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """One bronze commit and its rows (BRONZE schema, in bronze order)."""
+
+    seq: int
+    rows: pa.Table
+    landed_date: str
+
+
+class Landing:
+    """Writes one table's bronze. The single writer of its epoch; others are fenced out by the transactions."""
+
+    def __init__(self, bronze: LakeTable, topic: Topic, name: str) -> None:
+        self._bronze = bronze
+        self._topic = topic
+        self._name = name
+        self._bronze.refresh()
+        self._claimed: int | None = None
+        self._found = self._bronze.transaction(LANE)
+
+    @property
+    def epoch(self) -> int:
+        """This lane's epoch: one above the epoch found at the start."""
+        return (self._found or 0) + 1 if self._claimed is None else self._claimed
+
+    @property
+    def seq(self) -> int:
+        """The last bronze commit in the snapshot in hand; 0 when there is none."""
+        return self._bronze.transaction(SEQ) or 0
+
+    def next_offsets(self) -> dict[int, int | None]:
+        """Where bronze ends, by Kafka partition; None where it never began. Reads the log anew."""
+        self._bronze.refresh()
+        recorded = self._bronze.transactions(self._topic.app_id(p) for p in self._topic.partitions)
+        return {p: recorded[self._topic.app_id(p)] for p in self._topic.partitions}
+
+    def check(self) -> None:
+        """Raises `HandedOver` when a younger lane has claimed the table."""
+        self._bronze.refresh()
+        if self._claimed is not None and (self._bronze.transaction(LANE) or 0) > self._claimed:
+            raise HandedOver(self._name)
+
+    def claim(self) -> None:
+        """Take the lane without any row: an empty commit that ends the predecessor."""
+        if self._claimed is None:
+            self._commit([], {}, {})
+
+    def land(self, batch: TopicBatch, began: dict[int, int | None]) -> Landed:
+        """Commit one batch. `began` is what bronze held for partitions that had no offset yet (None stays None).
+
+        Raises `Conflict` when another lane has landed some of it (ask `next_offsets` and read again from there) and
+        `HandedOver` when a younger lane has claimed the table.
+        """
+        seq = self.seq + 1
+        clock = self._clock()
+        moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
+        rows = self._stamp(batch.rows, seq, clock, moment)
+        expect = {
+            self._topic.app_id(p): (None if began.get(p, 0) is None else start) for p, start in batch.start.items()
+        }
+        adds = self._bronze.write(rows)
+        fault_point("bronze_file_written")
+        self._commit(
+            adds,
+            {self._topic.app_id(p): offset for p, offset in batch.next.items()} | {SEQ: seq, CLOCK: clock},
+            expect | {SEQ: seq - 1 or None},
+        )
+        fault_point("bronze_committed")
+        return Landed(seq, rows, moment.date().isoformat())
+
+    def _clock(self) -> int:
+        """Microseconds since 1970, never before the last commit's, whatever the machine's clock says."""
+        return max(time.time_ns() // 1000, (self._bronze.transaction(CLOCK) or 0) + 1)
+
+    def _stamp(self, rows: pa.Table, seq: int, clock: int, moment: datetime) -> pa.Table:
+        n = rows.num_rows
+        ordered = rows.sort_by([("kafka_partition", "ascending"), ("offset", "ascending")])
+        columns = {name: ordered.column(name) for name in ROW_SCHEMA.names}
+        columns["seq"] = pa.repeat(pa.scalar(seq, pa.int64()), n)
+        columns["landed_at"] = pa.repeat(pa.scalar(clock, pa.timestamp("us", tz="UTC")), n)
+        columns["landed_date"] = pa.repeat(pa.scalar(moment.date(), pa.date32()), n)
+        return pa.table([columns[name] for name in BRONZE_SCHEMA.names], schema=BRONZE_SCHEMA)
+
+    def _commit(self, adds: Sequence[AddAction], advance: dict[str, int], expect: dict[str, int | None]) -> None:
+        mine = self._found if self._claimed is None else self._claimed
+        try:
+            self._bronze.commit(adds, advance=advance | {LANE: self.epoch}, expect=expect | {LANE: mine})
+        except Conflict as conflict:
+            now = conflict.actual.get(LANE)
+            if self._claimed is not None and (now or 0) > self._claimed:
+                raise HandedOver(self._name) from conflict
+            if self._claimed is None:
+                self._found = now
+            raise
+        self._claimed = self.epoch

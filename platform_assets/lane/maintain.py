@@ -1,0 +1,60 @@
+"""A table's daily care: what the contract's retention says is forgotten, in lake and index, and the disk is freed.
+
+Rows count from their landing: history that was sent yesterday is kept as long as yesterday's events. Kafka has its own retention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from platform_assets.contracts.model import Table
+from platform_assets.lake.layout import Lake
+from platform_assets.lake.maintain import expire, vacuum
+from platform_assets.lake.table import LakeTable
+from platform_assets.lane.publish import connect_indices
+from platform_assets.settings import Settings
+
+KEEP_VERSIONS = timedelta(days=1)
+"""How long files that no snapshot needs any more stay for readers of older snapshots, and for files not yet committed."""
+
+
+@dataclass
+class MaintenanceReport:
+    """Rows forgotten and files deleted, by layer; event partitions whose index is gone."""
+
+    table: str
+    rows: dict[str, int] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+    indices: list[str] = field(default_factory=list)
+
+
+def maintain(settings: Settings, contract: Table, *, now: datetime | None = None, index: bool = True) -> MaintenanceReport:
+    """Apply retention and free the disk. Safe beside a running lane."""
+    now = now or datetime.now(UTC)
+    report = MaintenanceReport(contract.name)
+    tables = Lake(settings.lake_path).tables(contract)
+    bronze_until = (now - contract.bronze_retention).date().isoformat()
+    silver_until = now - contract.retention
+    report.rows["bronze"] = expire(tables.bronze, bronze_until)
+    report.rows["quarantine"] = expire(tables.quarantine, bronze_until)
+    report.rows["silver"] = _expire_landed(tables.silver, silver_until)
+    for layer in ("bronze", "silver", "quarantine", "ledger"):
+        report.files[layer] = vacuum(getattr(tables, layer), KEEP_VERSIONS)
+    if index:
+        indices = connect_indices(settings)
+        try:
+            report.indices = indices.expire(contract, silver_until.date().isoformat(), keep=tables.silver.partitions())
+        finally:
+            indices.client.close()
+    return report
+
+
+def _expire_landed(silver: LakeTable, until: datetime) -> int:
+    """Drop the event partitions whose rows have all landed before `until`; rows removed."""
+    silver.refresh()
+    young = {f.partition for f in silver.files() if "_landed_at" not in f.high or f.high["_landed_at"] >= until}
+    old = [f for f in silver.files() if f.partition not in young]
+    if old:
+        silver.commit([], removes=old)
+    return sum(f.rows for f in old)

@@ -1,0 +1,251 @@
+"""Publishing: silver rows become documents, and the frontier says up to which bronze commit that is true.
+
+A thread of its own beside the lane, so that the lake never waits for the index. What the lane has just settled is published
+from memory; whatever memory does not hold (an outage, a restart, a rush) is read from silver again. The order is documents,
+progress inside each index, frontier: a crash repeats documents, whose ids and versions make that harmless.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from platform_assets.contracts.model import Table
+from platform_assets.faultpoints import fault_point
+from platform_assets.lake.files import split_by_partition
+from platform_assets.lake.layout import TableSet
+from platform_assets.lane.refusals import quarantine_refused
+from platform_assets.lane.report import TableReport
+from platform_assets.lane.sessions import session
+from platform_assets.lane.settle import Settled, counts, seq_windows
+from platform_assets.search.bulk import BulkWriter
+from platform_assets.search.client import connect
+from platform_assets.search.documents import Refused, to_ndjson
+from platform_assets.search.errors import Conflict, SearchError
+from platform_assets.search.indices import Indices
+from platform_assets.search.progress import (
+    Frontier,
+    advance,
+    ensure_progress_index,
+    joined,
+    read_frontier,
+    write_frontier,
+)
+from platform_assets.settings import Settings
+
+MEMORY_BYTES = 256 * 1024 * 1024
+"""Settled rows kept for publishing; past that they are read from silver again."""
+BATCH_ROWS = 60_000
+PATIENCE_S = 2.0
+"""Between tries while the index is away or refuses to be written."""
+BULK_PATIENCE_S = 20.0
+"""How long one body is tried before the publisher says that the index is behind, and why."""
+
+
+class Publisher:
+    """Publishes one table's silver. `start` and `finish` once each, `offer` from the lane's thread."""
+
+    def __init__(
+        self, settings: Settings, contract: Table, tables: TableSet, report: TableReport, *, enabled: bool
+    ) -> None:
+        self._settings = settings
+        self._contract = contract
+        self._tables = tables
+        self._report = report
+        self._enabled = enabled
+        self._con = session(threads=1)
+        self._changed = threading.Condition()
+        self._waiting: deque[Settled] = deque()
+        self._waiting_bytes = 0
+        self._target = 0  # the last bronze commit that silver holds
+        self._closing = False
+        self._hurry = threading.Event()
+        self._deadline: float | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"publish-{contract.name}", daemon=True)
+
+    # -- the lane's side ---------------------------------------------------------------------------------------------
+
+    def start(self, seq: int) -> None:
+        """Begin; everything that silver holds up to bronze commit `seq` and the frontier does not is published first."""
+        self._target = max(self._target, seq)
+        if self._enabled:
+            self._thread.start()
+
+    def offer(self, settled: Settled) -> None:
+        """A silver commit to publish. Never waits."""
+        with self._changed:
+            self._target = max(self._target, settled.seq)
+            self._waiting.append(settled)
+            self._waiting_bytes += settled.rows.nbytes
+            while self._waiting_bytes > MEMORY_BYTES:
+                self._drop()
+            self._changed.notify()
+
+    def check(self) -> None:
+        """Raises what ended the thread. An index that is away does not: the report says how far behind it is."""
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self, seconds: float | None) -> None:
+        """Publish what is left, for at most `seconds` (None: until done), and end. What remains is the next lane's."""
+        with self._changed:
+            self._closing = True
+            self._deadline = None if seconds is None else time.monotonic() + seconds
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+            self._hurry.set()  # what is being sent is given up; it will be sent again
+            self._thread.join()
+        self._con.close()
+
+    # -- the thread's side -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        connection: _Connection | None = None
+        try:
+            while True:
+                try:
+                    connection = connection or _Connection(self._settings, self._contract, self._hurry)
+                    chunk = self._next(connection.frontier.seq)
+                    if chunk is None:
+                        return
+                    self._publish(connection, chunk)
+                    self._report.index_error = ""
+                except SearchError as error:  # away, full, read-only: the lake goes on, and the report says so
+                    self._report.index_error = error.message
+                    if connection is not None:
+                        connection.close()
+                        connection = None
+                    if self._pause(0.0 if isinstance(error, Conflict) else PATIENCE_S):
+                        return
+        except BaseException as error:
+            self._failure = error
+        finally:
+            if connection is not None:
+                self._report.index_behind = max(0, self._target - connection.frontier.seq)
+                connection.close()
+            else:
+                self._report.index_behind = None
+
+    def _next(self, done: int) -> _Chunk | None:
+        """What comes after bronze commit `done`; waits for it. None when it is time to end."""
+        with self._changed:
+            while self._target <= done and not self._closing:
+                self._changed.wait()
+            if self._target <= done or self._overdue():
+                return None
+            while self._waiting and self._waiting[0].seq <= done:
+                self._drop()
+            if self._waiting and self._waiting[0].after == done:
+                return self._from_memory()
+            upto = self._waiting[0].after if self._waiting and self._waiting[0].after > done else self._target
+        return self._from_silver(done, upto)
+
+    def _from_memory(self) -> _Chunk:
+        pieces = [self._drop()]
+        while (
+            self._waiting
+            and self._waiting[0].after == pieces[-1].seq
+            and sum(p.rows.num_rows for p in pieces) + self._waiting[0].rows.num_rows <= BATCH_ROWS
+        ):
+            pieces.append(self._drop())
+        return _Chunk(pa.concat_tables([p.rows for p in pieces]), pieces[-1].seq, pieces[-1].version)
+
+    def _from_silver(self, done: int, upto: int) -> _Chunk:
+        version = self._tables.silver.refresh()
+        after, end = next(seq_windows(self._tables.silver, self._con, done, upto, "_seq", BATCH_ROWS))
+        rows = self._tables.silver.read(
+            self._con,
+            files=self._tables.silver.between("_seq", after + 1, end),
+            where=f"_seq > {after} AND _seq <= {end}",
+            order="_seq, _kafka_partition, _offset",
+        )
+        return _Chunk(rows, end, version)
+
+    def _drop(self) -> Settled:
+        settled = self._waiting.popleft()
+        self._waiting_bytes -= settled.rows.nbytes
+        return settled
+
+    def _overdue(self) -> bool:
+        return self._closing and self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait before the next try; whether it is time to end instead."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            while (left := until - time.monotonic()) > 0 and not self._overdue():
+                self._changed.wait(min(left, 0.2))
+            return self._overdue()
+
+    def _publish(self, connection: _Connection, chunk: _Chunk) -> None:
+        clock = time.perf_counter()
+        refused = connection.send(chunk.rows, chunk.version)
+        fault_point("bulk_done")
+        if refused:
+            self._report.index_refused += quarantine_refused(self._tables.quarantine, self._con, chunk.rows, refused)
+        connection.advance(chunk)
+        fault_point("progress_written")
+        self._report.indexed.update(counts(chunk.rows.column("event_partition")))
+        self._report.seconds["index"] += time.perf_counter() - clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Rows up to bronze commit `seq`, as they are in silver version `version`."""
+
+    rows: pa.Table
+    seq: int
+    version: int
+
+
+class _Connection:
+    """The index of one table as the publisher sees it; dropped and made again after any trouble."""
+
+    def __init__(self, settings: Settings, contract: Table, stop: threading.Event) -> None:
+        self._contract = contract
+        self._indices = connect_indices(settings)
+        self._indices.ensure_template(contract)
+        ensure_progress_index(self._indices.client)
+        self._writer = BulkWriter(self._indices, patience_s=BULK_PATIENCE_S, stop=stop)
+        self._con = session()
+        self.frontier: Frontier = read_frontier(self._indices.client, contract)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._con.close()
+        self._indices.client.close()
+
+    def send(self, rows: pa.Table, version: int) -> list[Refused]:
+        return self._writer.write(self._contract, to_ndjson(self._contract, rows, version, con=self._con)).refused
+
+    def advance(self, chunk: _Chunk) -> None:
+        """Progress in each index that got documents, then the table's frontier; never lowered, whoever else writes."""
+        for partition, rows in split_by_partition(chunk.rows, "event_partition"):
+            index = self._indices.resolve(self._contract, partition)
+            advance(self._indices.client, index.name, next_offsets(rows), chunk.version, chunk.seq)
+        offsets = next_offsets(chunk.rows)
+        while self.frontier.seq < chunk.seq:
+            goal = joined(self.frontier, offsets, chunk.version, chunk.seq)
+            try:
+                self.frontier = write_frontier(
+                    self._indices.client, self._contract, goal.offsets, goal.silver_version, self.frontier, goal.seq
+                )
+            except Conflict:
+                self.frontier = read_frontier(self._indices.client, self._contract)
+
+
+def connect_indices(settings: Settings) -> Indices:
+    """The indices as the lane's role sees them."""
+    return Indices(connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca))
+
+
+def next_offsets(rows: pa.Table) -> dict[str, int]:
+    """One past the greatest offset of each Kafka partition in silver rows, by application transaction."""
+    grouped = rows.group_by(["_topic_id", "_kafka_partition"]).aggregate([("_offset", "max")]).to_pylist()
+    return {f"{g['_topic_id']}:{g['_kafka_partition']}": int(g["_offset_max"]) + 1 for g in grouped}

@@ -1,0 +1,250 @@
+"""Rebuilding a day of silver, and its index, from bronze, while the lane goes on.
+
+Read is what the ledger says fed the partition, up to the bronze commit that silver holds in the snapshot in hand; what the
+lane appends meanwhile is carried over as it is. The replacement is one transaction on top of the newest snapshot: whoever
+commits in between makes it look again. Within one contract version and masking key the rows are those of the live path.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
+from platform_assets.contracts.model import Grain, Table
+from platform_assets.errors import AssayError
+from platform_assets.lake.files import DataFile
+from platform_assets.lake.layout import Lake, TableSet
+from platform_assets.lake.table import Conflict, select_from
+from platform_assets.lane.keys import KeySet, first_of_each, key_columns
+from platform_assets.lane.publish import rebuild_index
+from platform_assets.lane.sessions import masker, session
+from platform_assets.lane.settle import REWRITE, SEQ, seq_windows
+from platform_assets.refine import Refinery
+from platform_assets.settings import Settings
+
+FILE_ROWS = 1_000_000
+_TRIES = 20
+COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
+
+Progress = Callable[[str, int], None]
+"""Called with a phase (`rows`, `documents`) and how many more are done."""
+
+
+@dataclass
+class RebuildReport:
+    """What a rebuild did. Rows are counted after the replacement; seconds by phase."""
+
+    table: str
+    day: date
+    partitions: dict[str, int] = field(default_factory=dict)  # event partition -> rows
+    bronze_rows: int = 0
+    rejected: int = 0  # rows of the partition that the present contract refuses (another contract version)
+    duplicates: int = 0
+    documents: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def rebuild(
+    settings: Settings, contract: Table, day: date, progress: Progress | None = None, *, index: bool = True
+) -> RebuildReport:
+    """Rebuild every event partition of one day (UTC). A day that nothing was ever recorded for stays as it is."""
+    report = RebuildReport(contract.name, day)
+    tell = progress or (lambda _phase, _n: None)
+    tables = Lake(settings.lake_path).tables(contract)
+    with session() as con, Refinery(contract, masker(settings)) as refinery:
+        for partition in _partitions(contract, tables, con, day):
+            started = time.perf_counter()
+            _Rebuild(contract, tables, refinery, con, partition, report, tell).run()
+            report.seconds["silver"] = report.seconds.get("silver", 0.0) + time.perf_counter() - started
+            if index:
+                started = time.perf_counter()
+                report.documents += rebuild_index(settings, contract, tables, partition, lambda n: tell("documents", n))
+                report.seconds["index"] = report.seconds.get("index", 0.0) + time.perf_counter() - started
+    return report
+
+
+def _partitions(contract: Table, tables: TableSet, con: duckdb.DuckDBPyConnection, day: date) -> list[str]:
+    """Event partitions of the day that silver or the ledger know."""
+    tables.silver.refresh()
+    tables.ledger.refresh()
+    known = set(tables.silver.partitions())
+    fed = tables.ledger.relation(con).project("event_partition").distinct().fetchall()
+    text = day.isoformat()
+    wanted = text if contract.grain is Grain.DAY else f"{text}T"
+    return sorted(p for p in known | {str(r[0]) for r in fed} if p.startswith(wanted))
+
+
+class _Rebuild:
+    def __init__(
+        self,
+        contract: Table,
+        tables: TableSet,
+        refinery: Refinery,
+        con: duckdb.DuckDBPyConnection,
+        partition: str,
+        report: RebuildReport,
+        tell: Progress,
+    ) -> None:
+        self._contract = contract
+        self._tables = tables
+        self._refinery = refinery
+        self._con = con
+        self._partition = partition
+        self._report = report
+        self._tell = tell
+        self._schema = silver_schema(contract)
+
+    def run(self) -> None:
+        silver = self._tables.silver
+        silver.refresh()
+        base = silver.transaction(SEQ) or 0
+        rewrite = silver.transaction(REWRITE)
+        old = silver.files(self._partition)
+        adds, coordinates, refused = self._refine(base)
+        self._keep_every_row(old, base, coordinates, refused)
+        for _ in range(_TRIES):
+            silver.refresh()
+            live = silver.files(self._partition)
+            tail = self._tail([f for f in live if f.path not in {o.path for o in old}], base)
+            try:
+                silver.commit(
+                    [*adds, *silver.write(tail)],
+                    removes=live,
+                    advance={REWRITE: (rewrite or 0) + 1},
+                    expect={REWRITE: rewrite},
+                    check=lambda live=live: self._unchanged(live),  # type: ignore[misc]
+                )
+            except Conflict as conflict:
+                if conflict.actual.get(REWRITE, rewrite) != rewrite:
+                    raise AssayError(
+                        f"{self._contract.qualified_name} {self._partition}: another rebuild or replay finished first",
+                        "run it again",
+                    ) from conflict
+                continue
+            self._report.partitions[self._partition] = silver.partitions().get(self._partition, 0)
+            return
+        raise AssayError(f"{self._contract.qualified_name} {self._partition} never stood still", "run it again")
+
+    def _unchanged(self, live: list[DataFile]) -> None:
+        """The tail was read from `live`; a file added since must be read too."""
+        if {f.path for f in self._tables.silver.files(self._partition)} != {f.path for f in live}:
+            raise Conflict(self._tables.silver.path, {})
+
+    def _tail(self, files: list[DataFile], base: int) -> pa.Table:
+        """Rows that the lane appended to the partition after `base`."""
+        if not files:
+            return self._schema.empty_table()
+        return self._tables.silver.read(
+            self._con, files=files, where=f"_seq > {base}", order="_seq, _kafka_partition, _offset"
+        )
+
+    def _refine(self, base: int) -> tuple[list, pa.Table, pa.Table]:  # type: ignore[type-arg]
+        """Write the partition's new files; (add actions, coordinates of their rows, rejects found on the way)."""
+        quarantined = self._quarantined(base)
+        keys = KeySet()
+        adds, pending, done, refused = [], [], [], []
+        for bronze in self._bronze(base):
+            refined = self._refinery.refine(bronze)
+            rows = refined.accepted.filter(
+                pa.compute.equal(refined.accepted.column("event_partition"), self._partition)
+            )
+            rows = _without(self._con, rows, quarantined)
+            if self._contract.key and rows.num_rows:
+                hi, lo = key_columns(rows)
+                fresh = first_of_each(hi, lo) & ~keys.holds(hi, lo)
+                keys.add(hi[fresh], lo[fresh])
+                self._report.duplicates += int(np.count_nonzero(~fresh))
+                rows = rows.filter(pa.array(fresh))
+            refused.append(refined.rejected)
+            pending.append(rows.select(self._schema.names))
+            done.append(rows.select(COORDINATES))
+            self._report.bronze_rows += bronze.num_rows
+            self._tell("rows", bronze.num_rows)
+            if sum(p.num_rows for p in pending) >= FILE_ROWS:
+                adds += self._tables.silver.write(pa.concat_tables(pending))
+                pending = []
+        if pending:
+            adds += self._tables.silver.write(pa.concat_tables(pending))
+        none = self._schema.empty_table().select(COORDINATES)
+        return adds, pa.concat_tables([none, *done]), pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *refused])
+
+    def _bronze(self, base: int) -> Iterator[pa.Table]:
+        """The bronze rows that may belong to the partition, in bronze order, a bounded number at a time."""
+        bronze, ledger = self._tables.bronze, self._tables.ledger
+        bronze.refresh()
+        ledger.refresh()
+        ranges = (
+            ledger.relation(self._con)
+            .filter(duckdb.ColumnExpression("event_partition") == duckdb.ConstantExpression(self._partition))
+            .filter(f"seq_min <= {base}")
+            .project("seq_min, least(seq_max, " + str(base) + ") AS seq_max")
+            .order("seq_min")
+            .fetchall()
+        )
+        for low, high in _merged(ranges):
+            for after, upto in seq_windows(bronze, self._con, low - 1, high):
+                yield bronze.read(
+                    self._con,
+                    files=bronze.between("seq", after + 1, upto),
+                    where=f"seq > {after} AND seq <= {upto} AND kind = 'record'",
+                    order='seq, kafka_partition, "offset"',
+                )
+
+    def _quarantined(self, base: int) -> pa.Table:
+        """Coordinates refused at refine. A rebuild leaves them there: to send them again is what replay is for."""
+        self._tables.quarantine.refresh()
+        return self._tables.quarantine.read(
+            self._con, columns=COORDINATES, where=f"stage = 'refine' AND _seq <= {base}"
+        )
+
+    def _keep_every_row(self, old: list[DataFile], base: int, new: pa.Table, refused: pa.Table) -> None:
+        """A row of the old partition is in the new one or becomes a reject; anything else would be a loss."""
+        before = self._tables.silver.read(self._con, columns=COORDINATES, files=old, where=f"_seq <= {base}")
+        lost = _without(self._con, before, new)
+        if lost.num_rows == 0:
+            return
+        again = _without(self._con, refused, _without(self._con, refused, lost))
+        if again.num_rows != lost.num_rows:
+            raise AssayError(
+                f"{self._contract.qualified_name} {self._partition}: the present contract would lose "
+                f"{lost.num_rows - again.num_rows} rows (other partition or key)",
+                "nothing was changed; put the key, event time and grain back as they were when the rows were written",
+            )
+        self._report.rejected += again.num_rows
+        self._tables.quarantine.commit(self._tables.quarantine.write(again))
+
+
+def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges in order, joined where they touch."""
+    current: tuple[int, int] | None = None
+    for low, high in ranges:
+        if current is not None and low <= current[1] + 1:
+            current = (current[0], max(current[1], high))
+        else:
+            if current is not None:
+                yield current
+            current = (low, high)
+    if current is not None:
+        yield current
+
+
+def _without(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table) -> pa.Table:
+    """Rows whose coordinates are not among `others`; order is kept."""
+    if rows.num_rows == 0 or others.num_rows == 0:
+        return rows
+    numbered = con.from_arrow(rows.select(COORDINATES).append_column("_row", pa.array(np.arange(rows.num_rows))))
+    con.register("_others", others.select(COORDINATES))
+    kept = select_from(
+        numbered,
+        "mine",
+        "SELECT _row FROM mine ANTI JOIN _others USING (_topic_id, _kafka_partition, _offset) ORDER BY _row",
+    )
+    con.unregister("_others")
+    return rows if kept.num_rows == rows.num_rows else rows.take(kept.column("_row"))

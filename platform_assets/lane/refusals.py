@@ -1,0 +1,49 @@
+"""Documents that the index will never take: their silver rows stay, and quarantine (stage `index`) says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
+from platform_assets.lake.table import LakeTable
+from platform_assets.search.documents import Refused
+from platform_assets.search.names import parse_document_id
+
+STAGE = "index"
+
+
+def quarantine_refused(
+    quarantine: LakeTable, con: duckdb.DuckDBPyConnection, rows: pa.Table, refused: Sequence[Refused]
+) -> int:
+    """Add the refused rows to quarantine, but for those that are there already (a crash repeats a bulk); rows added."""
+    reasons = {(c.partition, c.offset): r for r in refused for c in [parse_document_id(r.document_id)]}
+    wanted = rows.select(["_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at", "_contract_version"])
+    wanted = wanted.filter(pc.is_in(wanted.column("_offset"), pa.array([offset for _, offset in reasons], pa.int64())))
+    found = [row for row in wanted.to_pylist() if (row["_kafka_partition"], row["_offset"]) in reasons]
+    quarantine.refresh()
+    known = quarantine.read(
+        con, columns=["_topic_id", "_kafka_partition", "_offset"], where=f"stage = '{STAGE}'"
+    ).to_pylist()
+    there = {(k["_topic_id"], k["_kafka_partition"], k["_offset"]) for k in known}
+    fresh = [
+        row
+        | {
+            "contract_version": row["_contract_version"],
+            "stage": STAGE,
+            "reason": f"index:{reasons[row['_kafka_partition'], row['_offset']].code}",
+            "detail": reasons[row["_kafka_partition"], row["_offset"]].reason,
+            "excerpt": None,
+            "value_bytes": None,
+            "landed_date": row["_landed_at"].date(),
+        }
+        for row in found
+        if (row["_topic_id"], row["_kafka_partition"], row["_offset"]) not in there
+    ]
+    if fresh:
+        table = pa.Table.from_pylist(fresh, schema=QUARANTINE_SCHEMA)
+        quarantine.commit(quarantine.write(table))
+    return len(fresh)

@@ -1,0 +1,63 @@
+"""What a lane run did, in numbers: the metadata of its materializations, and what `assay status` and tests read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from platform_assets.stream.consume import Gap
+
+
+@dataclass
+class TableReport:
+    """One table's part of a run. Counts are rows, sizes are bytes, times are seconds."""
+
+    table: str
+    topic_id: str = ""
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # kafka partition -> [start, end)
+    lag: dict[int, int] = field(default_factory=dict)  # records not yet landed, by kafka partition, at the end
+    bronze: Counter[str] = field(default_factory=Counter)  # landing date -> records landed
+    bronze_bytes: int = 0
+    skipped: int = 0  # offsets that hold no readable record
+    silver: Counter[str] = field(default_factory=Counter)  # event partition -> rows accepted
+    history: int = 0  # of them, older than the contract's lateness
+    rejected: Counter[str] = field(default_factory=Counter)  # reason -> rows
+    duplicates: int = 0
+    indexed: Counter[str] = field(default_factory=Counter)  # event partition -> documents acknowledged
+    index_refused: int = 0
+    index_behind: int | None = (
+        0  # bronze commits that silver holds and the index does not yet; None when it cannot be asked
+    )
+    index_error: str = ""  # why the index does not take documents now
+    commits: int = 0
+    compacted: int = 0
+    watermark: datetime | None = None  # greatest event time of rows that are not history
+    gaps: list[Gap] = field(default_factory=list)
+    seconds: defaultdict[str, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # phase -> seconds spent (consume, bronze, refine, silver, index, compact)
+
+    @property
+    def records(self) -> int:
+        """Records landed in bronze by this run."""
+        return sum(self.bronze.values())
+
+    @property
+    def quarantine_rate(self) -> float:
+        """Rejected share of what was refined; 0 when nothing was."""
+        refined = sum(self.silver.values()) + sum(self.rejected.values()) + self.duplicates
+        return sum(self.rejected.values()) / refined if refined else 0.0
+
+
+@dataclass
+class LaneReport:
+    """A lane run: when, why it ended (`time`, `handed_over`, `caught_up`, `stopped`), and each table's part."""
+
+    system: str
+    started: datetime
+    epoch: int = 0
+    ended: datetime | None = None
+    reason: str = ""
+    tables: dict[str, TableReport] = field(default_factory=dict)
+    peak_rss: int = 0

@@ -1,0 +1,197 @@
+"""One lane run: follow a system's topics until a younger lane takes over.
+
+For each batch the order is bronze, then ledger, quarantine and silver (`settle`), then, beside the next batches, documents
+and their progress (`publish`). Whatever dies in between, the next run finds in the tables where each of them stands.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+
+import psutil
+
+from platform_assets.contracts.model import Contract
+from platform_assets.faultpoints import fault_point
+from platform_assets.lake.layout import Lake
+from platform_assets.lake.table import Conflict
+from platform_assets.lane.land import HandedOver
+from platform_assets.lane.report import LaneReport, TableReport
+from platform_assets.lane.track import Track
+from platform_assets.settings import Settings
+from platform_assets.stream.consume import TopicBatch, TopicReader
+from platform_assets.stream.topics import StreamError
+
+COMMIT_SECONDS = 2.0
+"""How long a batch is collected at most; a reader waits for it, for the commits and for the index's refresh."""
+BATCH_ROWS = 100_000
+BATCH_BYTES = 64 * 1024 * 1024
+COMPACT_SECONDS = 15.0
+FINISH_SECONDS = 30.0
+"""How long an ending lane goes on publishing what it has settled; the rest is its successor's."""
+
+OnCommit = Callable[[TableReport], None]
+Position = Mapping[tuple[str, int], int]
+
+
+class Lane:
+    """A system's topics on their way to lake and index. One object is one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        contract: Contract,
+        *,
+        index: bool = True,
+        commit_seconds: float = COMMIT_SECONDS,
+        compact_seconds: float = COMPACT_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._contract = contract
+        self._index = index
+        self._commit_seconds = commit_seconds
+        self._compact_seconds = compact_seconds
+        self._report = LaneReport(contract.system, datetime.now(UTC))
+        self._tracks: dict[str, Track] = {}  # by topic
+        self._ahead: Future[list[TopicBatch]] | None = None
+        self._compacted_at = time.monotonic()
+
+    def follow(
+        self, *, max_seconds: float = 180.0, stop: threading.Event | None = None, on_commit: OnCommit | None = None
+    ) -> LaneReport:
+        """Follow the topics until a successor has committed, `stop` is set, or `max_seconds` are over."""
+        until = time.monotonic() + max_seconds
+        stop = stop or threading.Event()
+        with self:
+            try:
+                while not stop.is_set() and time.monotonic() < until:
+                    self._cycle(None, on_commit)
+                    for track in self._tracks.values():
+                        track.landing.claim()
+                self._report.reason = "stopped" if stop.is_set() else "time"
+            except HandedOver:
+                self._report.reason = "handed_over"
+        return self._report
+
+    def drain(self, *, stop: threading.Event | None = None, on_commit: OnCommit | None = None) -> LaneReport:
+        """Bounded: carry everything up to the offsets that the broker holds now, index included, then end."""
+        stop = stop or threading.Event()
+        with self:
+            until = {
+                (name, partition): high
+                for name, track in self._tracks.items()
+                for partition, (_, high) in self._reader.watermarks(track.topic).items()
+            }
+            try:
+                while not stop.is_set() and not self._reached(until):
+                    self._cycle(until, on_commit)
+                for track in self._tracks.values():
+                    track.landing.claim()
+                    track.publisher.finish(None)
+                self._report.reason = "stopped" if stop.is_set() else "caught_up"
+            except HandedOver:
+                self._report.reason = "handed_over"
+        return self._report
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Lane:
+        self._reader = TopicReader(self._settings.kafka_conf("lane"))
+        self._pool = ThreadPoolExecutor(2, "lane")
+        self._compaction: Future[int] | None = None
+        topics = self._reader.describe([t.topic for t in self._contract.tables])
+        missing = [t.topic for t in self._contract.tables if t.topic not in topics]
+        if missing:
+            raise StreamError(f"no such topic: {', '.join(missing)}", "`assay up` creates the topics of all contracts")
+        lake = Lake(self._settings.lake_path)
+        for contract in self._contract.tables:
+            track = Track(self._settings, lake, contract, topics[contract.topic], index=self._index)
+            self._tracks[contract.topic] = track
+            self._report.tables[contract.name] = track.report
+            track.open()
+            self._report.epoch = max(self._report.epoch, track.landing.epoch)
+        self._resync()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(Exception):  # what was read ahead and not landed is read again by the next run
+            if self._ahead is not None:
+                self._ahead.result()
+        if self._compaction is not None:
+            self._compaction.exception()
+        self._pool.shutdown()
+        marks = {} if error is not None else self._reader.lag()
+        self._reader.close()
+        for name, track in self._tracks.items():
+            track.report.lag = {partition: n for (topic, partition), n in marks.items() if topic == name}
+            track.close(FINISH_SECONDS if error is None else 0.0)
+        self._report.ended = datetime.now(UTC)
+        self._report.peak_rss = max(self._report.peak_rss, psutil.Process().memory_info().rss)
+
+    # -- one cycle ---------------------------------------------------------------------------------------------------
+
+    def _cycle(self, until: Position | None, on_commit: OnCommit | None) -> None:
+        """Take the batch that was read meanwhile, have the next one read, and carry the first through the tables."""
+        started = time.perf_counter()
+        batches = self._read(until) if self._ahead is None else self._ahead.result()
+        consumed = time.perf_counter() - started
+        self._ahead = self._pool.submit(self._read, until)
+        fault_point("after_consume")
+        for batch in batches:
+            track = self._tracks[batch.topic.name]
+            track.report.seconds["consume"] += consumed / len(batches)
+            try:
+                track.carry(batch)
+            except Conflict:
+                self._resync()
+                break
+            if on_commit is not None:
+                on_commit(track.report)
+        for track in self._tracks.values():
+            track.check()
+        self._watch()
+
+    def _read(self, until: Position | None) -> list[TopicBatch]:
+        return self._reader.read(max_rows=BATCH_ROWS, max_bytes=BATCH_BYTES, seconds=self._commit_seconds, until=until)
+
+    def _resync(self) -> None:
+        """Read on from where the tables stand; whatever was read ahead is given back."""
+        if self._ahead is not None:
+            self._ahead.result()
+            self._ahead = None
+        self._reader.follow({name: (track.topic, track.positions()) for name, track in self._tracks.items()})
+
+    def _reached(self, until: Position) -> bool:
+        position = {
+            (name, p): offset for name, track in self._tracks.items() for p, offset in track.positions().items()
+        }
+        empty = self._reader.empty()
+        return all(
+            where in self._reader.gaps or where in empty or (position[where] or 0) >= end
+            for where, end in until.items()
+        )
+
+    def _watch(self) -> None:
+        """Housekeeping between batches: topics that were recreated, gaps, small files, memory."""
+        identities = self._reader.identities()
+        for name, track in self._tracks.items():
+            if identities and (name not in identities or identities[name].id != track.topic.id):
+                raise StreamError(
+                    f"topic {name} was deleted or created again", "the next run starts with the new topic"
+                )
+            track.report.gaps = [gap for (topic, _), gap in self._reader.gaps.items() if topic == name]
+        if time.monotonic() - self._compacted_at > self._compact_seconds and (
+            self._compaction is None or self._compaction.done()
+        ):
+            if self._compaction is not None:
+                self._compaction.result()
+            self._compaction = self._pool.submit(lambda: sum(track.compact() for track in list(self._tracks.values())))
+            self._compacted_at = time.monotonic()
+        self._report.peak_rss = max(self._report.peak_rss, psutil.Process().memory_info().rss)

@@ -1,0 +1,20 @@
+"""What every piece of the lane opens the same way: a DuckDB session, the masker."""
+
+from __future__ import annotations
+
+import duckdb
+
+from platform_assets.refine import Masker
+from platform_assets.settings import Settings
+
+
+def session(threads: int = 2, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB session in UTC that never spills rows to disk."""
+    con = duckdb.connect(config={"threads": threads, "memory_limit": memory_limit, "temp_directory": ""})
+    con.execute("SET TimeZone = 'UTC'")
+    return con
+
+
+def masker(settings: Settings) -> Masker:
+    """The masking keys that the settings hold; rows are masked with the current one."""
+    return Masker(settings.hmac_keys(), settings.hmac_key_id)

@@ -1,0 +1,105 @@
+"""One table on the lane: its topic, its tables, and the steps that carry a batch through them."""
+
+from __future__ import annotations
+
+import time
+
+from platform_assets.contracts.model import Table
+from platform_assets.lake.layout import Lake
+from platform_assets.lake.maintain import compact
+from platform_assets.lake.table import Conflict
+from platform_assets.lane.land import Landing
+from platform_assets.lane.publish import Publisher
+from platform_assets.lane.report import TableReport
+from platform_assets.lane.sessions import masker, session
+from platform_assets.lane.settle import Settler, counts
+from platform_assets.refine import Refinery
+from platform_assets.settings import Settings
+from platform_assets.stream.consume import TopicBatch
+from platform_assets.stream.topics import Topic
+
+ORDER = {
+    "bronze": 'seq, kafka_partition, "offset"',
+    "silver": "_seq, _kafka_partition, _offset",
+    "quarantine": "_seq, _kafka_partition, _offset",
+    "ledger": "seq_min, kafka_partition",
+}
+"""How the rows of each layer lie in a merged file, so that readers skip by statistics."""
+
+
+class Track:
+    """Carries the batches of one topic. Used by one lane run, from one thread (publishing and compaction have their own)."""
+
+    def __init__(self, settings: Settings, lake: Lake, contract: Table, topic: Topic, *, index: bool) -> None:
+        self.contract = contract
+        self.topic = topic
+        self.report = TableReport(contract.name, topic.id)
+        self.tables = lake.tables(contract)
+        self._con = session()
+        self._merging = session(threads=1)
+        self.landing = Landing(self.tables.bronze, topic, contract.qualified_name)
+        self._refinery = Refinery(contract, masker(settings))
+        self._settler = Settler(contract, self.tables, self._refinery, self._con, lake.root / "_keys")
+        self.publisher = Publisher(settings, contract, self.tables, self.report, enabled=index)
+        self._began: dict[int, int | None] = {}
+
+    def open(self) -> None:
+        """Finish what a predecessor left half done (bronze without silver), then start publishing."""
+        self._catch_up()
+        self.publisher.start(self._settler.seq)
+
+    def close(self, seconds: float) -> None:
+        """Stop publishing after at most `seconds` more; keep the key sets for the next run."""
+        self.publisher.finish(seconds)
+        if self._settler.keys is not None:
+            self._settler.keys.save()
+        self._refinery.close()
+        self._con.close()
+        self._merging.close()
+
+    def positions(self) -> dict[int, int | None]:
+        """The next offset to read, by Kafka partition: bronze's end; None where bronze never began."""
+        self._began = self.landing.next_offsets()
+        return dict(self._began)
+
+    def carry(self, batch: TopicBatch) -> None:
+        """Land, settle and hand to the publisher. Raises `Conflict` when the batch must be read again."""
+        clock = time.perf_counter()
+        landed = self.landing.land(batch, self._began)
+        self._began |= batch.next
+        self.report.seconds["bronze"] += time.perf_counter() - clock
+        self._note(batch, landed.landed_date)
+        try:
+            self.publisher.offer(self._settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report))
+        except Conflict:
+            self._catch_up()
+
+    def check(self) -> None:
+        """Notice a younger lane or a failed publisher even when no batch comes."""
+        self.landing.check()
+        self.publisher.check()
+
+    def compact(self) -> int:
+        """Merge small files of all layers; files that went away."""
+        layers = {layer: getattr(self.tables, layer) for layer in ORDER}
+        merged = sum(compact(layers[layer], self._merging, order) for layer, order in ORDER.items())
+        self.report.compacted += merged
+        return merged
+
+    def _catch_up(self) -> None:
+        while True:
+            try:
+                for settled in self._settler.catch_up(self.report):
+                    self.publisher.offer(settled)
+            except Conflict:
+                continue  # another lane settles the same commits: look again until silver has them all
+            return
+
+    def _note(self, batch: TopicBatch, landed_date: str) -> None:
+        kinds = counts(batch.rows.column("kind"))
+        self.report.bronze[landed_date] += kinds.get("record", 0)
+        self.report.bronze_bytes += batch.bytes
+        self.report.skipped += sum(batch.next[p] - batch.start[p] for p in batch.next) - kinds.get("record", 0)
+        for partition, end in batch.next.items():
+            begin = self.report.offsets.get(partition, (batch.start[partition], 0))[0]
+            self.report.offsets[partition] = (begin, end)

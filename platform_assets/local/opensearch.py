@@ -1,0 +1,273 @@
+"""The local OpenSearch node: its configuration, its users and roles, its command line.
+
+Belongs here: everything that makes the server. Does not: being its client (`search_access.py`), or index settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+
+from platform_assets.local.artifacts import Runtime
+from platform_assets.local.endpoints import HOST, OPENSEARCH_ROLES, Ports
+from platform_assets.local.files import write_private
+from platform_assets.local.java import Java
+from platform_assets.local.layout import Layout
+from platform_assets.local.process import Command
+from platform_assets.local.tls import ADMIN_DN, NODE_DN
+
+NAME = "opensearch"
+# Security's own notation for a regular expression. Names that begin with a dot belong to the system; `assay-*` holds
+# the platform's bookkeeping, which a reader has no use for.
+_LANE_INDICES = ("/[^.].*/",)
+_READER_INDICES = (r"/(?!\.|assay-).*/",)
+# Passwords are 24 random bytes: stretching protects guessable ones, and each new connection would pay for it.
+_BCRYPT_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class SearchNode:
+    """One OpenSearch node of a home. `security` is the content of its security configuration, by kind."""
+
+    layout: Layout
+    ports: Ports
+    java: Java
+    runtime: Runtime
+    heap_mb: int
+    security: Mapping[str, dict[str, Any]]
+
+    @classmethod
+    def prepare(
+        cls, layout: Layout, ports: Ports, java: Java, runtime: Runtime, *, heap_mb: int, secrets: Mapping[str, str]
+    ) -> SearchNode:
+        """Write the configuration, certificates and security files included."""
+        config = layout.service(NAME) / "config"
+        users = _users(config / "opensearch-security" / "internal_users.yml", secrets)
+        node = cls(layout, ports, java, runtime, heap_mb, {"internalusers": users, "roles": _roles(), **_FIXED})
+        salt = hmac.digest(secrets["ASSAY_HMAC_KEY"].encode(), b"opensearch field masking", "sha256").hex()[:16]
+        node._write_configuration(config, salt)
+        return node
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"https://{HOST}:{self.ports.opensearch}"
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.layout.logs / NAME / "server.log"
+
+    @property
+    def output(self) -> Path:
+        """What the virtual machine printed since its start."""
+        return self.layout.logs / NAME / "console.out"
+
+    @property
+    def applied(self) -> Path:
+        """Holds the digest of the security configuration that the node is known to have."""
+        return self.layout.local / "security.applied"
+
+    def security_digest(self) -> str:
+        """Identity of users, roles and their mapping."""
+        return hashlib.sha256(json.dumps(self.security, sort_keys=True).encode()).hexdigest()
+
+    def command(self) -> Command:
+        """The server's command line."""
+        home, folder = self.runtime.opensearch, self._folder
+        agent = next((home / "agent").glob("opensearch-agent-[0-9]*.jar"))
+        options = [
+            f"-Xms{self.heap_mb}m",
+            f"-Xmx{self.heap_mb}m",
+            "-XX:+UseG1GC",
+            "-XX:G1ReservePercent=25",
+            "-XX:InitiatingHeapOccupancyPercent=30",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.awt.headless=true",
+            f"-Djava.io.tmpdir={folder / 'tmp'}",
+            "-Dfile.encoding=UTF-8",
+            "-Djava.locale.providers=SPI,CLDR",
+            "-Dio.netty.noUnsafe=true",
+            "-Dio.netty.noKeySetOptimization=true",
+            "-Dio.netty.recycler.maxCapacityPerThread=0",
+            "-Dlog4j.shutdownHookEnabled=false",
+            "-Dlog4j2.disable.jmx=true",
+            "-Dorg.apache.lucene.store.MMapDirectory.sharedArenaMaxPermits=1",
+            f"-javaagent:{agent}",
+            "--enable-native-access=ALL-UNNAMED",
+            f"-Dopensearch.path.home={home}",
+            f"-Dopensearch.path.conf={folder / 'config'}",
+            "-Dopensearch.distribution.type=tar",
+        ]
+        if self.java.has_vectors:
+            options.append("--add-modules=jdk.incubator.vector")
+        if self.java.major >= 25:
+            options.append("-XX:+UseCompactObjectHeaders")
+        program = ["-cp", f"{home / 'lib'}/*", "org.opensearch.bootstrap.OpenSearch"]
+        return Command([str(self.java.executable), *options, *program], folder, self.output, folder)
+
+    @property
+    def _folder(self) -> Path:
+        return self.layout.service(NAME)
+
+    def _write_configuration(self, config: Path, salt: str) -> None:
+        owner, certificates = self.layout.user.owner, self.layout.certificates
+        for source, name in (
+            (certificates.ca, "ca.pem"),
+            (certificates.node, "node.pem"),
+            (certificates.node_key, "node.key"),
+        ):
+            write_private(config / name, source.read_bytes(), owner)
+        tls = {"pemcert_filepath": "node.pem", "pemkey_filepath": "node.key", "pemtrustedcas_filepath": "ca.pem"}
+        settings = {
+            "cluster.name": "assay-local",
+            "node.name": "assay-local-1",
+            "path.data": str(self._folder / "data"),
+            "path.logs": str(self.log.parent.resolve()),
+            "network.host": HOST,
+            "http.port": self.ports.opensearch,
+            "transport.port": self.ports.opensearch_transport,
+            "discovery.type": "single-node",
+            "http.max_content_length": "128mb",
+            "action.auto_create_index": "false",
+            # Shares of a large disk would refuse work while many gigabytes are free.
+            "cluster.routing.allocation.disk.watermark.low": "2gb",
+            "cluster.routing.allocation.disk.watermark.high": "1gb",
+            "cluster.routing.allocation.disk.watermark.flood_stage": "500mb",
+            **{f"plugins.security.ssl.transport.{name}": value for name, value in tls.items()},
+            **{f"plugins.security.ssl.http.{name}": value for name, value in tls.items()},
+            "transport.ssl.enforce_hostname_verification": False,
+            "plugins.security.ssl.http.enabled": True,
+            "plugins.security.ssl.http.clientauth_mode": "OPTIONAL",
+            "plugins.security.authcz.admin_dn": [ADMIN_DN],
+            "plugins.security.nodes_dn": [NODE_DN],
+            "plugins.security.allow_default_init_securityindex": True,
+            "plugins.security.restapi.roles_enabled": ["all_access"],
+            "plugins.security.system_indices.enabled": True,
+            "plugins.security.audit.type": "noop",
+            "plugins.security.compliance.salt": salt,
+        }
+        # JSON is YAML, and needs no second library to write it safely.
+        write_private(config / "opensearch.yml", json.dumps(settings, indent=1).encode(), owner)
+        write_private(config / "log4j2.properties", _log4j(self.log.parent.resolve() / self.log.name).encode(), owner)
+        folder = config / "opensearch-security"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        if os.geteuid() == 0:
+            os.chown(folder, *owner)
+        for kind, content in self.security.items():
+            document = {"_meta": {"type": kind, "config_version": 2}, **content}
+            write_private(folder / _FILES[kind], json.dumps(document, indent=1).encode(), owner)
+
+
+def _users(path: Path, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """Users with bcrypt hashes; a hash that still fits its password is kept, so that nothing changes without need."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    users = {}
+    for role in OPENSEARCH_ROLES:
+        password = secrets[f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD"].encode()
+        hashed = known.get(role, {}).get("hash", "")
+        if not hashed or not bcrypt.checkpw(password, hashed.encode()):
+            hashed = bcrypt.hashpw(password, bcrypt.gensalt(_BCRYPT_ROUNDS)).decode()
+        users[role] = {"hash": hashed, "description": f"the platform's {role}"}
+    return users
+
+
+def _patterns(variable: str, default: tuple[str, ...]) -> list[str]:
+    """Index patterns of a role: `logs-*,assay-*` from the environment, else the default."""
+    return [item.strip() for item in os.environ.get(variable, "").split(",") if item.strip()] or list(default)
+
+
+def _roles() -> dict[str, Any]:
+    """What `lane` and `reader` may do; `admin` has the plugin's own `all_access`."""
+    return {
+        "assay_lane": {
+            "description": "writes documents, builds, swaps and drops the platform's indices",
+            "cluster_permissions": [
+                "cluster_composite_ops",
+                "cluster_monitor",
+                "indices:admin/index_template/*",
+                "cluster:admin/component_template/*",
+                "indices:data/write/reindex",
+                "indices:data/read/scroll/clear",
+            ],
+            "index_permissions": [
+                {
+                    "index_patterns": _patterns("ASSAY_LANE_INDICES", _LANE_INDICES),
+                    "allowed_actions": ["create_index", "manage", "crud", "indices_monitor"],
+                }
+            ],
+        },
+        "assay_reader": {
+            "description": "searches, and changes nothing",
+            "cluster_permissions": ["cluster_composite_ops_ro", "indices:data/read/scroll/clear"],
+            "index_permissions": [
+                {
+                    "index_patterns": _patterns("ASSAY_READER_INDICES", _READER_INDICES),
+                    "allowed_actions": ["read", "indices:admin/mappings/get", "indices:admin/aliases/get"],
+                }
+            ],
+        },
+    }
+
+
+_FIXED: dict[str, dict[str, Any]] = {
+    "rolesmapping": {
+        "all_access": {"users": ["admin"]},
+        "assay_lane": {"users": ["lane"]},
+        "assay_reader": {"users": ["reader"]},
+    },
+    "config": {
+        "config": {
+            "dynamic": {
+                "http": {"anonymous_auth_enabled": False},
+                "authc": {
+                    "basic": {
+                        "http_enabled": True,
+                        "order": 0,
+                        "http_authenticator": {"type": "basic", "challenge": True},
+                        "authentication_backend": {"type": "intern"},
+                    }
+                },
+            }
+        }
+    },
+    "actiongroups": {},
+    "tenants": {},
+    "nodesdn": {},
+}
+_FILES = {
+    "internalusers": "internal_users.yml",
+    "roles": "roles.yml",
+    "rolesmapping": "roles_mapping.yml",
+    "config": "config.yml",
+    "actiongroups": "action_groups.yml",
+    "tenants": "tenants.yml",
+    "nodesdn": "nodes_dn.yml",
+}
+
+
+def _log4j(log: Path) -> str:
+    return f"""status = error
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.filePattern = {log}.%i.gz
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = [%d{{ISO8601}}][%-5p][%-25c{{1.}}]%marker %m%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 32MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 4
+rootLogger.level = info
+rootLogger.appenderRef.file.ref = file
+"""

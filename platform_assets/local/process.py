@@ -1,0 +1,96 @@
+"""Starting and ending one server process.
+
+Belongs here: spawning under the launcher, stopping, telling whether a process id is still the process we mean.
+Does not: when to do so (`supervisor.py`), or with which arguments (`kafka.py`, `opensearch.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from platform_assets.local.layout import RunAs
+
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A server's command line and where it runs. Arguments are visible to every user: no secret belongs in them."""
+
+    arguments: Sequence[str]
+    cwd: Path
+    output: Path
+    home: Path
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process id with its start time in seconds: ids are reused, the pair is not."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """The identity of a running process."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def alive(self) -> bool:
+        """Whether this very process still runs (a zombie does not)."""
+        try:
+            process = psutil.Process(self.pid)
+            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - self.started) < 1
+        except psutil.NoSuchProcess:
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal if it still runs."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:
+    """Start a server as `user`; it dies with the calling thread's process. Its output replaces that of its last start.
+
+    Only the main thread may call this: the kernel ties the child to the *thread* that forked it.
+    """
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(command.home)}
+    if "TZ" in os.environ:
+        environment["TZ"] = os.environ["TZ"]
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(user.uid), str(user.gid), str(os.getpid())]
+    if command.output.exists():
+        command.output.replace(command.output.with_suffix(".1.out"))
+    descriptor = os.open(command.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        return subprocess.Popen(  # noqa: S603 (the arguments are ours)
+            [*launcher, *command.arguments],
+            cwd=command.cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            # A Ctrl-C in the terminal reaches the supervisor only, which then ends its children in order.
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """End a child: politely first, after `timeout_s` for good."""
+    process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

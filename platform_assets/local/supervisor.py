@@ -1,0 +1,325 @@
+"""The process that owns the servers: starts them, watches them, ends them.
+
+Belongs here: the life of one run, from folders and secrets to an orderly end. Does not: what a person sees of it
+(`lifecycle.py`), how a server is configured (`kafka.py`, `opensearch.py`).
+
+`python -m platform_assets.local.supervisor HOME` is what `up` starts. Its children die with it, whatever kills it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from confluent_kafka import KafkaException
+
+from platform_assets.errors import AssayError
+from platform_assets.local import kafka, opensearch
+from platform_assets.local.artifacts import ensure_runtime
+from platform_assets.local.endpoints import HOST, Endpoints, choose_ports, ensure_secrets
+from platform_assets.local.files import locked, tail
+from platform_assets.local.java import find_java, reachable_java
+from platform_assets.local.kafka import Broker
+from platform_assets.local.kafka_access import check_kafka, provision
+from platform_assets.local.layout import Layout, RunAs, runtime_folder
+from platform_assets.local.opensearch import SearchNode
+from platform_assets.local.process import Command, ProcessId, spawn, stop
+from platform_assets.local.search_access import apply_security, check_opensearch, security_answers
+from platform_assets.local.state import Phase, ServiceState, State, read_state
+from platform_assets.local.tls import ensure_certificates
+from platform_assets.settings import Settings
+
+log = logging.getLogger("assay.supervisor")
+
+_START_TIMEOUT_S = 180
+_STOP_TIMEOUT_S = 20
+_WATCH_S = 0.25
+_FREE_DISK = 1 << 30
+_MAX_CRASHES = 5
+_CRASH_WINDOW_S = 600
+_MAX_BACKOFF_S = 30
+
+
+class _Ended(Exception):
+    """A signal asked us to stop."""
+
+
+@dataclass
+class Child:
+    """One server: `ready` makes a step towards health and tells whether it is there."""
+
+    name: str
+    command: Callable[[], Command]
+    ready: Callable[[], bool]
+    log: Path
+    output: Path
+    process: subprocess.Popen[bytes] | None = None
+    healthy: bool = False
+    crashes: list[float] = field(default_factory=list)
+    restarts: int = 0
+    not_before: float = 0.0
+    given_up: bool = False
+
+    def state(self) -> ServiceState:
+        """As it is written to the state file."""
+        running = self.process is not None and self.process.poll() is None
+        word = "failed" if self.given_up else "healthy" if self.healthy else "starting" if running else "down"
+        with contextlib.suppress(psutil.NoSuchProcess):
+            identity = ProcessId.of(self.process.pid) if running and self.process else None
+            return ServiceState(word, identity, self.restarts, str(self.log))
+        return ServiceState("down", None, self.restarts, str(self.log))
+
+    def last_words(self) -> str:
+        """The line of its output that most likely says why it ended."""
+        for path in (self.output, self.log):
+            lines = tail(path, 60).splitlines()
+            telling = [line for line in lines if not line.lstrip().startswith(("at ", "..."))]
+            causes = [line for line in telling if "Exception" in line or "ERROR" in line or "error" in line.lower()]
+            if causes or telling:
+                return (causes or telling)[-1].strip()[:300]
+        return "it said nothing"
+
+
+class Supervisor:
+    """Runs the services of one home until told to stop."""
+
+    def __init__(self, home: Path, on_healthy: Callable[[], None] = lambda: None) -> None:
+        self.layout = Layout.of(home)
+        self._on_healthy = on_healthy
+        self.children: list[Child] = []
+        self._self = ProcessId.of(os.getpid())
+        self._stop = False
+
+    def run(self) -> int:
+        """Own the services until SIGTERM or SIGINT; returns an exit code. Only one supervisor per home gets to work."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self.layout.create()
+        with locked(self.layout.lock, wait=False) as ours:
+            if not ours:
+                return 0
+            try:
+                self._end_leftovers()
+                self._say("starting")
+                self._start()
+                self._watch()
+            except _Ended:
+                self._end("stopped")
+                return 0
+            except AssayError as error:
+                log.error("%s", error)
+                self._end("failed", error)
+                return 1
+            except OSError as error:
+                log.exception("the supervisor failed")
+                what = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror or error)
+                self._end("failed", AssayError(what, "check the owner of the folder and the space on the disk"))
+                return 1
+            except Exception as error:
+                log.exception("the supervisor failed")
+                told = AssayError(f"the supervisor failed: {type(error).__name__}", f"see {self.layout.logs}")
+                self._end("failed", told)
+                return 1
+        return 0
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        log.info("got %s", signal.Signals(number).name)
+        self._stop = True
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop:
+            raise _Ended
+        time.sleep(seconds)
+
+    def _end_leftovers(self) -> None:
+        """Children of a killed supervisor are killed by the kernel; where it cannot, they are ended here."""
+        previous = read_state(self.layout.state)
+        for service in previous.services.values() if previous else ():
+            if service.process is not None and service.process.alive():
+                log.warning("ending a leftover of the last run, process %d", service.process.pid)
+                service.process.signal(signal.SIGKILL)
+                while service.process.alive():
+                    self._pause(0.05)
+
+    def _start(self) -> None:
+        layout = self.layout
+        free = shutil.disk_usage(layout.store).free
+        if free < _FREE_DISK:
+            raise AssayError(
+                f"the disk under {layout.store} is full ({free >> 20} MiB free)", "free at least 1 GiB, then `assay up`"
+            )
+        secrets = ensure_secrets(layout.home)
+        ensure_certificates(layout.certificates.folder)
+        runtime = ensure_runtime()
+        java = reachable_java(find_java(), runtime_folder())
+        log.info("Java %d at %s, services run as %s", java.major, java.home, layout.user.name)
+        ports = choose_ports(layout)
+        broker = Broker.prepare(layout, ports, java, runtime, _heap("ASSAY_KAFKA_HEAP_MB", 512, 1024, 0.05))
+        heap = _heap("ASSAY_OPENSEARCH_HEAP_MB", 1024, 4096, 0.25)
+        node = SearchNode.prepare(layout, ports, java, runtime, heap_mb=heap, secrets=secrets)
+        endpoints = Endpoints(broker.bootstrap, node.url, str(layout.certificates.ca))
+        settings = _settings(layout.home, endpoints, secrets)
+        self.children = [
+            Child(opensearch.NAME, node.command, partial(_search_ready, node, settings), node.log, node.output),
+            Child(
+                kafka.NAME, broker.command, partial(_broker_ready, broker, settings, secrets), broker.log, broker.output
+            ),
+        ]
+        begun = time.monotonic()
+        for child in self.children:
+            self._spawn(child, layout.user)
+        self._say("starting")
+        while not all(child.healthy for child in self.children):
+            for child in self.children:
+                if child.process is not None and child.process.poll() is not None:
+                    raise AssayError(
+                        f"{child.name} ended while starting: {child.last_words()}", f"its log is {child.log}"
+                    )
+                self._advance(child)
+            if time.monotonic() - begun > _START_TIMEOUT_S:
+                late = next(child for child in self.children if not child.healthy)
+                raise AssayError(
+                    f"{late.name} is not healthy after {_START_TIMEOUT_S} s: {late.last_words()}",
+                    f"its log is {late.log}",
+                )
+            self._pause(_WATCH_S)
+        endpoints.write(layout.home)
+        log.info("healthy after %.1f s", time.monotonic() - begun)
+        self._say("healthy")
+        self._on_healthy()
+
+    def _spawn(self, child: Child, user: RunAs) -> None:
+        child.process = spawn(child.command(), user)
+        child.healthy = False
+        log.info("started %s, process %d", child.name, child.process.pid)
+
+    def _advance(self, child: Child) -> None:
+        if not child.healthy and child.ready():
+            child.healthy = True
+            log.info("%s is healthy", child.name)
+
+    def _watch(self) -> None:
+        """Restart what crashes, after 1, 2, 4 ... seconds, at most five times in ten minutes."""
+        while True:
+            before = [child.state() for child in self.children]
+            for child in self.children:
+                self._mend(child)
+            if [child.state() for child in self.children] != before:
+                self._say("healthy" if all(child.healthy for child in self.children) else "degraded")
+            self._pause(_WATCH_S)
+
+    def _mend(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is not None and (code := child.process.poll()) is not None:
+            child.crashes = [moment for moment in child.crashes if now - moment < _CRASH_WINDOW_S] + [now]
+            child.healthy, child.process = False, None
+            child.given_up = len(child.crashes) > _MAX_CRASHES
+            child.not_before = now + min(2.0 ** (len(child.crashes) - 1), _MAX_BACKOFF_S)
+            log.error("%s ended with code %d: %s", child.name, code, child.last_words())
+            if child.given_up:
+                log.error("%s crashed %d times, giving up on it", child.name, len(child.crashes))
+        elif child.process is None and not child.given_up and now >= child.not_before:
+            child.restarts += 1
+            self._spawn(child, self.layout.user)
+        elif child.process is not None and not child.healthy:
+            self._advance(child)
+
+    def _end(self, phase: Phase, error: AssayError | None = None) -> None:
+        self._say("stopping")
+        # All at once, then wait for each: their shutdowns overlap.
+        alive = [child.process for child in self.children if child.process is not None]
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for process in alive:
+            stop(process, max(0.1, deadline - time.monotonic()))
+        for child in self.children:
+            child.process, child.healthy = None, False
+        self._say(phase, error)
+        log.info("%s", phase)
+
+    def _say(self, phase: Phase, error: AssayError | None = None) -> None:
+        services = {child.name: child.state() for child in self.children}
+        message, hint = (error.message, error.hint) if error else ("", "")
+        State(phase, self._self, services, message, hint).write(self.layout.state)
+
+
+def _broker_ready(broker: Broker, settings: Settings, secrets: Mapping[str, str]) -> bool:
+    try:
+        socket.create_connection((HOST, broker.ports.kafka_internal), timeout=1).close()
+    except OSError:
+        return False
+    try:
+        provision(broker.internal_conf(), secrets)
+        seconds = check_kafka(settings)
+    except (AssayError, KafkaException) as error:
+        log.info("kafka is not ready: %s", error)
+        return False
+    log.info("kafka: published and consumed in %.2f s", seconds)
+    return True
+
+
+def _search_ready(node: SearchNode, settings: Settings) -> bool:
+    if not security_answers(node):
+        return False
+    try:
+        if apply_security(node):
+            log.info("opensearch: users and roles brought up to date")
+        log.info("opensearch: cluster is %s", check_opensearch(settings))
+    except AssayError as error:
+        log.info("opensearch is not ready: %s", error)
+        return False
+    return True
+
+
+def _settings(home: Path, endpoints: Endpoints, secrets: Mapping[str, str]) -> Settings:
+    """Settings of these very services, whatever the environment says of others."""
+    values = {
+        **secrets,
+        "ASSAY_KAFKA_BOOTSTRAP": endpoints.kafka_bootstrap,
+        "ASSAY_OPENSEARCH_URL": endpoints.opensearch_url,
+        "ASSAY_OPENSEARCH_CA": endpoints.opensearch_ca,
+    }
+    return Settings(home, home / "lake", values)
+
+
+def _heap(variable: str, least: int, most: int, share: float) -> int:
+    """Heap in MiB: configured, else `share` of the memory between `least` and `most`."""
+    configured = os.environ.get(variable)
+    if configured:
+        if not configured.isdecimal() or int(configured) < 256:
+            raise AssayError(
+                f"{variable} is not a number of MiB from 256 on: {configured!r}", f"correct or unset {variable}"
+            )
+        return int(configured)
+    return int(min(max(psutil.virtual_memory().total / (1 << 20) * share, least), most))
+
+
+def log_to(folder: Path) -> None:
+    """Send the supervisor's log to `supervisor.log` in `folder`, rotated at 4 MB."""
+    handler = RotatingFileHandler(folder / "supervisor.log", maxBytes=4_000_000, backupCount=3)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+if __name__ == "__main__":
+    supervisor = Supervisor(Path(sys.argv[1]))
+    supervisor.layout.create()
+    log_to(supervisor.layout.logs)
+    sys.exit(supervisor.run())

@@ -1,0 +1,148 @@
+"""Certificates for the local OpenSearch node: one authority of our own, and what it signs.
+
+Belongs here: making and checking the authority, the node's certificate and the administrator's client certificate.
+Does not: deciding where OpenSearch looks for them (`opensearch.py`), or trusting a remote service (`settings.py`).
+
+Keys are written with the mode they keep (0600), never opened wider first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from platform_assets.local.files import write_private, write_text
+
+ORGANISATION = "Assay"
+NODE_DN = f"CN=assay-node,O={ORGANISATION}"
+ADMIN_DN = f"CN=assay-security-admin,O={ORGANISATION}"
+_LIFETIME = dt.timedelta(days=3 * 365)
+_RENEW_BEFORE = dt.timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Where the PEM files lie: `ca` may be read by everyone, each `*_key` only by its owner."""
+
+    folder: Path
+
+    @property
+    def ca(self) -> Path:
+        """The authority's certificate, which clients trust."""
+        return self.folder / "ca.pem"
+
+    @property
+    def node(self) -> Path:
+        """The node's certificate, for HTTPS and transport."""
+        return self.folder / "node.pem"
+
+    @property
+    def node_key(self) -> Path:
+        """The node's private key (PKCS#8)."""
+        return self.folder / "node.key"
+
+    @property
+    def admin(self) -> Path:
+        """The certificate that may change the security configuration."""
+        return self.folder / "security-admin.pem"
+
+    @property
+    def admin_key(self) -> Path:
+        """The private key of `admin`."""
+        return self.folder / "security-admin.key"
+
+    def fresh(self, now: dt.datetime | None = None) -> bool:
+        """Whether all files are there and none ends within 30 days."""
+        files = (self.ca, self.node, self.node_key, self.admin, self.admin_key)
+        if not all(path.is_file() for path in files):
+            return False
+        until = (now or dt.datetime.now(dt.UTC)) + _RENEW_BEFORE
+        certificates = (x509.load_pem_x509_certificate(path.read_bytes()) for path in (self.ca, self.node, self.admin))
+        return all(certificate.not_valid_after_utc > until for certificate in certificates)
+
+
+def ensure_certificates(folder: Path) -> Certificates:
+    """Make authority, node and administrator certificates in `folder` unless fresh ones are there.
+
+    The authority's own key is never stored: a renewal makes a new authority, so a stolen home cannot sign anything.
+    """
+    certificates = Certificates(folder)
+    if certificates.fresh():
+        return certificates
+    folder.mkdir(parents=True, exist_ok=True)
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca_name = _name("assay-local-ca")
+    ca = (
+        _builder(ca_name, ca_name, ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    for name, usages, names, cert_path, key_path in (
+        ("assay-node", both, alternatives, certificates.node, certificates.node_key),
+        ("assay-security-admin", both[1:], [], certificates.admin, certificates.admin_key),
+    ):
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = (
+            _builder(_name(name), ca_name, key.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_private(key_path, pem)
+        write_text(cert_path, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
+    write_text(certificates.ca, ca.public_bytes(serialization.Encoding.PEM).decode())
+    return certificates
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANISATION),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # A clock that was set back a little must not make a new certificate "not yet valid".
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + _LIFETIME)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

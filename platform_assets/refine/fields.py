@@ -1,0 +1,141 @@
+"""One field of a contract: how its value is read from text, and the tests it must pass, in SQL.
+
+Belongs here: casts and checks of single fields. Does not belong here: finding the text in the message (`decode_json.py`,
+`decode_regex.py`), the order of all reasons (`select.py`).
+
+JSON values are tested by their JSON type before any cast, because DuckDB's casts are generous ("12" is 12, 1.7 is 2).
+Timestamps keep microseconds: further digits are cut off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from platform_assets.contracts.model import Field, FieldType, Mask, Table
+from platform_assets.refine.reasons import FieldFault, Reason
+from platform_assets.refine.scrub import scrub_text
+from platform_assets.refine.sql import identifier, literal, matches, text_list
+
+_ISO_TIME = r"\d{4}-\d{2}-\d{2}[T ](?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
+_MIN_MICROS, _MAX_MICROS = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999: what readers can hold
+_INTEGER_TEXT = r"[+-]?\d+"
+_NUMBER_TEXT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_JSON_TYPES = {
+    FieldType.STRING: ("VARCHAR",),
+    FieldType.INTEGER: ("BIGINT", "UBIGINT"),
+    FieldType.NUMBER: ("BIGINT", "UBIGINT", "DOUBLE"),
+    FieldType.BOOLEAN: ("BOOLEAN",),
+    FieldType.TIMESTAMP: ("VARCHAR",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a field's text stands: SQL columns for the text (null: absent) and, for JSON, its JSON type."""
+
+    field: Field
+    text: str
+    json_type: str | None = None
+
+
+def micros(duration: timedelta) -> int:
+    """A duration in whole microseconds."""
+    return duration // timedelta(microseconds=1)
+
+
+def value_expression(source: Source) -> str:
+    """SQL for the typed value; NULL where the text is absent or cannot be read."""
+    field, text = source.field, source.text
+    match field.type:
+        case FieldType.STRING:
+            return text
+        case FieldType.INTEGER:
+            return f"try_cast({text} AS BIGINT)"
+        case FieldType.NUMBER:
+            return f"try_cast({text} AS DOUBLE)"
+        case FieldType.BOOLEAN:
+            return f"CASE lower({text}) WHEN 'true' THEN true WHEN 'false' THEN false END"
+        case FieldType.TIMESTAMP:
+            return _timestamp(field, text)
+
+
+def stored_expression(field: Field) -> str:
+    """SQL for the silver value from the typed value's column; fields masked by HMAC are still in clear."""
+    column = identifier(field.name)
+    return scrub_text(column) if field.mask is Mask.SCRUB and field.type is FieldType.STRING else column
+
+
+def fault_cases(source: Source, table: Table) -> list[tuple[str, str]]:
+    """(condition, reason code as SQL) in order of testing, over the columns of texts, JSON types and typed values."""
+    field, text = source.field, source.text
+    cases: list[tuple[str, str]] = []
+    if field.required:
+        cases.append((f"{text} IS NULL", literal(FieldFault.MISSING.of(field))))
+    cases += _type_cases(source)
+    cases += _value_cases(field, text)
+    if field.name == table.event_time:
+        column = f"epoch_us({identifier(field.name)})"
+        cases.append((f"{column} < 0", literal(Reason.BEFORE_1970)))
+        cases.append((f"{column} > epoch_us(_landed_at) + {micros(table.max_ahead)}", literal(Reason.FUTURE)))
+    return cases
+
+
+def _timestamp(field: Field, text: str) -> str:
+    if field.time_format is None:
+        parsed = f"CASE WHEN regexp_full_match({text}, {literal(_ISO_TIME)}) THEN try_cast({text} AS TIMESTAMPTZ) END"
+    else:
+        parsed = f"try_strptime({text}, {literal(field.time_format)})"
+        if not any(zone in field.time_format for zone in ("%z", "%Z")):
+            parsed = f"{parsed} AT TIME ZONE 'UTC'"
+    return parsed
+
+
+def _type_cases(source: Source) -> list[tuple[str, str]]:
+    field, text, json_type = source.field, source.text, source.json_type
+    wrong = literal(FieldFault.TYPE.of(field))
+    if json_type is None:
+        unlike = {
+            FieldType.INTEGER: f"NOT regexp_full_match({text}, {literal(_INTEGER_TEXT)})",
+            FieldType.NUMBER: f"NOT regexp_full_match({text}, {literal(_NUMBER_TEXT)})",
+            FieldType.BOOLEAN: f"lower({text}) NOT IN ('true', 'false')",
+        }
+        return [(unlike[field.type], wrong)] if field.type in unlike else []
+    not_finite = f"WHEN {json_type} = 'DOUBLE' AND {matches(text, '[nN]')} THEN {literal(Reason.NON_FINITE)}"
+    too_long = ""
+    if field.type is FieldType.INTEGER:  # integers past 64 bits have the JSON type DOUBLE
+        range_ = literal(FieldFault.RANGE.of(field))
+        too_long = f"WHEN {json_type} = 'DOUBLE' AND regexp_full_match({text}, {literal(_INTEGER_TEXT)}) THEN {range_} "
+    result = f"CASE {not_finite} {too_long}ELSE {wrong} END"
+    return [(f"{text} IS NOT NULL AND {json_type} NOT IN ({text_list(_JSON_TYPES[field.type])})", result)]
+
+
+def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
+    column = identifier(field.name)
+    range_ = literal(FieldFault.RANGE.of(field))
+    cases: list[tuple[str, str]] = []
+    if field.type is FieldType.INTEGER:
+        cases.append((f"{text} IS NOT NULL AND {column} IS NULL", range_))
+    elif field.type is FieldType.NUMBER:
+        named = f"CASE WHEN {matches(text, '[nN]')} THEN {literal(Reason.NON_FINITE)} ELSE {range_} END"
+        cases.append((f"{text} IS NOT NULL AND ({column} IS NULL OR NOT isfinite({column}))", named))
+    elif field.type is FieldType.TIMESTAMP:
+        outside = f"epoch_us({column}) NOT BETWEEN {_MIN_MICROS} AND {_MAX_MICROS}"
+        unreadable = f"{column} IS NULL OR NOT isfinite({column}) OR {outside}"
+        cases.append((f"{text} IS NOT NULL AND ({unreadable})", literal(FieldFault.TIME.of(field))))
+    if field.minimum is not None:
+        cases.append((f"{column} < {_number(field.minimum)}", range_))
+    if field.maximum is not None:
+        cases.append((f"{column} > {_number(field.maximum)}", range_))
+    if field.enum:
+        cases.append((f"{text} NOT IN ({text_list(field.enum)})", literal(FieldFault.ENUM.of(field))))
+    if field.max_length is not None:
+        cases.append((f"length({text}) > {field.max_length}", literal(FieldFault.LENGTH.of(field))))
+    if field.pattern is not None:
+        unlike = f"NOT regexp_full_match({text}, {literal(field.pattern)})"
+        cases.append((unlike, literal(FieldFault.PATTERN.of(field))))
+    return cases
+
+
+def _number(bound: float) -> str:
+    return str(int(bound)) if float(bound).is_integer() else f"CAST({bound!r} AS DOUBLE)"

@@ -1,0 +1,61 @@
+"""Content hashes of silver rows and hashes of their keys, in SQL over stored silver columns.
+
+Belongs here: the canonical encoding, and the SELECTs by which refine writes the hashes and `assay prove` recomputes them.
+Does not belong here: comparing them.
+
+Both are parts of the MD5 of a canonical text: a checksum against loss and alteration, not a defence against forgery. The text
+joins with NUL, which refine lets into no string, so it is unambiguous. Columns that are null are left out of the content, so that
+a contract that gains an optional field keeps the hashes of rows stored before.
+"""
+
+from __future__ import annotations
+
+from platform_assets.contracts.model import Field, FieldType, Table
+from platform_assets.refine.sql import identifier, literal, select
+
+_COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
+_LOW_64 = f"CAST({2**64 - 1} AS UHUGEINT)"
+
+
+def hash_select(table: Table) -> str:
+    """`_topic_id, _kafka_partition, _offset, _hash` (int64) of each row of a relation `silver`."""
+    return select(f"{', '.join(_COORDINATES)}, {hash_expression(table)} AS _hash", "silver")
+
+
+def key_select(table: Table) -> str:
+    """`_topic_id, _kafka_partition, _offset, _seq, event_partition, _key_hi, _key_lo` of each row of `silver`.
+
+    The key columns (uint64) are the halves of a 128-bit hash of the contract's key. ValueError if the table has no key.
+    """
+    if not table.key:
+        raise ValueError(f"{table.qualified_name} has no key")
+    columns = f"{', '.join(_COORDINATES)}, _seq, event_partition"
+    halves = f"CAST(_key >> 64 AS UBIGINT) AS _key_hi, CAST(_key & {_LOW_64} AS UBIGINT) AS _key_lo"
+    return select(f"{columns}, {halves}", f"({select(f'*, {_key_expression(table)} AS _key', 'silver')})")
+
+
+def hash_expression(table: Table) -> str:
+    """SQL for the content hash (BIGINT) of a silver row: contract fields as stored, attributes and coordinates."""
+    named = {field.name: _text(field) for field in table.fields}
+    if table.attributes:
+        named[table.attributes] = identifier(table.attributes)
+    # concat() skips null parts, so a null column leaves neither name nor value.
+    parts = [
+        f"CASE WHEN {identifier(name)} IS NOT NULL THEN chr(0) || {literal(name + '=')} END, {text}"
+        for name, text in sorted(named.items())
+    ]
+    content = f"concat(_topic_id, ':', _kafka_partition, ':', _offset, {', '.join(parts)})"
+    # md5_number_lower() goes through bit strings and takes five times as long.
+    return f"CAST(CAST(md5_number({content}) & {_LOW_64} AS HUGEINT) - 9223372036854775808 AS BIGINT)"
+
+
+def _key_expression(table: Table) -> str:
+    # Key fields are required, so no part is null.
+    return f"md5_number(concat_ws(chr(0), {', '.join(_text(table.field(name)) for name in table.key)}))"
+
+
+def _text(field: Field) -> str:
+    column = identifier(field.name)
+    if field.type is FieldType.STRING:
+        return column
+    return f"CAST({f'epoch_us({column})' if field.type is FieldType.TIMESTAMP else column} AS VARCHAR)"

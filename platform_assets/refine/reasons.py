@@ -1,0 +1,101 @@
+"""Why a record is refused: the machine codes, and the sentence that a person reads.
+
+Belongs here: codes and their wording. Does not belong here: the tests that lead to them (`select.py` and what it uses).
+Codes are stable, they are searched and counted; those about a field carry its name after a colon.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from platform_assets.contracts.model import Field, FieldType, Table
+
+
+class Reason(StrEnum):
+    """A record's first fault."""
+
+    TOMBSTONE = "tombstone"
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    INVALID_UTF8 = "invalid_utf8"
+    NUL_BYTE = "nul_byte"
+    MALFORMED_JSON = "malformed_json"
+    LONE_SURROGATE = "lone_surrogate"
+    NOT_AN_OBJECT = "not_an_object"
+    TOO_MANY_FIELDS = "too_many_fields"
+    TOO_DEEP = "too_deep"
+    NON_FINITE = "non_finite"
+    DUPLICATE_FIELD = "duplicate_field"
+    UNKNOWN_FIELD = "unknown_field"
+    ATTRIBUTES_TOO_LARGE = "attributes_too_large"
+    NO_MATCH = "no_match"
+    FUTURE = "future"
+    BEFORE_1970 = "before_1970"
+    UNDECODABLE = "undecodable"
+
+
+class FieldFault(StrEnum):
+    """A field's fault; the code is `<fault>:<field name>`."""
+
+    MISSING = "missing"
+    TYPE = "type"
+    RANGE = "range"
+    ENUM = "enum"
+    PATTERN = "pattern"
+    LENGTH = "length"
+    TIME = "time"
+
+    def of(self, field: Field) -> str:
+        """The code for that field."""
+        return f"{self.value}:{field.name}"
+
+
+def describe(table: Table, reason: str) -> str:
+    """A sentence for a reason code of that table, without any of the record's data."""
+    fault, _, name = reason.partition(":")
+    if name:
+        return _describe_field(FieldFault(fault), table.field(name))
+    return _sentences(table)[Reason(reason)]
+
+
+def _sentences(table: Table) -> dict[Reason, str]:
+    return {
+        Reason.TOMBSTONE: "the record has no value",
+        Reason.EMPTY: "the value is empty",
+        Reason.TOO_LARGE: f"the value is larger than {table.max_bytes} bytes",
+        Reason.INVALID_UTF8: "the value is not valid UTF-8",
+        Reason.NUL_BYTE: "the value holds a NUL character",
+        Reason.MALFORMED_JSON: "the value is not JSON",
+        Reason.LONE_SURROGATE: "a \\u escape is half of a surrogate pair",
+        Reason.NOT_AN_OBJECT: "the value is JSON but not an object",
+        Reason.TOO_MANY_FIELDS: f"the value has more than {table.max_fields} members",
+        Reason.TOO_DEEP: f"the value nests deeper than {table.max_depth} levels",
+        Reason.NON_FINITE: "the value holds NaN or an infinity",
+        Reason.DUPLICATE_FIELD: "a member name occurs twice, or both beside and within the attributes",
+        Reason.UNKNOWN_FIELD: "the value has members that the contract does not name",
+        Reason.ATTRIBUTES_TOO_LARGE: f"unknown members take more than {table.attributes_max_bytes} bytes",
+        Reason.NO_MATCH: "the text does not match the contract's pattern",
+        Reason.FUTURE: f"{table.event_time} lies more than {table.max_ahead} after the record landed",
+        Reason.BEFORE_1970: f"{table.event_time} lies before 1970",
+        Reason.UNDECODABLE: "the record made the engine fail; it was set aside alone",
+    }
+
+
+def _describe_field(fault: FieldFault, field: Field) -> str:
+    time = f"by {field.time_format}" if field.time_format else "as ISO 8601 with a zone"
+    article = "an" if field.type is FieldType.INTEGER else "a"
+    return {
+        FieldFault.MISSING: f"{field.name} is required and is absent or null",
+        FieldFault.TYPE: f"{field.name} is not {article} {field.type.value}",
+        FieldFault.RANGE: f"{field.name} is outside {_bounds(field)}",
+        FieldFault.ENUM: f"{field.name} is none of {', '.join(field.enum)}",
+        FieldFault.PATTERN: f"{field.name} does not match {field.pattern}",
+        FieldFault.LENGTH: f"{field.name} is longer than {field.max_length} characters",
+        FieldFault.TIME: f"{field.name} cannot be read {time}",
+    }[fault]
+
+
+def _bounds(field: Field) -> str:
+    low = "its type's least value" if field.minimum is None else f"{field.minimum:g}"
+    high = "its type's greatest value" if field.maximum is None else f"{field.maximum:g}"
+    return f"{low} to {high}"

@@ -1,0 +1,225 @@
+"""Runs a table's refine SELECT over bronze batches.
+
+Belongs here: the DuckDB connection, batch sizes, masking and hashing of what was accepted, setting aside what makes the engine
+fail. Does not belong here: the SQL (`select.py`), duplicates, writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
+from platform_assets.contracts.model import FieldType, Mask, Table
+from platform_assets.refine.hashing import hash_expression, key_select
+from platform_assets.refine.masking import Masker
+from platform_assets.refine.reasons import Reason, describe
+from platform_assets.refine.select import compile_select
+from platform_assets.refine.sql import select
+
+_BRONZE_COLUMNS = ["topic_id", "kafka_partition", "offset", "kind", "seq", "landed_at", "value"]
+_MAX_ARROW_BYTES = 1 << 30  # half of what 32-bit offsets of a binary column can address
+_KEY_FIELDS = (pa.field("_key_hi", pa.uint64()), pa.field("_key_lo", pa.uint64()))
+# Faults of the environment or of our own SQL: setting rows aside would blame the data for them.
+_NOT_THE_DATA = (
+    duckdb.OutOfMemoryException,
+    duckdb.IOException,
+    duckdb.InterruptException,
+    duckdb.ConnectionException,
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """What became of a bronze batch; both tables in bronze order (seq, kafka_partition, offset).
+
+    `accepted` has the silver columns and, if the table has a key, `_key_hi` and `_key_lo` (uint64); `rejected` the
+    quarantine columns. Their lengths add up to the batch's rows of kind 'record'.
+    """
+
+    accepted: pa.Table
+    rejected: pa.Table
+
+
+class Refinery:
+    """Refines batches of one contract table; reusable, holds one DuckDB connection, not safe for concurrent use.
+
+    `threads` and `memory_limit` bound the engine (it never spills to disk: rows are still in clear there), `slice_bytes` the
+    message bytes that it is given at once. Close it, or use it as a context manager. Raises ValueError for a contract that
+    masks a field which is not text.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        masker: Masker,
+        *,
+        threads: int = 2,
+        memory_limit: str = "1GB",
+        slice_bytes: int = 128 * 1024 * 1024,
+    ) -> None:
+        self._masked = [field.name for field in table.fields if field.mask is Mask.HMAC]
+        not_text = [name for name in self._masked if table.field(name).type is not FieldType.STRING]
+        if not_text:
+            raise ValueError(f"{table.qualified_name}: only text fields can be masked, not {', '.join(not_text)}")
+        self.table = table
+        self._masker = masker
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": memory_limit,
+            "temp_directory": "",
+        }
+        self._slice_bytes = slice_bytes
+        self._select = compile_select(table)
+        self._schema = silver_schema(table)
+        self._connection = self._connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the engine."""
+        self._connection.close()
+
+    @property
+    def accepted_schema(self) -> pa.Schema:
+        """The schema of `Refined.accepted`."""
+        return pa.schema([*self._schema, *_KEY_FIELDS]) if self.table.key else self._schema
+
+    def refine(self, bronze: pa.Table) -> Refined:
+        """Sorts every record of a bronze batch into accepted or rejected. Never raises because of the data.
+
+        Raises duckdb.Error for faults of the engine's surroundings, such as memory, and AssertionError if rows went astray.
+        """
+        records = bronze.select(_BRONZE_COLUMNS).filter(pc.equal(bronze["kind"], pa.scalar("record")))
+        records = _in_bronze_order(records)
+        parts = [self._refine_slice(part) for part in self._slices(records)]
+        accepted = pa.concat_tables([self.accepted_schema.empty_table(), *(part.accepted for part in parts)])
+        rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *(part.rejected for part in parts)])
+        if len(accepted) + len(rejected) != len(records):
+            raise AssertionError(f"{len(records)} records became {len(accepted)} accepted and {len(rejected)} rejected")
+        return Refined(accepted, rejected)
+
+    def _slices(self, records: pa.Table) -> Iterator[pa.Table]:
+        # What is too large is not read, so it weighs nothing.
+        sizes = pc.fill_null(pc.binary_length(records["value"]), 0).to_numpy()
+        weights = np.cumsum(np.minimum(sizes, self.table.max_bytes), dtype=np.int64)
+        start = 0
+        while start < len(records):
+            before = int(weights[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(weights, before + self._slice_bytes, side="right")))
+            yield records.slice(start, stop - start)
+            start = stop
+
+    def _refine_slice(self, records: pa.Table) -> Refined:
+        try:
+            judged = self._run("bronze", records, self._select)
+        except _NOT_THE_DATA:
+            raise
+        except duckdb.Error:
+            # After an internal error DuckDB refuses the whole database.
+            self._connection.close()
+            self._connection = self._connect()
+            if len(records) == 1:
+                return Refined(self.accepted_schema.empty_table(), self._undecodable(records))
+            half = len(records) // 2
+            first, second = self._refine_slice(records.slice(0, half)), self._refine_slice(records.slice(half))
+            return Refined(
+                pa.concat_tables([first.accepted, second.accepted]), pa.concat_tables([first.rejected, second.rejected])
+            )
+        reasons = judged["_reason"]
+        if reasons.null_count == len(judged):
+            return Refined(self._accept(judged), QUARANTINE_SCHEMA.empty_table())
+        good = pc.is_null(reasons)
+        return Refined(self._accept(judged.filter(good)), self._reject(judged.filter(pc.invert(good))))
+
+    def _accept(self, judged: pa.Table) -> pa.Table:
+        rows = len(judged)
+        columns: dict[str, Any] = {name: judged[name] for name in judged.column_names}
+        some_masked = pa.array(np.zeros(rows, dtype=bool))
+        for name in self._masked:
+            some_masked = pc.or_(some_masked, pc.is_valid(columns[name]))
+            columns[name] = self._masker.mask_column(columns[name], name)
+        columns["_contract_version"] = pa.repeat(self.table.version, rows)
+        columns["_key_id"] = pc.if_else(some_masked, self._masker.key_id, pa.scalar(None, pa.string()))
+        stored = pa.table({name: columns[name] for name in self._schema.names if name != "_hash"})
+        columns |= self._hashes(stored)
+        schema = self.accepted_schema
+        return pa.table({name: columns[name] for name in schema.names}).cast(schema)
+
+    def _hashes(self, stored: pa.Table) -> dict[str, pa.ChunkedArray[Any]]:
+        query = select(f"{hash_expression(self.table)} AS _hash", "silver")
+        hashes = self._run("silver", stored, query)
+        columns = {"_hash": hashes["_hash"]}
+        if self.table.key:
+            keys = self._run("silver", stored, select("_key_hi, _key_lo", f"({key_select(self.table)})"))
+            columns |= {"_key_hi": keys["_key_hi"], "_key_lo": keys["_key_lo"]}
+        return columns
+
+    def _reject(self, judged: pa.Table) -> pa.Table:
+        encoded = judged["_reason"].combine_chunks().dictionary_encode()
+        reasons = cast(list[str], encoded.dictionary.to_pylist())
+        details = pa.array([describe(self.table, reason) for reason in reasons], pa.string())
+        return pa.table(
+            {
+                "_topic_id": judged["_topic_id"],
+                "_kafka_partition": judged["_kafka_partition"],
+                "_offset": judged["_offset"],
+                "_seq": judged["_seq"],
+                "_landed_at": judged["_landed_at"],
+                "contract_version": pa.repeat(self.table.version, len(judged)),
+                "stage": pa.repeat("refine", len(judged)),
+                "reason": judged["_reason"],
+                "detail": details.take(encoded.indices),
+                "excerpt": judged["_excerpt"],
+                "value_bytes": judged["_bytes"],
+                "landed_date": judged["_landed_at"].cast(pa.timestamp("us")).cast(pa.date32(), safe=False),
+            }
+        ).cast(QUARANTINE_SCHEMA)
+
+    def _undecodable(self, record: pa.Table) -> pa.Table:
+        judged = record.rename_columns(
+            ["_topic_id", "_kafka_partition", "_offset", "kind", "_seq", "_landed_at", "value"]
+        )
+        judged = judged.append_column("_reason", pa.array([Reason.UNDECODABLE.value]))
+        judged = judged.append_column("_excerpt", pa.nulls(1, pa.string()))
+        return self._reject(judged.append_column("_bytes", pc.binary_length(judged["value"])))
+
+    def _run(self, relation: str, rows: pa.Table, query: str) -> pa.Table:
+        self._connection.register(relation, rows)
+        try:
+            return cast(pa.Table, self._connection.sql(query).to_arrow_table())
+        finally:
+            self._connection.unregister(relation)
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(config=self._config)
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_external_access = false")
+        return connection
+
+
+def _in_bronze_order(records: pa.Table) -> pa.Table:
+    """The records by (seq, kafka_partition, offset); as they are if they stand so already."""
+    order = [records[name].to_numpy() for name in ("offset", "kafka_partition", "seq")]
+    offset, partition, seq = (np.diff(column) for column in order)
+    rising = (seq > 0) | ((seq == 0) & ((partition > 0) | ((partition == 0) & (offset >= 0))))
+    if rising.all():
+        return records
+    if records["value"].nbytes > _MAX_ARROW_BYTES:
+        index = records.schema.get_field_index("value")
+        records = records.set_column(index, "value", records["value"].cast(pa.large_binary()))
+    return records.take(np.lexsort(order))

@@ -1,0 +1,83 @@
+"""What can go wrong between us and the index, by what the caller does next.
+
+Belongs here: the errors of this room and how a client's error becomes one of them. Does not: when to try again (`bulk.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opensearchpy.exceptions import (
+    AuthenticationException,
+    AuthorizationException,
+    ConnectionError,
+    ConnectionTimeout,
+    ImproperlyConfigured,
+    OpenSearchException,
+    SSLError,
+    TransportError,
+)
+
+from platform_assets.errors import AssayError
+
+
+class SearchError(AssayError):
+    """The index cannot do what was asked, and asking again does not help."""
+
+
+class Unavailable(SearchError):
+    """The index cannot do it now (down, full, overloaded, read-only): keep the progress and try again later."""
+
+
+class Conflict(SearchError):
+    """Somebody else moved what we were about to move: read it again."""
+
+
+class QueryError(SearchError):
+    """A person's query that we do not understand; the message says which part and what is known."""
+
+
+def error_type(error: OpenSearchException) -> str:
+    """OpenSearch's name for the error, e.g. `index_not_found_exception`; empty when the body has none."""
+    if not isinstance(error, TransportError) or len(error.args) < 3:
+        return ""
+    return str(_cause(error.info).get("type", ""))
+
+
+def reason_of(error: OpenSearchException) -> str:
+    """OpenSearch's own words in one line of at most 300 characters."""
+    words: object = None
+    if isinstance(error, TransportError) and len(error.args) > 2:
+        words = _cause(error.info).get("reason") or (error.info if isinstance(error.info, str) else None)
+    return " ".join(str(words or type(error).__name__).split())[:300]
+
+
+def translate(error: OpenSearchException, doing: str) -> SearchError:
+    """The one-line error for a client's error while `doing` something ("reading the frontier")."""
+    match error:
+        case SSLError():
+            return SearchError(
+                f"OpenSearch has a certificate that we do not trust ({doing})",
+                "check ASSAY_OPENSEARCH_CA and the address",
+            )
+        case ConnectionTimeout():
+            return Unavailable(f"OpenSearch did not answer in time ({doing})", "is it overloaded? see its log")
+        case ConnectionError():
+            return Unavailable(f"OpenSearch does not answer ({doing})", "is it up? `assay status` tells")
+        case AuthenticationException():
+            return SearchError(f"OpenSearch refuses our user: wrong user or password ({doing})", "check secrets.env")
+        case AuthorizationException() if error_type(error) == "cluster_block_exception":
+            return Unavailable(f"OpenSearch takes no writes now: {reason_of(error)} ({doing})", "is its disk full?")
+        case AuthorizationException():
+            return SearchError(f"our user has no right for this in OpenSearch ({doing})", "check its role")
+        case TransportError(status_code=429 | 502 | 503 | 504):
+            return Unavailable(f"OpenSearch is overloaded or starting: {reason_of(error)} ({doing})", "try again later")
+        case ImproperlyConfigured():
+            return SearchError(f"the client of OpenSearch is configured wrongly ({doing})", reason_of(error))
+        case _:
+            return SearchError(f"OpenSearch failed: {reason_of(error)} ({doing})", "see its log")
+
+
+def _cause(info: Any) -> dict[str, Any]:
+    error = info.get("error") if isinstance(info, dict) else None
+    return error if isinstance(error, dict) else {}

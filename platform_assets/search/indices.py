@@ -1,0 +1,199 @@
+"""Physical indices and their aliases.
+
+Belongs here: creating, finding, listing and expiring indices; which one serves an event partition. Does not belong here:
+building a new generation (`rebuild.py`), or what is written (`bulk.py`).
+
+An index serves when it carries its partition's alias; one without is half-built, and nobody reads or writes it but the rebuild
+that made it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import NotFoundError, OpenSearchException, RequestError
+
+from platform_assets.contracts.model import Table
+from platform_assets.search.errors import SearchError, error_type, reason_of, translate
+from platform_assets.search.mappings import index_template, mapping, mapping_version, settings, template_name
+from platform_assets.search.names import (
+    PROGRESS_ID,
+    index_name,
+    partition_alias,
+    read_alias,
+    split_index_name,
+)
+
+READ_FILTER: dict[str, Any] = {"bool": {"must_not": {"ids": {"values": [PROGRESS_ID]}}}}
+"""What the read alias hides."""
+
+_LIST_FIELDS = "*.aliases,*.settings.index.creation_date,*.settings.index.blocks,*.mappings._meta"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A physical index. `base` is the silver version it was built from; -1 for one that began empty."""
+
+    name: str
+    event_partition: str
+    generation: int
+    serving: bool
+    blocked: bool
+    base: int
+    created_ms: int
+    mapping_version: str
+
+
+class Indices:
+    """The indices of all tables, as one client sees them. Threads may share it."""
+
+    def __init__(self, client: OpenSearch, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> None:
+        self.client = client
+        self._shape: dict[str, Any] = {"shards": shards, "replicas": replicas, "refresh": refresh}
+        self._serving: dict[str, Index] = {}
+        self._lock = threading.Lock()
+
+    def ensure_template(self, table: Table) -> None:
+        """Put the table's index template; an unchanged one changes nothing. Raises SearchError."""
+        try:
+            self.client.indices.put_index_template(name=template_name(table), body=index_template(table, **self._shape))
+        except OpenSearchException as error:
+            raise translate(error, f"putting the index template of {table.qualified_name}") from error
+
+    def resolve(self, table: Table, event_partition: str) -> Index:
+        """The index that serves this partition, created when there is none. Remembered until `forget`.
+
+        Raises what the client raises, and SearchError when the mapping cannot follow the contract.
+        """
+        alias = partition_alias(table, event_partition)
+        with self._lock:
+            known = self._serving.get(alias)
+        if known is not None:
+            return known
+        index = self.find(table, event_partition)
+        if index is None:
+            self.create(table, event_partition, 1, serve=True)
+            index = self.find(table, event_partition)
+            if index is None:
+                raise SearchError(f"nothing serves {alias}, though its first index exists", "rebuild this partition")
+        if index.mapping_version != mapping_version(table):
+            self._follow_contract(table, index)
+        with self._lock:
+            self._serving[alias] = index
+        return index
+
+    def forget(self, table: Table, event_partition: str) -> None:
+        """Look again at the next `resolve`: the index was blocked, replaced or deleted."""
+        with self._lock:
+            self._serving.pop(partition_alias(table, event_partition), None)
+
+    def find(self, table: Table, event_partition: str) -> Index | None:
+        """The index that serves this partition now; None when there is none. Raises what the client raises."""
+        try:
+            found = self.client.indices.get(index=partition_alias(table, event_partition))
+        except NotFoundError:
+            return None
+        serving = [index for index in self._parse(table, found) if index.serving]
+        if len(serving) > 1:
+            names = ", ".join(index.name for index in serving)
+            raise SearchError(f"more than one index serves {event_partition}: {names}", "rebuild this partition")
+        return serving[0] if serving else None
+
+    def all(self, table: Table) -> list[Index]:
+        """Every physical index of the table, serving or half-built, by partition and generation. Raises SearchError."""
+        try:
+            found = self.client.indices.get(
+                index=f"{read_alias(table)}-*", params={"filter_path": _LIST_FIELDS, "expand_wildcards": "all"}
+            )
+        except OpenSearchException as error:
+            raise translate(error, f"listing the indices of {table.qualified_name}") from error
+        return sorted(self._parse(table, found), key=lambda index: (index.event_partition, index.generation))
+
+    def create(self, table: Table, event_partition: str, generation: int, *, serve: bool, base: int = -1) -> str:
+        """Create a physical index, with its aliases in the same step if it is to `serve`; returns its name.
+
+        One that exists already is left as it is: two lanes may race. Raises what the client raises.
+        """
+        name = index_name(table, event_partition, generation)
+        mappings = {**mapping(table), "_meta": {"mapping_version": mapping_version(table), "base": base}}
+        aliases: dict[str, Any] = {}
+        if serve:
+            aliases = {read_alias(table): {"filter": READ_FILTER}, partition_alias(table, event_partition): {}}
+        body = {"settings": settings(table, **self._shape), "mappings": mappings, "aliases": aliases}
+        try:
+            self.client.indices.create(index=name, body=body)
+        except RequestError as error:
+            if error_type(error) != "resource_already_exists_exception":
+                raise
+        return name
+
+    def set_base(self, table: Table, name: str, base: int) -> None:
+        """Note the silver version that an index holds entirely. Raises what the client raises."""
+        meta = {"mapping_version": mapping_version(table), "base": base}
+        self.client.indices.put_mapping(index=name, body={"_meta": meta})
+
+    def delete(self, names: Collection[str]) -> None:
+        """Delete physical indices; those that are gone already are fine. Raises SearchError."""
+        for name in names:
+            try:
+                self.client.indices.delete(index=name, params={"ignore_unavailable": "true"})
+            except OpenSearchException as error:
+                raise translate(error, f"deleting the index {name}") from error
+
+    def expire(self, table: Table, before: str, keep: Collection[str] = ()) -> list[str]:
+        """Delete the indices of event partitions before `before` (a partition's name); returns the partitions deleted.
+
+        `keep` are those that silver still has: history counts from its landing, so that silver decides and not the name.
+        """
+        gone = [
+            index for index in self.all(table) if index.event_partition < before and index.event_partition not in keep
+        ]
+        self.delete([index.name for index in gone])
+        for index in gone:
+            self.forget(table, index.event_partition)
+        return sorted({index.event_partition for index in gone})
+
+    def refresh(self, table: Table) -> None:
+        """Make everything written so far searchable now (tests and proofs; the lane leaves it to the interval)."""
+        try:
+            self.client.indices.refresh(index=read_alias(table), params={"ignore_unavailable": "true"})
+        except OpenSearchException as error:
+            raise translate(error, f"refreshing {table.qualified_name}") from error
+
+    def _follow_contract(self, table: Table, index: Index) -> None:
+        """Add the contract's new fields to an existing index. A changed type needs a rebuild."""
+        body = {**mapping(table), "_meta": {"mapping_version": mapping_version(table), "base": index.base}}
+        try:
+            self.client.indices.put_mapping(index=index.name, body=body)
+        except RequestError as error:
+            raise SearchError(
+                f"the mapping of {index.name} does not fit contract {table.version}: {reason_of(error)}",
+                f"rebuild {table.qualified_name} {index.event_partition}",
+            ) from error
+
+    def _parse(self, table: Table, found: dict[str, Any]) -> list[Index]:
+        parsed = []
+        for name, info in found.items():
+            parts = split_index_name(table, name)
+            if parts is None:
+                continue
+            partition, generation = parts
+            inner = info.get("settings", {}).get("index", {})
+            meta = info.get("mappings", {}).get("_meta", {})
+            parsed.append(
+                Index(
+                    name=name,
+                    event_partition=partition,
+                    generation=generation,
+                    serving=partition_alias(table, partition) in info.get("aliases", {}),
+                    blocked=str(inner.get("blocks", {}).get("write", "false")) == "true",
+                    base=int(meta.get("base", -1)),
+                    created_ms=int(inner.get("creation_date", 0)),
+                    mapping_version=str(meta.get("mapping_version", "")),
+                )
+            )
+        return parsed

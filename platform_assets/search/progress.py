@@ -1,0 +1,154 @@
+"""How far the index is: a frontier per table, and a progress document in each physical index.
+
+Belongs here: reading and moving them under compare-and-set. Does not belong here: deciding how far that is.
+
+The order that holds: bulk acknowledged, then the index's own progress, then the table's frontier. After a crash the frontier is
+at most too low, and sending again changes nothing (ids and versions are external).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import ConflictError, NotFoundError, OpenSearchException, RequestError
+
+from platform_assets.contracts.model import Table
+from platform_assets.search.errors import Conflict, error_type, translate
+from platform_assets.search.mappings import PROGRESS
+from platform_assets.search.names import PROGRESS_ID, PROGRESS_INDEX, read_alias
+
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """What is in the index: all rows below `offsets` (`topic_id:partition` -> next offset), read at silver's `silver_version`,
+    of bronze commits up to `seq`.
+
+    `token` is the stored document's place in its history; None for one that was never stored.
+    """
+
+    offsets: Mapping[str, int]
+    silver_version: int
+    seq: int = 0
+    token: tuple[int, int] | None = None
+
+
+START = Frontier({}, -1)
+"""Nothing is indexed yet."""
+
+
+def ensure_progress_index(client: OpenSearch) -> None:
+    """Create the index of the frontiers unless it is there. Raises SearchError."""
+    body = {
+        "settings": {
+            "index": {
+                "number_of_shards": 1,
+                "number_of_replicas": 0,
+                "auto_expand_replicas": "0-1",
+                "translog.durability": "request",
+                "hidden": True,
+            }
+        },
+        "mappings": {"dynamic": "strict", "properties": {PROGRESS: {"type": "object", "enabled": False}}},
+    }
+    try:
+        if not client.indices.exists(index=PROGRESS_INDEX):
+            client.indices.create(index=PROGRESS_INDEX, body=body)
+    except RequestError as error:
+        if error_type(error) != "resource_already_exists_exception":
+            raise translate(error, f"creating {PROGRESS_INDEX}") from error
+    except OpenSearchException as error:
+        raise translate(error, f"creating {PROGRESS_INDEX}") from error
+
+
+def read_frontier(client: OpenSearch, table: Table) -> Frontier:
+    """The table's frontier; `START` when nothing was ever indexed. Raises SearchError."""
+    try:
+        return read(client, PROGRESS_INDEX, read_alias(table))
+    except OpenSearchException as error:
+        raise translate(error, f"reading the frontier of {table.qualified_name}") from error
+
+
+def write_frontier(
+    client: OpenSearch, table: Table, offsets: Mapping[str, int], silver_version: int, expected: Frontier, seq: int = 0
+) -> Frontier:
+    """Move the table's frontier from `expected` (as read or returned before); returns the stored one.
+
+    Raises Conflict if somebody else moved it meanwhile (another lane has taken over: read again), ValueError if an offset,
+    the version or the seq would be lowered, SearchError otherwise.
+    """
+    merged = joined(expected, offsets, silver_version, seq)
+    if (
+        merged.offsets != {**expected.offsets, **offsets}
+        or merged.silver_version != silver_version
+        or merged.seq != seq
+    ):
+        raise ValueError(f"the frontier of {table.qualified_name} is never lowered")
+    try:
+        try:
+            return write(client, PROGRESS_INDEX, read_alias(table), merged, expected.token)
+        except NotFoundError:
+            ensure_progress_index(client)
+            return write(client, PROGRESS_INDEX, read_alias(table), merged, expected.token)
+    except ConflictError as error:
+        raise Conflict(f"somebody else moved the frontier of {table.qualified_name}", "read it again") from error
+    except OpenSearchException as error:
+        raise translate(error, f"writing the frontier of {table.qualified_name}") from error
+
+
+def advance(client: OpenSearch, index: str, offsets: Mapping[str, int], silver_version: int, seq: int = 0) -> Frontier:
+    """Raise the progress document of a physical index (or of an alias of one) to cover `offsets` too; never lowers anything.
+
+    The higher of two concurrent writers' values wins, value by value. Raises SearchError; Conflict under endless contention.
+    """
+    try:
+        for _ in range(_ATTEMPTS):
+            current = read(client, index, PROGRESS_ID)
+            merged = joined(current, offsets, silver_version, seq)
+            if current.token is not None and merged == current:
+                return current
+            try:
+                return write(client, index, PROGRESS_ID, merged, current.token)
+            except ConflictError:
+                continue
+    except OpenSearchException as error:
+        raise translate(error, f"writing the progress of {index}") from error
+    raise Conflict(f"the progress of {index} moved {_ATTEMPTS} times while it was being written", "try again")
+
+
+def joined(current: Frontier, offsets: Mapping[str, int], silver_version: int, seq: int) -> Frontier:
+    """The higher of both, value by value; keeps the current token."""
+    higher = dict(current.offsets)
+    for key, offset in offsets.items():
+        higher[key] = max(offset, higher.get(key, 0))
+    return Frontier(higher, max(silver_version, current.silver_version), max(seq, current.seq), current.token)
+
+
+def read(client: OpenSearch, index: str, name: str) -> Frontier:
+    """The progress stored under an id; `START` when index or document are absent. Raises what the client raises."""
+    try:
+        found = client.get(index=index, id=name)
+    except NotFoundError:
+        return START
+    stored: dict[str, Any] = found["_source"][PROGRESS]
+    token = (int(found["_seq_no"]), int(found["_primary_term"]))
+    offsets = {str(key): int(offset) for key, offset in stored["offsets"].items()}
+    return Frontier(offsets, int(stored["silver_version"]), int(stored["seq"]), token)
+
+
+def write(client: OpenSearch, index: str, name: str, value: Frontier, token: tuple[int, int] | None) -> Frontier:
+    """Store under compare-and-set: `token` None means that there must be none yet. Raises ConflictError and the client's."""
+    body = {
+        PROGRESS: {"offsets": dict(value.offsets), "silver_version": value.silver_version, "seq": value.seq},
+    }
+    guard: dict[str, Any] = (
+        {"op_type": "create"} if token is None else {"if_seq_no": token[0], "if_primary_term": token[1]}
+    )
+    stored = client.index(index=index, id=name, body=body, params={**guard, "refresh": "false"})
+    return Frontier(
+        value.offsets, value.silver_version, value.seq, (int(stored["_seq_no"]), int(stored["_primary_term"]))
+    )

@@ -1,0 +1,335 @@
+"""Reading topics in whole batches: Arrow columns, exact offset ranges, holes and gaps named.
+
+The reader is told where to begin (offsets live in the lake's tables, not in the consumer group) and never decides by
+itself to skip anything: `auto.offset.reset=error`. Messages are turned into columns by C-level maps, not by a loop.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from platform_assets.stream.topics import QUIET, Broker, StreamError, Topic, explain, refused, watermarks
+
+CONSUMER_CONF: Mapping[str, Any] = {
+    "group.id": "assay-lane",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "fetch.message.max.bytes": 16 * 1024 * 1024,
+    "fetch.max.bytes": 64 * 1024 * 1024,
+    "queued.max.messages.kbytes": 65_536,
+    "fetch.wait.max.ms": 100,
+    "check.crcs": True,
+}
+_CHUNK = 10_000
+PATIENCE_S = 30.0
+"""How long the broker may be away (a restart) before the reader gives up; its client reconnects by itself meanwhile."""
+_FATAL_FOR_PARTITION = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The broker no longer has `expected`; the oldest record that it holds is at `earliest`."""
+
+    topic: str
+    partition: int
+    expected: int
+    earliest: int
+
+
+@dataclass
+class TopicBatch:
+    """What one topic gave since the last batch.
+
+    `rows`: topic_id, kafka_partition, offset, span, kind, record_time, key, value, headers; in consumption order, with a
+    row of kind `skipped` for every range of offsets that holds no readable record. `start` and `next` are the half-open
+    offset range by partition; the rows cover it exactly.
+    """
+
+    topic: Topic
+    rows: pa.Table
+    start: dict[int, int]
+    next: dict[int, int]
+    bytes: int
+
+
+@dataclass
+class _Pending:
+    messages: list[Message] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)  # partition -> position at end of partition
+
+
+class TopicReader:
+    """Follows some topics from given offsets. Not thread-safe; one per lane."""
+
+    def __init__(self, conf: Mapping[str, Any]) -> None:
+        self._errors: list[KafkaError] = []
+        self._consumer = Consumer({**conf, **CONSUMER_CONF, **QUIET, "error_cb": self._errors.append})
+        self._broker = Broker(conf)
+        self._topics: dict[str, Topic] = {}
+        self._next: dict[tuple[str, int], int] = {}
+        self._empty: set[tuple[str, int]] = set()
+        self._heard = time.monotonic()
+        self.gaps: dict[tuple[str, int], Gap] = {}
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def describe(self, names: Sequence[str]) -> dict[str, Topic]:
+        """The topics of those names as the broker knows them now."""
+        return self._broker.describe(names)
+
+    def identities(self) -> dict[str, Topic]:
+        """The followed topics as the broker knows them now; empty while the broker is away for a moment (a restart)."""
+        try:
+            topics = self.describe(list(self._topics))
+        except StreamError:
+            if time.monotonic() - self._heard > PATIENCE_S:
+                raise
+            return {}
+        self._heard = time.monotonic()
+        return topics
+
+    def empty(self) -> set[tuple[str, int]]:
+        """Partitions that held no record when they were last followed."""
+        return set(self._empty)
+
+    def follow(self, positions: Mapping[str, tuple[Topic, Mapping[int, int | None]]]) -> None:
+        """Read from these offsets on: {topic name: (topic, {partition: next offset, None for the earliest})}.
+
+        Replaces what was followed.
+        A partition whose next offset the broker has no more is left out and named in `gaps`.
+        """
+        self.gaps.clear()
+        self._empty.clear()
+        self._topics = {name: topic for name, (topic, _) in positions.items()}
+        self._next.clear()
+        for name, (topic, offsets) in positions.items():
+            marks = watermarks(self._consumer, topic)
+            for partition, offset in offsets.items():
+                low, high = marks[partition]
+                if offset is not None and not low <= offset <= high:
+                    self.gaps[(name, partition)] = Gap(name, partition, offset, low)
+                else:
+                    self._next[(name, partition)] = low if offset is None else offset
+                    if low == high:
+                        self._empty.add((name, partition))
+        self._assign()
+
+    def _assign(self) -> None:
+        self._consumer.assign(
+            [TopicPartition(name, partition, offset) for (name, partition), offset in self._next.items()]
+        )
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Records behind the high watermark by (topic, partition), as last heard from the broker; no request is made."""
+        behind = {}
+        for (name, partition), offset in self._next.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(name, partition), cached=True)
+            behind[(name, partition)] = max(0, high - offset) if high >= 0 else 0
+        return behind
+
+    def watermarks(self, topic: Topic) -> dict[int, tuple[int, int]]:
+        """(earliest, next) offsets by partition, asked of the broker."""
+        return watermarks(self._consumer, topic)
+
+    def read(
+        self, *, max_rows: int, max_bytes: int, seconds: float, until: Mapping[tuple[str, int], int] | None = None
+    ) -> list[TopicBatch]:
+        """Collect for up to `seconds`, `max_rows` or `max_bytes`, whichever is first; one batch a topic that moved.
+
+        With `until` (exclusive end offsets) records at or past the end are given back and the read stops once all ends
+        are reached (bounded mode).
+        """
+        deadline = time.monotonic() + seconds
+        pending: dict[str, _Pending] = {}
+        count = size = 0
+        while count < max_rows and size < max_bytes and (left := deadline - time.monotonic()) > 0:
+            messages = self._consumer.consume(min(_CHUNK, max_rows - count), min(left, 0.2))
+            self._raise_errors()
+            if not messages:
+                continue
+            self._heard = time.monotonic()
+            taken, values = self._take(messages, pending)
+            count += taken
+            size += values
+            if until is not None and self._reached(pending, until):
+                break
+        return [
+            batch for name, p in pending.items() if (batch := self._batch(self._topics[name], p, until)) is not None
+        ]
+
+    def _raise_errors(self) -> None:
+        errors, self._errors[:] = list(self._errors), []
+        for error in errors:
+            away = error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
+            if error.fatal() or refused(error) or (away and time.monotonic() - self._heard > PATIENCE_S):
+                raise explain(error)
+
+    def _take(self, messages: list[Message], pending: dict[str, _Pending]) -> tuple[int, int]:
+        """Sort messages by topic and set events aside; (records, bytes of values)."""
+        if any(map(Message.error, messages)):
+            records = []
+            for message in messages:
+                error = message.error()
+                where = (message.topic() or "", message.partition() or 0)
+                if error is None:
+                    records.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    pending.setdefault(where[0], _Pending()).ends[where[1]] = message.offset() or 0
+                elif error.code() in _FATAL_FOR_PARTITION:
+                    self._stop_partition(*where)
+                else:
+                    raise explain(error)
+            messages = records
+        if not messages:
+            return 0, 0
+        names = {name or "" for name in set(map(Message.topic, messages))}
+        for name in names:
+            group = pending.setdefault(name, _Pending())
+            group.messages.extend(messages if len(names) == 1 else [m for m in messages if m.topic() == name])
+        return len(messages), sum(map(len, messages))
+
+    def _stop_partition(self, name: str, partition: int) -> None:
+        expected = self._next.pop((name, partition))
+        low, _ = watermarks(self._consumer, self._topics[name])[partition]
+        self.gaps[(name, partition)] = Gap(name, partition, expected, low)
+        self._assign()
+
+    def _reached(self, pending: dict[str, _Pending], until: Mapping[tuple[str, int], int]) -> bool:
+        last = dict(self._next)
+        for name, p in pending.items():
+            newest = dict(zip(map(Message.partition, p.messages), map(Message.offset, p.messages), strict=True))
+            last |= {(name, partition or 0): (offset or 0) + 1 for partition, offset in newest.items()}
+            for partition, offset in p.ends.items():
+                last[(name, partition)] = max(last[(name, partition)], offset)
+        return all(last.get(where, end) >= end for where, end in until.items())
+
+    def _batch(self, topic: Topic, p: _Pending, until: Mapping[tuple[str, int], int] | None) -> TopicBatch | None:
+        rows = _columns(topic, p.messages)
+        ends = {part: off for part, off in p.ends.items() if (topic.name, part) in self._next}
+        if until is not None:
+            rows, ends = _cut(topic, rows, ends, until)
+        holes, start, after = _coverage(
+            topic, rows, ends, {k[1]: v for k, v in self._next.items() if k[0] == topic.name}
+        )
+        if start == after:
+            return None
+        for partition, offset in after.items():
+            self._next[(topic.name, partition)] = offset
+        if until is not None and rows.num_rows < len(p.messages):
+            self._assign()  # what was read past the end is given back
+        return TopicBatch(topic, pa.concat_tables([rows, holes]), start, after, rows.column("value").nbytes)
+
+
+ROW_SCHEMA = pa.schema(
+    [
+        ("topic_id", pa.string()),
+        ("kafka_partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("span", pa.int64()),
+        ("kind", pa.string()),
+        ("record_time", pa.timestamp("us", tz="UTC")),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", pa.binary()),
+    ]
+)
+
+
+def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
+    n = len(messages)
+    milliseconds = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, n)
+    headers = list(map(Message.headers, messages))
+    encoded = [None if not h else encode_headers(h) for h in headers] if any(headers) else [None] * n
+    return pa.table(
+        [
+            _repeat(topic.id, n),
+            pa.array(np.fromiter(map(Message.partition, messages), np.int32, n)),
+            pa.array(np.fromiter(map(Message.offset, messages), np.int64, n)),
+            pa.array(np.ones(n, np.int64)),
+            _repeat("record", n),
+            pa.array(milliseconds * 1000, pa.timestamp("us", tz="UTC"), mask=milliseconds < 0),
+            pa.array(map(Message.key, messages), pa.binary(), size=n),
+            pa.array(map(Message.value, messages), pa.binary(), size=n),
+            pa.array(encoded, pa.binary()),
+        ],
+        schema=ROW_SCHEMA,
+    )
+
+
+def _repeat(value: str, n: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), n)
+
+
+Headers = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | bytes | None]]
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """Headers as a JSON list of [name, value as latin-1 text or null]: order and repeats kept, every byte recoverable."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return json.dumps([[k, v.decode("latin-1") if isinstance(v, bytes) else v] for k, v in pairs]).encode()
+
+
+def _cut(
+    topic: Topic, rows: pa.Table, ends: dict[int, int], until: Mapping[tuple[str, int], int]
+) -> tuple[pa.Table, dict[int, int]]:
+    partitions = rows.column("kafka_partition").to_numpy()
+    offsets = rows.column("offset").to_numpy()
+    limit = {part: until.get((topic.name, part), 0) for part in topic.partitions}
+    limits = np.zeros(max(topic.partitions) + 1, np.int64)
+    for part, end in limit.items():
+        limits[part] = end
+    keep = offsets < limits[partitions]
+    # A hole that ends past the limit still proves the range up to the limit empty.
+    return rows.filter(pa.array(keep)), {part: min(off, limit[part]) for part, off in ends.items()}
+
+
+def _coverage(
+    topic: Topic, rows: pa.Table, ends: Mapping[int, int], position: Mapping[int, int]
+) -> tuple[pa.Table, dict[int, int], dict[int, int]]:
+    """Holes between consecutive offsets as marker rows, and the half-open range that rows and holes cover together."""
+    partitions = rows.column("kafka_partition").to_numpy()
+    offsets = rows.column("offset").to_numpy()
+    markers: list[tuple[int, int, int]] = []
+    start: dict[int, int] = {}
+    after: dict[int, int] = {}
+    for partition, begin in position.items():
+        mine = offsets[partitions == partition]
+        end = max(int(mine[-1]) + 1 if len(mine) else begin, ends.get(partition, begin), begin)
+        if len(mine) and (mine[0] < begin or (np.diff(mine) <= 0).any()):
+            raise StreamError(
+                f"{topic.name}[{partition}] repeated or reordered offsets after {begin}",
+                "the broker or client misbehaves; nothing was written",
+            )
+        edges = np.concatenate(([begin - 1], mine, [end]))
+        jumps = np.flatnonzero(np.diff(edges) > 1)
+        markers += [(partition, int(edges[j]) + 1, int(edges[j + 1]) - int(edges[j]) - 1) for j in jumps]
+        if end > begin:
+            start[partition], after[partition] = begin, end
+    n = len(markers)
+    columns = list(zip(*markers, strict=True)) if markers else [(), (), ()]
+    holes = pa.table(
+        [
+            _repeat(topic.id, n),
+            pa.array(columns[0], pa.int32()),
+            pa.array(columns[1], pa.int64()),
+            pa.array(columns[2], pa.int64()),
+            _repeat("skipped", n),
+        ]
+        + [pa.nulls(n, ROW_SCHEMA.field(name).type) for name in ("record_time", "key", "value", "headers")],
+        schema=ROW_SCHEMA,
+    )
+    return holes, start, after

@@ -1,0 +1,83 @@
+"""Keys: none twice in an event partition, and each record that was left out as a duplicate has its survivor.
+
+Belongs here: what `rows.py` left in the session's table `claimed`, and silver's keys. Does not: how a key is hashed (refine).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from platform_assets.lake.files import DataFile
+from platform_assets.refine import key_select
+from platform_assets.trust.job import COORDINATES, Job, size
+
+GROUP_ROWS = 2_000_000
+"""Event partitions are looked at together up to this many rows, so that years of small ones stay quick."""
+
+_TWICE = """
+    SELECT min(_topic_id), min(_kafka_partition), min(_offset), concat(count(*), ' rows with its key in ', event_partition)
+    FROM k GROUP BY event_partition, _key_hi, _key_lo HAVING count(*) > 1
+"""
+_CLAIMS = "SELECT count(*) FROM claimed WHERE event_partition BETWEEN ? AND ?"
+_WITHOUT = "SELECT claimed.* FROM claimed ANTI JOIN k USING (event_partition, _key_hi, _key_lo)"
+
+
+def check_duplicates(job: Job) -> None:
+    """The check `keys`, and what became of `claimed`: a duplicate, beyond silver's retention, older than the contract, or lost."""
+    check = job.proof.checks["keys"]
+    claims = size(job.con.table("claimed"))
+    if job.contract.key:
+        _look_at_keys(job)
+    else:
+        check.skipped = "the table has no key: nothing can be a duplicate"
+    left = job.con.table("claimed")
+    job.proof.count("duplicates", claims - size(left))
+    silver = Counter(f.partition for f in job.silver.files)
+    young = f"event_partition >= '{job.silver_cutoff}' OR _landed_at >= TIMESTAMPTZ '{job.silver_cutoff}'"
+    gone = left.filter(f"NOT older AND NOT ({young})")
+    kept = [p for (p,) in gone.project("event_partition").distinct().fetchall() if p in silver]
+    lost = left.filter(f"NOT older AND ({young} OR event_partition IN ({_texts(kept)}))")
+    missing = job.refuse(
+        job.proof.checks["exactly_once"], "lost", "records in neither silver nor quarantine", lost.project(f"{COORDINATES}, event_partition")
+    )
+    older = size(left.filter("older"))
+    job.proof.count("not_rederivable", older)
+    job.proof.count("expired", size(left) - missing - older)
+
+
+def _look_at_keys(job: Job) -> None:
+    check, done = job.proof.checks["keys"], 0
+    job.progress("keys", 0, job.silver.rows)
+    for files in _groups(job.silver.files):
+        keys = job.silver.table.relation(job.con, files).query("silver", key_select(job.contract))
+        keys.create_view("k", replace=True)
+        job.refuse(check, "key_twice", "keys that silver holds more than once", job.con.sql(_TWICE))
+        names = [str(f.partition) for f in files]
+        if (job.con.execute(_CLAIMS, [min(names), max(names)]).fetchone() or (0,))[0]:
+            job.store("unproved", job.con.sql(_WITHOUT))
+            job.con.execute("DROP TABLE claimed")
+            job.con.execute("ALTER TABLE unproved RENAME TO claimed")
+        done += sum(f.rows for f in files)
+        job.progress("keys", done, job.silver.rows)
+    check.count("rows", done)
+
+
+def _groups(files: tuple[DataFile, ...]) -> Iterator[list[DataFile]]:
+    """Files by whole event partitions, in their order."""
+    by_partition: dict[str, list[DataFile]] = {}
+    for f in files:
+        by_partition.setdefault(str(f.partition), []).append(f)
+    group: list[DataFile] = []
+    for _, mine in sorted(by_partition.items()):
+        if group and sum(f.rows for f in group) + sum(f.rows for f in mine) > GROUP_ROWS:
+            yield group
+            group = []
+        group += mine
+    if group:
+        yield group
+
+
+def _texts(names: list[str]) -> str:
+    """SQL list of names (event partitions, made by refine from dates); never empty."""
+    return ", ".join(f"'{name}'" for name in names) or "NULL"

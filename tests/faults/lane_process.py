@@ -1,0 +1,25 @@
+"""A lane as a process of its own, so that it can be killed: `lane_process.py CONTRACT.json LAKE SECONDS`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from platform_assets.contracts.compat import from_json
+from platform_assets.lane.run import Lane
+from platform_assets.settings import Settings
+
+
+def main() -> None:
+    contract = from_json(Path(sys.argv[1]).read_text())
+    settings = replace(Settings.load(), lake_path=Path(sys.argv[2]))
+    lane = Lane(settings, contract, commit_seconds=0.2, compact_seconds=1.0)
+    print("ready", flush=True)
+    report = lane.follow(max_seconds=float(sys.argv[3]))
+    print(json.dumps({"reason": report.reason}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

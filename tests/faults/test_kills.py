@@ -1,0 +1,114 @@
+"""SIGKILL at every named point, in random order from a printed seed, while a producer goes on; then the proof."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from support import event, private_settings, private_system
+
+from platform_assets.contracts.compat import to_json
+from platform_assets.contracts.model import Contract
+from platform_assets.faultpoints import POINTS
+from platform_assets.lake.layout import Lake
+from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import session
+from platform_assets.settings import Settings
+from platform_assets.stream.produce import RecordProducer
+from platform_assets.trust.prove import prove
+
+pytestmark = [pytest.mark.services, pytest.mark.faults]
+
+KILLS = int(os.environ.get("ASSAY_KILLS", "25"))
+SEED = int(os.environ.get("ASSAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+
+
+@dataclass
+class Traffic(threading.Thread):
+    """Events, some twice and some bad, until told to stop; remembers what it was told is safe."""
+
+    settings: Settings
+    contract: Contract
+    seed: int
+    unique: int = 0
+    sent: int = 0
+    bad: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def run(self) -> None:
+        chance = random.Random(self.seed)
+        producer = RecordProducer(self.settings.kafka_conf("producer"), self.contract.tables[0].topic)
+        while not self.stop.is_set():
+            fresh = [event(self.unique + i) for i in range(100)]
+            again = [event(chance.randrange(self.unique)) for _ in range(5)] if self.unique else []
+            broken = [b"{", event(0, status="x"), None][: chance.randrange(4)]
+            self.sent += producer.send([(None, value) for value in [*fresh, *again, *broken]])
+            producer.flush()
+            self.unique += 100
+            self.bad += len(broken)
+            time.sleep(0.05)
+
+
+def lane_process(contract: Path, lake: Path, fault: str, seconds: float = 30) -> subprocess.Popen[str]:
+    script = Path(__file__).with_name("lane_process.py")
+    return subprocess.Popen(
+        [sys.executable, str(script), str(contract), str(lake), str(seconds)],
+        env=os.environ | {"ASSAY_FAULT": fault},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(3600)
+def test_nothing_lost_nothing_doubled_whatever_dies(services: Settings, tmp_path: Path) -> None:
+    print(f"seed {SEED} (ASSAY_SEED repeats it), {KILLS} kills")
+    chance = random.Random(SEED)
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings, partitions=3)
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract))
+    traffic = Traffic(settings, contract, SEED)
+    traffic.start()
+    plan = [POINTS[i % len(POINTS)] for i in range(KILLS)]
+    chance.shuffle(plan)
+    died: list[str] = []
+    for point in plan:
+        process = lane_process(described, settings.lake_path, f"{point}:{chance.randrange(1, 4)}")
+        try:
+            process.wait(timeout=25)
+        except subprocess.TimeoutExpired:  # the point was not reached (nothing to compact): die anywhere
+            process.kill()
+        output = process.communicate()[0]
+        assert process.returncode == -signal.SIGKILL, f"{point}: ended by itself\n{output}"
+        died.append(point)
+    traffic.stop.set()
+    traffic.join()
+
+    report = Lane(settings, contract).drain()
+    assert report.reason == "caught_up"
+    proof = prove(settings, contract)
+    assert proof.holds, proof.to_dict()
+
+    # Beside the platform's own proof: the producer's count of what it was told is safe.
+    tables = Lake(settings.lake_path).tables(contract.tables[0])
+    ids = tables.silver.read(session(), columns=["event_id"]).column("event_id").to_pylist()
+    assert len(ids) == len(set(ids)) == traffic.unique
+    rejected = tables.quarantine.read(session(), columns=["_offset"]).num_rows
+    assert rejected == traffic.bad
+    bronze = tables.bronze.read(session(), columns=["offset"], where="kind = 'record'").num_rows
+    assert bronze == traffic.sent

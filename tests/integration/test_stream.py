@@ -1,0 +1,139 @@
+"""Reading real topics in batches: exact ranges, transaction markers, gaps, large records."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from platform_assets.local.topics import TopicSpec, ensure_topics
+from platform_assets.settings import Settings
+from platform_assets.stream.consume import TopicBatch, TopicReader
+from platform_assets.stream.produce import RecordProducer, send_paced
+from platform_assets.stream.topics import StreamError, Topic
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def topic(services: Settings) -> str:
+    name = f"t{uuid.uuid4().hex[:10]}.stream"
+    ensure_topics(services.kafka_conf("admin"), [TopicSpec(name, 2)])
+    return name
+
+
+@pytest.fixture
+def reader(services: Settings) -> Iterator[TopicReader]:
+    made = TopicReader(services.kafka_conf("lane"))
+    yield made
+    made.close()
+
+
+def read_all(reader: TopicReader, topic: str, start: dict[int, int | None], expected: int) -> list[TopicBatch]:
+    found: Topic = reader.describe([topic])[topic]
+    reader.follow({topic: (found, start)})
+    batches: list[TopicBatch] = []
+    for _ in range(20):
+        batches += reader.read(max_rows=1000, max_bytes=1 << 26, seconds=0.5)
+        if sum(b.next[p] - b.start[p] for b in batches for p in b.start) >= expected:
+            break
+    return batches
+
+
+def ranges(batches: list[TopicBatch]) -> dict[int, list[int]]:
+    """Every offset that rows and markers cover, by partition."""
+    covered: dict[int, list[int]] = {}
+    for batch in batches:
+        for row in batch.rows.select(["kafka_partition", "offset", "span"]).to_pylist():
+            covered.setdefault(row["kafka_partition"], []).extend(range(row["offset"], row["offset"] + row["span"]))
+    return {p: sorted(o) for p, o in covered.items()}
+
+
+def test_a_batch_carries_bytes_times_keys_and_headers(services: Settings, topic: str, reader: TopicReader) -> None:
+    producer = Producer(services.kafka_conf("producer"))
+    producer.produce(topic, b"v0", key=b"k", partition=0, headers=[("a", b"\xff"), ("a", None)])
+    producer.produce(topic, None, key=None, partition=0)
+    producer.produce(topic, b"", key=b"", partition=0)
+    assert producer.flush(20) == 0
+    (batch,) = read_all(reader, topic, {0: None, 1: None}, 3)
+    rows = batch.rows.to_pylist()
+    assert [(r["key"], r["value"], r["offset"], r["kind"]) for r in rows] == [
+        (b"k", b"v0", 0, "record"), (None, None, 1, "record"), (b"", b"", 2, "record")
+    ]  # fmt: skip
+    assert json.loads(rows[0]["headers"]) == [["a", "\u00ff"], ["a", None]]
+    assert rows[0]["record_time"].tzinfo is not None
+    assert (batch.start, batch.next) == ({0: 0}, {0: 3})
+
+
+def test_transaction_markers_and_aborted_records_are_covered(
+    services: Settings, topic: str, reader: TopicReader
+) -> None:
+    producer = Producer({**services.kafka_conf("producer"), "transactional.id": f"assay-{uuid.uuid4().hex}"})
+    producer.init_transactions(30)
+    for commit in (True, False, True, False):
+        producer.begin_transaction()
+        for i in range(5):
+            producer.produce(topic, str(i).encode(), partition=0)
+        producer.flush(20)
+        producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+    batches = read_all(reader, topic, {0: None, 1: None}, 24)
+    assert ranges(batches)[0] == list(range(24)), "10 records, 10 aborted, 4 markers"
+    kinds = [r["kind"] for b in batches for r in b.rows.to_pylist()]
+    assert kinds.count("record") == 10
+
+
+def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
+    services: Settings, topic: str, reader: TopicReader
+) -> None:
+    producer = RecordProducer(services.kafka_conf("producer"), topic)
+    assert send_paced(producer, [[(None, b"x%d" % i) for i in range(500)]], None) == 500
+    found = reader.describe([topic])[topic]
+    marks = reader.watermarks(found)
+    until = {(topic, p): high // 2 for p, (_, high) in marks.items()}
+    reader.follow({topic: (found, {0: None, 1: None})})
+    batches = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until)
+    assert {p: end for b in batches for p, end in b.next.items()} == {p: end for (_, p), end in until.items() if end}
+    rest = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=2)
+    assert {p: (b.start[p], b.next[p]) for b in rest for p in b.start} == {
+        p: (high // 2, high) for p, (_, high) in marks.items() if high
+    }
+
+
+def test_records_past_retention_are_a_gap_and_other_partitions_go_on(
+    services: Settings, topic: str, reader: TopicReader
+) -> None:
+    producer = Producer(services.kafka_conf("producer"))
+    for partition in (0, 1):
+        for i in range(10):
+            producer.produce(topic, str(i).encode(), partition=partition)
+    assert producer.flush(20) == 0
+    admin = AdminClient(services.kafka_conf("admin"))
+    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        future.result(20)
+    batches = read_all(reader, topic, {0: 2, 1: 2}, 8)
+    gap = reader.gaps[(topic, 0)]
+    assert (gap.expected, gap.earliest) == (2, 6)
+    assert ranges(batches) == {1: list(range(2, 10))}
+
+
+def test_a_ten_megabyte_record_passes(services: Settings, topic: str, reader: TopicReader) -> None:
+    producer = RecordProducer(services.kafka_conf("producer"), topic)
+    producer.send([(None, b"x" * 10_000_000)])
+    producer.flush()
+    (batch,) = read_all(reader, topic, {0: None, 1: None}, 1)
+    assert len(batch.rows.column("value")[0].as_py()) == 10_000_000
+
+
+def test_wrong_credentials_are_one_line(services: Settings) -> None:
+    wrong = TopicReader({**services.kafka_conf("lane"), "sasl.password": "wrong"})
+    with pytest.raises(StreamError, match="credentials"):
+        wrong.describe(["t.none"])
+    wrong.close()
+
+
+def test_an_absent_topic_is_absent(reader: TopicReader, topic: str) -> None:
+    assert reader.describe([f"{topic}_none"]) == {}

@@ -1,0 +1,95 @@
+"""A small lake fed by the real lane pieces, without a broker: topics are made up, offsets count from zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from support import event
+
+from platform_assets.contracts.arrow import BRONZE_SCHEMA
+from platform_assets.contracts.read import load_contracts
+from platform_assets.lake.layout import Lake
+from platform_assets.lane.land import Landed, Landing
+from platform_assets.lane.report import TableReport
+from platform_assets.lane.sessions import session
+from platform_assets.lane.settle import Settled, Settler
+from platform_assets.refine import Masker, Refinery
+from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
+from platform_assets.stream.topics import Topic
+
+TOPIC = Topic("logs.events", "AAAAAAAAAAAAAAAAAAAAAA", (0, 1))
+MASKER = Masker({"k1": b"0123456789abcdef"}, "k1")
+
+
+def topic_batch(values: Sequence[bytes | None], start: int, partition: int = 0, topic: Topic = TOPIC) -> TopicBatch:
+    """Values as the next records of one Kafka partition."""
+    n = len(values)
+    rows = pa.table(
+        {
+            "topic_id": [topic.id] * n,
+            "kafka_partition": pa.array([partition] * n, pa.int32()),
+            "offset": range(start, start + n),
+            "span": [1] * n,
+            "kind": ["record"] * n,
+            "record_time": pa.array([datetime.now(UTC)] * n, pa.timestamp("us", tz="UTC")),
+            "key": pa.nulls(n, pa.binary()),
+            "value": pa.array(values, pa.binary()),
+            "headers": pa.nulls(n, pa.binary()),
+        },
+        schema=ROW_SCHEMA,
+    )
+    return TopicBatch(topic, rows, {partition: start}, {partition: start + n}, sum(len(v or b"") for v in values))
+
+
+class SmallLake:
+    """One `logs.events` table set under `root`, with a landing and a settler as a lane has them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.contract = load_contracts()["logs"].table("events")
+        self.tables = Lake(root).tables(self.contract)
+        self.con = session()
+        self.refinery = Refinery(self.contract, MASKER)
+        self.report = TableReport("events")
+        self.landing = self.new_landing()
+        self.settler = self.new_settler()
+        self.offset = 0
+
+    def new_landing(self) -> Landing:
+        return Landing(self.tables.bronze, TOPIC, self.contract.qualified_name)
+
+    def new_settler(self) -> Settler:
+        return Settler(self.contract, self.tables, self.refinery, self.con, self.root / "_keys")
+
+    def land(self, values: Sequence[bytes | None]) -> Landed:
+        began = self.landing.next_offsets()
+        landed = self.landing.land(topic_batch(values, self.offset), began)
+        self.offset += len(values)
+        return landed
+
+    def settle(self, landed: Landed) -> Settled:
+        return self.settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report)
+
+    def land_and_settle(self, numbers: Iterable[int]) -> Settled:
+        """Events of these numbers through bronze to silver."""
+        return self.settle(self.land([event(n) for n in numbers]))
+
+    def refined(self, numbers: Iterable[int]) -> pa.Table:
+        """Events refined, not written: what the deduplication is asked about."""
+        batch = topic_batch([event(n) for n in numbers], 10_000)
+        now = datetime.now(UTC)
+        rows = batch.rows
+        for name, value in (("seq", 99), ("landed_at", now), ("landed_date", now.date())):
+            rows = rows.append_column(name, pa.array([value] * rows.num_rows, BRONZE_SCHEMA.field(name).type))
+        return self.refinery.refine(rows).accepted
+
+    def silver_ids(self) -> list[str]:
+        self.tables.silver.refresh()
+        return sorted(self.tables.silver.read(self.con, columns=["event_id"]).column("event_id").to_pylist())
+
+    def quarantine_reasons(self) -> list[str]:
+        self.tables.quarantine.refresh()
+        return sorted(self.tables.quarantine.read(self.con, columns=["reason"]).column("reason").to_pylist())

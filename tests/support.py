@@ -1,0 +1,53 @@
+"""What several test folders share: a system of its own for each test, on the shared real services."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.contracts.read import load_contracts
+from platform_assets.local.topics import TopicSpec, ensure_topics
+from platform_assets.settings import Settings
+from platform_assets.stream.produce import RecordProducer, send_paced
+
+
+def private_system(settings: Settings, tables: Sequence[str] = ("events",), partitions: int = 3) -> Contract:
+    """The logs contract under a name nobody else has, with its topics."""
+    logs = load_contracts()["logs"]
+    name = f"t{uuid.uuid4().hex[:10]}"
+    chosen = tuple(replace(logs.table(t), system=name, topic=f"{name}.{t}") for t in tables)
+    ensure_topics(settings.kafka_conf("admin"), [TopicSpec(t.topic, partitions) for t in chosen])
+    return replace(logs, system=name, tables=chosen)
+
+
+def private_settings(settings: Settings, folder: Path) -> Settings:
+    """The same services with a lake of one's own."""
+    return replace(settings, lake_path=folder / "lake")
+
+
+def event(number: int, **changes: Any) -> bytes:
+    """One valid log event; `changes` replace or add members (None as a value stays null)."""
+    value = {
+        "event_id": f"e-{number:08d}",
+        "event_time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "service": ("users", "payments", "delivery")[number % 3],
+        "level": "INFO" if number % 10 else "ERROR",
+        "status": 200 if number % 10 else 500,
+        "user_id": f"u{number % 50}",
+        "latency_ms": float(number % 1000),
+        "host": "h1",
+        "message": f"request {number} done",
+    }
+    return json.dumps(value | changes).encode()
+
+
+def publish(settings: Settings, table: Table, values: Iterable[bytes | None]) -> int:
+    """Send values to the table's topic and wait until they are acknowledged."""
+    producer = RecordProducer(settings.kafka_conf("producer"), table.topic)
+    return send_paced(producer, [[(None, v) for v in values]], None)

@@ -1,0 +1,54 @@
+"""Values as people and programs see them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from platform_assets.cli import render
+
+
+def test_data_cannot_steer_the_terminal() -> None:
+    hostile = "a\x1b[2Jb\rc\x9b31m\u202ed"
+    shown = render.one_line(hostile)
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e" for c in shown)
+    assert "\\x1b[2Jb" in shown
+
+
+def test_json_carries_every_character_and_no_raw_control(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"text": 'ü"\x1b\x9b\u202e\n', 1: [Path("/x"), date(2026, 1, 2), Counter(a=1), timedelta(seconds=2)]}
+    render.emit(value)
+    out = capsys.readouterr().out
+    assert not any(c in out for c in "\x1b\x9b\u202e")
+    assert json.loads(out) == {"text": 'ü"\x1b\x9b\u202e\n', "1": ["/x", "2026-01-02", {"a": 1}, 2.0]}
+
+
+def test_dataclasses_become_objects() -> None:
+    @dataclass
+    class Report:
+        when: datetime
+        ranges: dict[int, tuple[int, int]]
+
+    made = render.plain(Report(datetime(2026, 1, 2, tzinfo=UTC), {3: (0, 9)}))
+    assert made == {"when": "2026-01-02T00:00:00+00:00", "ranges": {"3": [0, 9]}}
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(1.25, "1.2 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (9e5, "10 d")])
+def test_durations(seconds: float, shown: str) -> None:
+    assert render.duration(seconds) == shown
+
+
+def test_times_ahead_are_not_ago() -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    assert render.ago(now + timedelta(seconds=5), now) == "5.0 s ahead"
+    assert render.ago(None) == "-"
+
+
+@pytest.mark.parametrize(("number", "shown"), [(999, "999 B"), (1500, "1.5 KB"), (2_370_789, "2.4 MB"), (3e12, "3.0 TB")])
+def test_sizes(number: float, shown: str) -> None:
+    assert render.size(number) == shown

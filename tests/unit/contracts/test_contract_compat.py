@@ -1,0 +1,134 @@
+"""Which changes of a contract break readers, and that they are refused without a new major version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from platform_assets.contracts.compat import breaking_changes, check_compatible, from_json, to_json
+from platform_assets.contracts.errors import ContractError
+from platform_assets.contracts.model import Contract, Field, FieldType, Grain, IndexType, Mask
+from platform_assets.contracts.read import load_contracts
+
+
+@pytest.fixture(scope="module")
+def logs() -> Contract:
+    return load_contracts()["logs"]
+
+
+def with_version(contract: Contract, version: str) -> Contract:
+    tables = tuple(replace(table, version=version) for table in contract.tables)
+    return replace(contract, version=version, tables=tables)
+
+
+def with_table(contract: Contract, which: str, /, **values: Any) -> Contract:
+    tables = tuple(replace(table, **values) if table.name == which else table for table in contract.tables)
+    return replace(contract, tables=tables)
+
+
+def with_field(contract: Contract, table: str, which: str, /, **values: Any) -> Contract:
+    fields = tuple(replace(f, **values) if f.name == which else f for f in contract.table(table).fields)
+    return with_table(contract, table, fields=fields)
+
+
+BREAKING: dict[str, tuple[Any, str]] = {
+    "table removed": (lambda c: replace(c, tables=c.tables[:2]), "table broker was removed"),
+    "field removed": (
+        lambda c: with_table(c, "events", fields=c.table("events").fields[:-1]),
+        "events.message was removed",
+    ),
+    "field renamed": (lambda c: with_field(c, "events", "host", name="machine"), "events.host was removed"),
+    "type changed": (
+        lambda c: with_field(c, "events", "status", type=FieldType.NUMBER),
+        "events.status: the type changed",
+    ),
+    "mask dropped": (
+        lambda c: with_field(c, "events", "message", mask=Mask.NONE),
+        "the mask changed from scrub to none",
+    ),
+    "source changed": (lambda c: with_field(c, "events", "host", source="h"), "the name in the message changed"),
+    "time format": (lambda c: with_field(c, "broker", "event_time", time_format="%Y"), "the time format changed"),
+    "made required": (lambda c: with_field(c, "events", "host", required=True), "events.host: became required"),
+    "made optional": (lambda c: with_field(c, "events", "service", required=False), "events.service: became optional"),
+    "enum lost a value": (lambda c: with_field(c, "events", "level", enum=("INFO",)), "lost the allowed value TRACE"),
+    "enum new": (lambda c: with_field(c, "events", "host", enum=("a",)), "limited to an enumeration"),
+    "pattern new": (lambda c: with_field(c, "events", "host", pattern="a+"), "must now match a+"),
+    "minimum up": (lambda c: with_field(c, "events", "status", minimum=200.0), "minimum rose from 100 to 200"),
+    "minimum new": (lambda c: with_field(c, "events", "status", maximum=500.0), "maximum fell from 599 to 500"),
+    "maximum new": (lambda c: with_field(c, "events", "latency_ms", maximum=9.0), "maximum fell from none to 9"),
+    "shorter": (lambda c: with_field(c, "events", "host", max_length=10), "maxLength fell from 255 to 10"),
+    "null value new": (lambda c: with_field(c, "access", "agent", null_values=("-", "?")), "'?' now stands for absent"),
+    "key": (lambda c: with_table(c, "events", key=("trace_id",)), "the key changed from event_id to trace_id"),
+    "grain": (lambda c: with_table(c, "events", grain=Grain.HOUR), "the partition grain changed from day to hour"),
+    "topic": (lambda c: with_table(c, "events", topic="logs.other"), "the topic changed"),
+    "event time": (lambda c: with_table(c, "events", event_time="other"), "the event time changed"),
+    "pattern": (lambda c: with_table(c, "access", pattern="^x$"), "the pattern changed"),
+    "attributes gone": (lambda c: with_table(c, "events", attributes=None), "the attributes column changed"),
+    "limit down": (lambda c: with_table(c, "events", max_bytes=10), "maxBytes was lowered"),
+    "forgets sooner": (lambda c: with_table(c, "events", retention=timedelta(days=3)), "retention was lowered"),
+    "new and required": (
+        lambda c: with_table(
+            c, "events", fields=(*c.table("events").fields, Field("x", FieldType.STRING, required=True))
+        ),
+        "events.x is new and required",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BREAKING)
+def test_a_breaking_change_needs_a_major_version(logs: Contract, case: str) -> None:
+    change, expected = BREAKING[case]
+    new = change(logs)
+    assert expected in "\n".join(breaking_changes(logs, new))
+    for version in ("1.0.1", "1.1.0"):
+        with pytest.raises(ContractError) as caught:
+            check_compatible(logs, with_version(new, version))
+        assert "2.0.0" in caught.value.hint
+    check_compatible(logs, with_version(new, "2.0.0"))
+
+
+HARMLESS: dict[str, Any] = {
+    "optional field": lambda c: with_table(
+        c, "events", fields=(*c.table("events").fields, Field("x", FieldType.STRING, source="x"))
+    ),
+    "new table": lambda c: replace(c, tables=(*c.tables, replace(c.tables[0], name="more", topic="logs.more"))),
+    "wider": lambda c: with_field(c, "events", "status", minimum=None, maximum=999.0),
+    "enum grew": lambda c: with_field(c, "events", "level", enum=(*c.table("events").field("level").enum, "PANIC")),
+    "enum dropped": lambda c: with_field(c, "events", "level", enum=()),
+    "longer": lambda c: with_field(c, "events", "host", max_length=None),
+    "other index": lambda c: with_field(c, "events", "trace_id", index=IndexType.NONE),
+    "words": lambda c: replace(c, description="Other words."),
+    "kept longer": lambda c: with_table(c, "events", retention=timedelta(days=99)),
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_a_harmless_change_needs_any_higher_version(logs: Contract, case: str) -> None:
+    new = HARMLESS[case](logs)
+    assert breaking_changes(logs, new) == []
+    with pytest.raises(ContractError, match=r"its version 1\.0\.0 is unchanged"):
+        check_compatible(logs, new)
+    with pytest.raises(ContractError, match=r"is lower than 1\.0\.0"):
+        check_compatible(logs, with_version(new, "0.9.0"))
+    check_compatible(logs, with_version(new, "1.1.0"))
+
+
+def test_an_unchanged_contract_is_accepted(logs: Contract) -> None:
+    check_compatible(logs, logs)
+    check_compatible(from_json(to_json(logs)), logs)
+
+
+def test_versions_compare_as_numbers(logs: Contract) -> None:
+    check_compatible(with_version(logs, "1.9.0"), with_version(logs, "1.10.0"))
+
+
+def test_the_kept_form_is_exact_and_stable(logs: Contract) -> None:
+    assert from_json(to_json(logs)) == logs
+    assert to_json(from_json(to_json(logs))) == to_json(logs)
+    with pytest.raises(ContractError, match="cannot be read"):
+        from_json('{"system": 1}')
+    with pytest.raises(ContractError, match="cannot be read"):
+        from_json("no json")

@@ -1,0 +1,69 @@
+"""A Dagster instance with the project's own settings, and the stand-ins of `shop_system` put in place."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance
+from shop_system import Rebuilt, Rooms, State
+
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.lane.report import LaneReport
+from platform_assets.local.dagster import prepare_dagster_home
+
+
+@pytest.fixture
+def rooms(monkeypatch: pytest.MonkeyPatch) -> Rooms:
+    """Lane, rebuild and state of the platform, replaced by stand-ins."""
+    found = Rooms()
+
+    class Lane:
+        def __init__(self, settings: object, contract: Contract) -> None:
+            self._system = contract.system
+
+        def follow(self, *, max_seconds: float, stop: threading.Event, on_commit: Callable[..., None]) -> LaneReport:
+            return self._run("follow", stop, on_commit)
+
+        def drain(self, *, stop: threading.Event, on_commit: Callable[..., None]) -> LaneReport:
+            return self._run("drain", stop, on_commit)
+
+        def _run(self, how: str, stop: threading.Event, on_commit: Callable[..., None]) -> LaneReport:
+            found.calls.append((how, self._system))
+            found.work(stop, on_commit)
+            report = found.report()
+            if stop.is_set():
+                report.reason = "stopped"
+            return report
+
+    def rebuild(settings: object, table: Table, day: date, progress: Callable[[str, int], None]) -> Rebuilt:
+        found.calls.append(("rebuild", table.name, day.isoformat()))
+        found.rebuild()
+        progress("rows", 12)
+        return Rebuilt(table.name, day, {f"{day}T00": 11})
+
+    def table_state(settings: object, table: Table, *, services: bool = False) -> State:
+        return found.states.get(table.name, State())
+
+    for name, members in {
+        "lane.run": {"Lane": Lane},
+        "lane.rebuild": {"rebuild": rebuild},
+        "trust.state": {"table_state": table_state},
+    }.items():
+        module = types.ModuleType(f"platform_assets.{name}")
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return found
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
+    """A real instance on SQLite with the settings of `deploy/dagster/dagster.yaml`."""
+    monkeypatch.setenv("ASSAY_HOME", str(tmp_path))
+    with DagsterInstance.from_config(str(prepare_dagster_home(tmp_path))) as found:
+        yield found

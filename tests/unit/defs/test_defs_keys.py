@@ -1,0 +1,55 @@
+"""`keys_unique` on a real Delta table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from dagster import AssetCheckSeverity, DagsterInstance
+from shop_system import ORDERS, SHOP
+
+from platform_assets.contracts.arrow import silver_schema
+from platform_assets.defs.build import build_definitions
+from platform_assets.defs.keys import count_surplus
+from platform_assets.lake.layout import Lake
+from platform_assets.settings import Settings
+
+DEFS = build_definitions({"shop": SHOP})
+
+
+def order(order_id: str, partition: str, offset: int) -> dict[str, object]:
+    """A silver row."""
+    now = datetime(2026, 11, 21, 8, tzinfo=UTC)
+    return {
+        "order_id": order_id, "placed_at": now, "_topic_id": "t", "_kafka_partition": 0, "_offset": offset, "_seq": 1,
+        "_landed_at": now, "_contract_version": "1.2.0", "_history": False, "_hash": 0, "event_partition": partition,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def silver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hours of a day: `a` in both (allowed), `b` twice in one (not)."""
+    monkeypatch.setenv("ASSAY_HOME", str(tmp_path))
+    table = Lake(Settings.load().lake_path).tables(ORDERS).silver
+    rows = [("a", "T08"), ("b", "T08"), ("b", "T08"), ("a", "T09")]
+    data = [order(name, f"2026-11-21{hour}", offset) for offset, (name, hour) in enumerate(rows)]
+    table.commit(table.write(pa.Table.from_pylist(data, schema=silver_schema(ORDERS))))
+
+
+@pytest.mark.usefixtures("silver")
+def test_a_key_may_come_again_in_another_partition_only() -> None:
+    assert count_surplus(ORDERS, "2026-11-21") == (4, 1)
+    assert count_surplus(ORDERS, "2026-11-20") == (0, 0)
+
+
+@pytest.mark.usefixtures("silver")
+def test_the_check_asks_for_the_day_of_its_run(instance: DagsterInstance) -> None:
+    from platform_assets.defs.specs import Layer, key
+
+    job = DEFS.resolve_job_def("keys_unique")
+    yesterday = job.execute_in_process(instance=instance).get_asset_check_evaluations()[0]
+    assert yesterday.passed
+    assert key(Layer.SILVER, ORDERS) == yesterday.asset_key
+    assert yesterday.severity is AssetCheckSeverity.ERROR

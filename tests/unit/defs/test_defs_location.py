@@ -1,0 +1,45 @@
+"""The code location loads anywhere: no environment, no network, nothing written, and only what it needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).parents[3]
+LOAD = """
+import json, socket, sys
+def refuse(*args, **kwargs): raise OSError("no network here")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from platform_assets.definitions import defs
+jobs = [job.name for job in defs.get_repository_def().get_all_jobs()]
+print(json.dumps({"jobs": jobs, "modules": sorted(sys.modules)}))
+"""
+
+
+def test_loads_with_no_environment_and_no_network(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {"logs_lane", "logs_rebuild", "maintenance", "purge"} <= set(found["jobs"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_loading_leaves_the_engines_alone(tmp_path: Path) -> None:
+    """They cost seconds at import, and every tick and every click would pay."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, platform_assets.definitions; print(*sys.modules)"],
+        cwd=tmp_path, env={}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    heavy = {"duckdb", "deltalake", "confluent_kafka", "opensearchpy", "sqlalchemy", "pandas"}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_the_workspace_names_this_location() -> None:
+    workspace = yaml.safe_load((PROJECT / "workspace.yaml").read_text(encoding="utf-8"))
+    assert workspace["load_from"][0]["python_module"]["module_name"] == "platform_assets.definitions"

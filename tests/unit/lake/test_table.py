@@ -1,0 +1,176 @@
+"""The compare-and-set commit of a lake table: what two writers may and may not do to each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from platform_assets.lake.maintain import compact, expire, mergeable, vacuum
+from platform_assets.lake.table import Conflict, LakeTable
+
+SCHEMA = pa.schema([pa.field("seq", pa.int64(), nullable=False), ("value", pa.string()), ("day", pa.string())])
+
+
+def rows(first: int, count: int, day: str = "2026-01-01") -> pa.Table:
+    return pa.table({"seq": range(first, first + count), "value": ["x"] * count, "day": [day] * count}, schema=SCHEMA)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "table"
+
+
+def open_table(path: Path) -> LakeTable:
+    return LakeTable(path, SCHEMA, "day")
+
+
+def all_seqs(table: LakeTable) -> list[int]:
+    table.refresh()
+    return sorted(table.read(duckdb.connect()).column("seq").to_pylist())
+
+
+def test_rows_and_transaction_arrive_together(path: Path) -> None:
+    table = open_table(path)
+    version = table.commit(table.write(rows(0, 10)), advance={"t:0": 10}, expect={"t:0": None})
+    assert version == 1
+    other = open_table(path)
+    assert other.transaction("t:0") == 10
+    assert all_seqs(other) == list(range(10))
+
+
+def test_a_repeated_commit_from_a_fresh_handle_is_refused(path: Path) -> None:
+    """delta-rs itself accepts it: the offsets would be doubled."""
+    first = open_table(path)
+    first.commit(first.write(rows(0, 5)), advance={"t:0": 5}, expect={"t:0": None})
+    fresh = open_table(path)
+    with pytest.raises(Conflict) as conflict:
+        fresh.commit(fresh.write(rows(0, 5)), advance={"t:0": 5}, expect={"t:0": None})
+    assert conflict.value.actual == {"t:0": 5}
+    assert all_seqs(fresh) == list(range(5))
+
+
+def test_a_stale_handle_sees_the_other_writer_before_it_writes(path: Path) -> None:
+    one, two = open_table(path), open_table(path)
+    one.refresh(), two.refresh()
+    one.commit(one.write(rows(0, 5)), advance={"t:0": 5}, expect={"t:0": None})
+    two.commit(two.write(rows(5, 5)), advance={"t:1": 5}, expect={"t:1": None})
+    assert all_seqs(one) == list(range(10))
+
+
+def test_a_writer_between_check_and_commit_is_noticed(path: Path) -> None:
+    """Another process commits after this one has compared: strict compare-and-set looks again."""
+    table, intruder = open_table(path), open_table(path)
+    table.refresh()
+    calls = []
+
+    def intrude() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            intruder.commit(intruder.write(rows(0, 3)), advance={"t:0": 3}, expect={"t:0": None})
+
+    with pytest.raises(Conflict):
+        table.commit(table.write(rows(0, 3)), advance={"t:0": 3}, expect={"t:0": None}, check=intrude)
+    assert all_seqs(table) == [0, 1, 2]
+
+
+def test_a_transaction_never_falls(path: Path) -> None:
+    table = open_table(path)
+    table.commit([], advance={"t:0": 10})
+    with pytest.raises(ValueError, match="would fall from 10 to 4"):
+        table.commit([], advance={"t:0": 4})
+
+
+def test_removing_a_file_that_is_gone_is_a_conflict(path: Path) -> None:
+    """delta-rs accepts the removal of a missing file: two compactions would double its rows."""
+    table = open_table(path)
+    table.commit(table.write(rows(0, 3)))
+    old = table.files()
+    table.commit(table.write(rows(0, 3)), removes=old)
+    with pytest.raises(Conflict):
+        table.commit(table.write(rows(0, 3)), removes=old)
+    assert all_seqs(table) == [0, 1, 2]
+
+
+def test_files_are_pruned_by_statistics_and_partition(path: Path) -> None:
+    table = open_table(path)
+    for day, first in (("2026-01-01", 0), ("2026-01-02", 10), ("2026-01-02", 20)):
+        table.commit(table.write(rows(first, 10, day)))
+    assert [f.low["seq"] for f in table.between("seq", 12, 15)] == [10]
+    assert {f.low["seq"] for f in table.files("2026-01-02")} == {10, 20}
+    assert table.partitions() == {"2026-01-01": 10, "2026-01-02": 20}
+    found = table.read(
+        duckdb.connect(), files=table.between("seq", 12, 15), where="seq >= 12", columns=["seq", "day"], order="seq"
+    )
+    assert found.to_pylist()[0] == {"seq": 12, "day": "2026-01-02"}
+
+
+def test_compaction_keeps_rows_and_transactions(path: Path) -> None:
+    table = open_table(path)
+    for i in range(13):
+        table.commit(table.write(rows(i * 10, 10)), advance={"t:0": (i + 1) * 10})
+    assert len(mergeable(table.files())) == 1
+    assert compact(table, duckdb.connect(), "seq") == 12
+    assert len(table.files()) == 1
+    assert all_seqs(table) == list(range(130))
+    assert table.transaction("t:0") == 130
+
+
+def test_other_engines_read_what_was_written(path: Path) -> None:
+    table = open_table(path)
+    table.commit(table.write(pa.concat_tables([rows(0, 3), rows(3, 2, "2026-01-02")])))
+    assert DeltaTable(str(path)).to_pyarrow_table().num_rows == 5
+
+
+def test_rows_written_by_another_engine_are_read(path: Path) -> None:
+    table = open_table(path)
+    table.commit(table.write(rows(0, 3)))
+    write_deltalake(
+        str(path),
+        rows(3, 2),
+        mode="append",
+        commit_properties=CommitProperties(app_transactions=[Transaction("t:9", 1)]),
+    )
+    assert all_seqs(table) == [0, 1, 2, 3, 4]
+    assert table.transaction("t:9") == 1
+
+
+def test_a_new_column_needs_no_rebuild(path: Path) -> None:
+    table = open_table(path)
+    table.commit(table.write(rows(0, 2)))
+    wider = LakeTable(path, pa.schema([*SCHEMA, pa.field("extra", pa.int64())]), "day")
+    more = rows(2, 1).append_column("extra", pa.array([7], pa.int64())).select([f.name for f in wider.schema])
+    wider.commit(wider.write(more))
+    assert sorted(wider.read(duckdb.connect()).column("extra").to_pylist(), key=str) == [7, None, None]
+
+
+def test_expire_and_vacuum_forget_old_partitions(path: Path) -> None:
+    from datetime import timedelta
+
+    table = open_table(path)
+    table.commit(table.write(rows(0, 3, "2025-01-01")))
+    table.commit(table.write(rows(3, 3)))
+    assert expire(table, "2026-01-01") == 3
+    assert all_seqs(table) == [3, 4, 5]
+    assert vacuum(table, timedelta(0)) == 1
+    assert all_seqs(open_table(path)) == [3, 4, 5]
+
+
+def test_a_full_disk_leaves_no_file_and_no_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    table = open_table(path)
+    table.commit(table.write(rows(0, 1)))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        table.write(rows(1, 5))
+    monkeypatch.undo()
+    assert len(list(path.rglob("part-*.parquet"))) == 1
+    assert all_seqs(table) == [0]

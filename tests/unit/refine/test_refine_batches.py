@@ -1,0 +1,117 @@
+"""Order, splitting, isolation of rows that break the engine, memory, and the compiled text."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+from refine_samples import ACCESS, BROKER, EVENTS, MASKER, bronze, encoded, refine
+
+from platform_assets.contracts.model import Grain, Table
+from platform_assets.refine import Refinery, compile_select
+
+MIXED = [encoded(event_id=f"e{i}", user_id=f"u{i % 5}") if i % 3 else b"bad" * i for i in range(200)]
+
+
+def test_the_whole_equals_the_sum_of_its_parts() -> None:
+    batch = bronze(MIXED)
+    with Refinery(EVENTS, MASKER) as whole, Refinery(EVENTS, MASKER, slice_bytes=700, threads=1) as sliced:
+        expected = whole.refine(batch)
+        parts = [whole.refine(batch.slice(start, 37)) for start in range(0, len(batch), 37)]
+        in_slices = sliced.refine(batch)
+    assert expected.accepted.num_rows + expected.rejected.num_rows == len(MIXED)
+    for name in ("accepted", "rejected"):
+        assert pa.concat_tables([getattr(part, name) for part in parts]).equals(getattr(expected, name))
+        assert getattr(in_slices, name).equals(getattr(expected, name))
+
+
+def test_rows_come_out_in_bronze_order() -> None:
+    batches = [bronze(MIXED[:50], seq=seq, partition=partition, first=100) for seq in (1, 2) for partition in (0, 1)]
+    batch = pa.concat_tables(batches)
+    shuffled = batch.take(np.random.default_rng(3).permutation(len(batch)))
+    with Refinery(EVENTS, MASKER) as refinery:
+        expected, found = refinery.refine(batch), refinery.refine(shuffled)
+    assert found.accepted.equals(expected.accepted)
+    assert found.rejected.equals(expected.rejected)
+    order = [found.accepted[name].to_pylist() for name in ("_seq", "_kafka_partition", "_offset")]
+    assert list(zip(*order, strict=True)) == sorted(zip(*order, strict=True))
+
+
+def test_rows_that_break_the_engine_are_set_aside_alone() -> None:
+    class Fragile(Refinery):
+        """Fails as the engine would, for a batch with a certain message."""
+
+        def _run(self, relation: str, rows: pa.Table, query: str) -> pa.Table:
+            if relation == "bronze":
+                guard = "CASE WHEN contains(CAST(value AS VARCHAR), 'bomb') THEN error('boom') ELSE kind END = 'record'"
+                query = query.replace("kind = 'record'", guard)
+            return super()._run(relation, rows, query)
+
+    values = [encoded(event_id=f"e{i}", message="bomb" if i in (3, 11) else "fine") for i in range(20)]
+    with Fragile(EVENTS, MASKER) as refinery:
+        refined = refinery.refine(bronze(values))
+    assert refined.rejected["_offset"].to_pylist() == [3, 11]
+    assert set(refined.rejected["reason"].to_pylist()) == {"undecodable"}
+    assert refined.rejected["excerpt"].null_count == 2
+    assert refined.accepted.drop(["_hash"]).num_rows == 18
+
+
+def test_faults_of_the_surroundings_are_not_blamed_on_the_data() -> None:
+    with Refinery(EVENTS, MASKER, memory_limit="4MB") as refinery, pytest.raises(duckdb.OutOfMemoryException):
+        refinery.refine(bronze([encoded(event_id=f"e{i}", message="m" * 30_000) for i in range(2_000)]))
+
+
+def test_a_batch_that_is_all_poison() -> None:
+    poison = [b"\xff", b"{", b"\x00", None, b"[" * 9_999, b'{"event_id":' * 500] * 500
+    refined = refine(poison)
+    assert (refined.accepted.num_rows, refined.rejected.num_rows) == (0, len(poison))
+
+
+def test_large_messages_are_not_copied_about() -> None:
+    values = [encoded(event_id=f"e{i}") for i in range(1_000)] + [b"x" * 10_000_000] * 30
+    batch = bronze(values)
+    process = psutil.Process(os.getpid())
+    with Refinery(EVENTS, MASKER) as refinery:
+        refinery.refine(batch.slice(0, 1_000))
+        before = process.memory_info().rss
+        refined = refinery.refine(batch)
+        grown = process.memory_info().rss - before
+    assert refined.rejected.num_rows == 30
+    assert grown < 200_000_000  # the batch holds 300 MB
+
+
+def test_many_batches_leave_no_memory_behind() -> None:
+    batch = bronze([encoded(event_id=f"e{i}") for i in range(5_000)])
+    process = psutil.Process(os.getpid())
+    with Refinery(EVENTS, MASKER) as refinery:
+        for _ in range(10):
+            refinery.refine(batch)
+        before = process.memory_info().rss
+        for _ in range(30):
+            refinery.refine(batch)
+        assert process.memory_info().rss - before < 50_000_000
+
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+@pytest.mark.parametrize("table", [EVENTS, ACCESS, BROKER], ids=lambda table: table.name)
+def test_the_compiled_text_is_the_reviewed_one(table: Table) -> None:
+    # ASSAY_UPDATE_SNAPSHOTS=1 writes the files anew; read the difference before committing it.
+    path = SNAPSHOTS / f"{table.system}.{table.name}.sql"
+    text = compile_select(table) + "\n"
+    if os.environ.get("ASSAY_UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_compiling_is_pure() -> None:
+    assert compile_select(EVENTS) == compile_select(replace(EVENTS))
+    assert compile_select(EVENTS) != compile_select(replace(EVENTS, grain=Grain.HOUR))
