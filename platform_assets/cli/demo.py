@@ -111,7 +111,13 @@ def _view(running: Demo) -> RenderableType:
     from platform_assets.cli.overview import system_facts
     from platform_assets.cli.status import tables
 
-    return Group(Text(), tables(system_facts(running.settings, running.contract)), Text(), Text(_flow(running)), Text("Ctrl-C ends"))
+    return Group(
+        Text(),
+        tables(system_facts(running.settings, running.contract)),
+        Text(),
+        Text(_flow(running)),
+        Text("Ctrl-C ends"),
+    )
 
 
 def _flow(running: Demo) -> str:
@@ -133,5 +139,6 @@ def _flow(running: Demo) -> str:
     else:
         last = runs[0]
         since = f" {duration(time.time() - last.started)} ago" if last.started else ""
-        parts.append(f"{len(runs)} lane runs, the last {last.status.lower()}{since}")
+        where = f", see {running.page(last)}" if last.failed else ""
+        parts.append(f"{len(runs)} lane runs, the last {last.status.lower()}{since}{where}")
     return "; ".join(parts)

@@ -114,9 +114,10 @@ def rebuild(session: Session, system: str, table: str, day: datetime, as_json: b
         return
     rows = sum(report.partitions.values())
     took = sum(report.seconds.values())
+    if not report.partitions:
+        click.echo(f"{target.qualified_name} {day:%Y-%m-%d}: nothing was ever recorded for that day")
+        return
     click.echo(
-        f"{target.qualified_name} {day:%Y-%m-%d}: {rows:,} rows from {report.bronze_rows:,} of bronze, {report.duplicates:,} duplicates, "
-        f"{report.rejected:,} newly rejected, {report.documents:,} documents, {took:.1f} s"
-        if report.partitions
-        else f"{target.qualified_name} {day:%Y-%m-%d}: nothing was ever recorded for that day"
+        f"{target.qualified_name} {day:%Y-%m-%d}: {rows:,} rows from {report.bronze_rows:,} of bronze, "
+        f"{report.duplicates:,} duplicates, {report.rejected:,} newly rejected, {report.documents:,} documents, {took:.1f} s"
     )

@@ -57,7 +57,8 @@ def table_facts(settings: Settings, table: Table, *, services: bool = True, now:
     """One table, from its tables' logs and, with `services`, from the broker and the index.
 
     `lag` counts records (null: the broker does not answer), `watermark` is ISO 8601, ages are seconds, `rows` is silver's,
-    `quarantined_recent` counts rejects that landed today or yesterday, `index_behind` bronze commits.
+    `quarantined_recent` counts rejects that landed today or yesterday, `index_behind` bronze commits;
+    `unanswered` says why something is null.
     """
     from platform_assets.cli.render import plain
     from platform_assets.trust.state import table_state
@@ -79,7 +80,7 @@ def table_facts(settings: Settings, table: Table, *, services: bool = True, now:
             "last_commit_age_s": None
             if state.last_commit is None
             else round((now - state.last_commit).total_seconds(), 3),
-            "rows": sum(state.rows_by_partition.values()),
+            "rows": state.rows,
             "rows_by_partition": state.rows_by_partition,
             "quarantined": sum(state.quarantined.values()),
             "quarantined_recent": sum(n for day, n in state.quarantined.items() if str(day) >= since),
@@ -88,17 +89,31 @@ def table_facts(settings: Settings, table: Table, *, services: bool = True, now:
             "index_seq": state.index_seq,
             "index_behind": state.index_behind,
             "error": None,
+            "unanswered": state.unanswered,
         }
     )
     return {**facts, **found}
 
 
 def _gaps(settings: Settings, contract: Contract) -> list[Facts] | None:
-    from platform_assets.cli.render import plain
     from platform_assets.trust.gap import find_gaps
 
     try:
-        found: list[Facts] = plain(find_gaps(settings, contract))
+        return [gap.to_dict() for gap in find_gaps(settings, contract)]
     except AssayError:
         return None
-    return found
+
+
+def searchable_age(settings: Settings, table: Table) -> float | None:
+    """Seconds since the newest event that search finds; None when there is none. Raises AssayError."""
+    from platform_assets.search.client import connect
+    from platform_assets.search.query import parse_time, search
+
+    client = connect(settings.opensearch_url, settings.opensearch_auth("reader"), settings.opensearch_ca, check=False)
+    try:
+        rows = search(client, table, limit=1).rows
+    finally:
+        client.close()
+    if not rows:
+        return None
+    return max(0.0, (datetime.now(UTC) - parse_time(str(rows[0][table.event_time]))).total_seconds())

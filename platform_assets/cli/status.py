@@ -120,14 +120,20 @@ def _age(moment: str | None) -> str:
 
 
 def _attention(system: Facts) -> list[RenderableType]:
-    """What stands still until somebody does something."""
+    """What stands still until somebody does something, and what could not be asked."""
     from rich.text import Text
 
+    from platform_assets.cli import render
+
+    unanswered = {said: None for table in system["tables"] for said in table.get("unanswered") or ()}
     return [
-        Text(
-            f"{system['system']}.{gap['table']}: the broker lost offsets {gap['expected']}..{gap['earliest'] - 1} of "
-            f"partition {gap['partition']}; see `assay accept-gap --help`",
-            "bold red",
-        )
-        for gap in system["gaps"] or []
+        *(Text(render.one_line(said), "yellow") for said in unanswered),
+        *(
+            Text(
+                f"{system['system']}.{gap['table']}: the broker lost offsets {gap['expected']}..{gap['earliest'] - 1} of "
+                f"partition {gap['partition']}; see `assay accept-gap --help`",
+                "bold red",
+            )
+            for gap in system["gaps"] or []
+        ),
     ]

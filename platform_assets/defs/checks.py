@@ -6,14 +6,16 @@ except `keys_unique`, which has its own module and runs beside the lane.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, MetadataValue
+from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, MetadataValue, PreviewWarning
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.defs.partitions import DAYS
 from platform_assets.defs.specs import Layer, key
 
 if TYPE_CHECKING:
@@ -55,11 +57,21 @@ def _description(check: Check, table: Table) -> str:
     }[check]
 
 
-def check_specs(contract: Contract) -> Iterator[AssetCheckSpec]:
-    """The checks that a lane run reports."""
-    for table in contract.tables:
-        for check, layer in LAYER.items():
-            yield AssetCheckSpec(check.value, asset=key(layer, table), description=_description(check, table))
+def check_specs(contract: Contract) -> list[AssetCheckSpec]:
+    """The checks that a lane run reports, for the run's day.
+
+    Without partitions of their own Dagster would plan them for the run's day and record them for none: two entries a run,
+    one of them never fulfilled.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PreviewWarning)
+        return [
+            AssetCheckSpec(
+                check.value, asset=key(layer, table), description=_description(check, table), partitions_def=DAYS
+            )
+            for table in contract.tables
+            for check, layer in LAYER.items()
+        ]
 
 
 def _result(
@@ -110,24 +122,30 @@ def state_checks(
     lag = report.lag if report else state.lag
     yield _watermark(table, state.watermark, None if lag is None else sum(lag.values()), now or datetime.now(UTC))
     whole = {} if state.watermark is None else _whole_days(table, state.watermark)
-    yield _hop(table, Check.COMPLETE, (state.bronze_seq or 0) - (state.silver_seq or 0), whole)
-    yield _hop(table, Check.INDEXED, report.index_behind if report else state.index_behind, {})
+    yield _hop(table, Check.COMPLETE, state.bronze_seq - state.silver_seq, whole)
+    trouble = report.index_error if report else ""
+    yield _hop(table, Check.INDEXED, report.index_behind if report else state.index_behind, {}, trouble)
 
 
 ON_ITS_WAY = 60
 """Commits (one every 2 s or slower) that may be between two hops: two minutes of a lane that works."""
 
 
-def _hop(table: Table, check: Check, behind: int | None, metadata: dict[str, MetadataValue]) -> AssetCheckResult:
+def _hop(
+    table: Table, check: Check, behind: int | None, metadata: dict[str, MetadataValue], trouble: str = ""
+) -> AssetCheckResult:
+    """How far one hop is behind bronze, in commits; `trouble` is what keeps it from going on."""
     goal = "silver" if check is Check.COMPLETE else "the index"
     if behind is None:
         return _result(
-            table, check, AssetCheckSeverity.WARN, "OpenSearch does not answer: how far the index is, is not known"
+            table, check, AssetCheckSeverity.WARN, f"how far {goal} is, is not known: {trouble or 'no answer'}"
         )
-    failure = None
-    if behind > ON_ITS_WAY:
-        failure = AssetCheckSeverity.WARN if behind <= 10 * ON_ITS_WAY else AssetCheckSeverity.ERROR
+    failure = AssetCheckSeverity.WARN if trouble or behind > ON_ITS_WAY else None
+    if behind > 10 * ON_ITS_WAY:
+        failure = AssetCheckSeverity.ERROR
     description = f"{behind:,} bronze commits wait for {goal}" if behind else f"every bronze commit is in {goal}"
+    if trouble:
+        description += f": {trouble}"
     return _result(table, check, failure, description, waiting_commits=MetadataValue.int(behind), **metadata)
 
 

@@ -30,7 +30,7 @@ from platform_assets.errors import AssayError
 class PurgeConfig(Config):
     """What the purge keeps."""
 
-    keep_hours: float = Field(48.0, ge=1, description="Records of runs that ended longer ago are deleted.")
+    keep_hours: float = Field(24.0, ge=1, description="Records of runs that ended longer ago are deleted.")
     max_runs: int = Field(5000, ge=1, description="Runs deleted at once, the oldest first; the next purge goes on.")
 
 

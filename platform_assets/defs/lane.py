@@ -130,7 +130,7 @@ def lane_assets(contract: Contract) -> AssetsDefinition:
     @multi_asset(
         name=contract.system,
         specs=list(lane_specs(contract)),
-        check_specs=list(check_specs(contract)),
+        check_specs=check_specs(contract),
         can_subset=True,
         partitions_def=DAYS,
         backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),

@@ -75,7 +75,12 @@ def _quarantine(report: TableReport) -> Metadata:
 
 
 def _index(report: TableReport) -> Metadata:
-    return {"refused": report.index_refused, "commits_behind": report.index_behind}
+    figures: Metadata = {"refused": report.index_refused}
+    if report.index_behind is not None:
+        figures["commits_behind"] = report.index_behind
+    if report.index_error:
+        figures["trouble"] = report.index_error
+    return figures
 
 
 _LAYER_FIGURES = {Layer.BRONZE: _bronze, Layer.SILVER: _silver, Layer.QUARANTINE: _quarantine, Layer.INDEX: _index}

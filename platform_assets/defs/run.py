@@ -63,6 +63,7 @@ class LaneRun:
 
     def follow(self, max_seconds: float) -> Iterator[Result]:
         """The lane, until its successor takes over."""
+        from platform_assets.lane.gate import accept_contract
         from platform_assets.lane.run import Lane
 
         day, now = self._context.partition_key, datetime.now(UTC)
@@ -70,6 +71,7 @@ class LaneRun:
             raise AssayError(
                 f"the lane follows the present, not {day}", f"the job {self._contract.system}_rebuild rebuilds a day"
             )
+        accept_contract(self._settings, self._contract)
         lane = Lane(self._settings, self._contract)
         yield from self._lane(
             lambda stop, tell: lane.follow(max_seconds=max_seconds, stop=stop, on_commit=tell), tuple(Layer)
@@ -77,11 +79,14 @@ class LaneRun:
 
     def by_selection(self) -> Iterator[Result]:
         """What a person asked for by selecting assets: land what waits, rebuild the day, or both in this order."""
+        from platform_assets.lane.gate import accept_contract
         from platform_assets.lane.run import Lane
 
         layers = {layer for chosen in self._selected.values() for layer in chosen}
         if not layers:
             yield from self._checks_alone()
+            return
+        accept_contract(self._settings, self._contract)
         if layers.intersection(LANDED):
             lane = Lane(self._settings, self._contract)
             yield from self._lane(lambda stop, tell: lane.drain(stop=stop, on_commit=tell), LANDED)

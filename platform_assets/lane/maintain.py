@@ -29,7 +29,9 @@ class MaintenanceReport:
     indices: list[str] = field(default_factory=list)
 
 
-def maintain(settings: Settings, contract: Table, *, now: datetime | None = None, index: bool = True) -> MaintenanceReport:
+def maintain(
+    settings: Settings, contract: Table, *, now: datetime | None = None, index: bool = True
+) -> MaintenanceReport:
     """Apply retention and free the disk. Safe beside a running lane."""
     now = now or datetime.now(UTC)
     report = MaintenanceReport(contract.name)

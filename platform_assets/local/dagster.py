@@ -3,8 +3,8 @@
 Belongs here: instance settings into a home, starting, watching and ending Dagster's processes. Does not: what Dagster runs
 (`platform_assets/defs`), nor the services it talks to (`supervisor.py`).
 
-`python -m platform_assets.local.dagster HOME PORT PARENT` owns the processes. It adopts whatever they leave behind (code
-servers, runs), so that it can end them all, and it ends when its parent does.
+`python -m platform_assets.local.dagster HOME PORT WORKSPACE PARENT` owns the processes. It adopts whatever they leave
+behind (code servers, runs), so that it can end them all, and it ends when its parent does.
 """
 
 from __future__ import annotations
@@ -131,15 +131,19 @@ def query(url: str, text: str) -> Any:
     return answer["data"]
 
 
-def start_dagster(home: Path, port: int | None = None, *, timeout_seconds: float = START_SECONDS) -> Dagster:
+def start_dagster(
+    home: Path, port: int | None = None, *, workspace: Path | None = None, timeout_seconds: float = START_SECONDS
+) -> Dagster:
     """Start web server and daemon for a home and wait until both and the code location are healthy.
 
-    `port` None: 3000, or any free one. Call it from the main thread: Dagster ends with the thread that started it.
+    `port` None: 3000, or any free one. `workspace` None: the project's own `workspace.yaml`.
+    Call it from the main thread: Dagster ends with the thread that started it.
     Raises AssayError when it is not healthy in time, with the end of the log that tells why.
     """
     folder = prepare_dagster_home(home)
     chosen = _free_port(port)
-    command = [sys.executable, "-m", __name__, str(home.absolute()), str(chosen), str(os.getpid())]
+    loaded = (workspace or _PROJECT / "workspace.yaml").absolute()
+    command = [sys.executable, "-m", __name__, str(home.absolute()), str(chosen), str(loaded), str(os.getpid())]
     with _append(folder / OUTPUT / "supervisor.log") as output:
         supervisor = subprocess.Popen(  # noqa: S603 (the arguments are ours)
             command,
@@ -199,9 +203,8 @@ def _append(path: Path) -> Any:
 class Supervisor:
     """Owns web server and daemon: starts them, starts them again when they crash, and ends everything."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, workspace: str) -> None:
         scripts = Path(sys.executable).parent
-        workspace = str(_PROJECT / "workspace.yaml")
         self._logs = dagster_home(home) / OUTPUT
         self._commands = {
             "webserver": [str(scripts / "dagster-webserver"), "-h", HOST, "-p", str(port), "-w", workspace],
@@ -304,10 +307,10 @@ def _bind_to_parent(parent: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """HOME PORT PARENT"""
-    home, port, parent = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    """Own the processes of HOME on PORT with WORKSPACE until told to end or PARENT has ended; an exit code."""
+    home, port, workspace, parent = Path(arguments[0]), int(arguments[1]), arguments[2], int(arguments[3])
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    supervisor = Supervisor(home, port)
+    supervisor = Supervisor(home, port, workspace)
     _bind_to_parent(parent)
     with locked(dagster_home(home) / "lock", wait=False) as ours:
         if not ours:

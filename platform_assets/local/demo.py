@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SYSTEM = "logs"
 RATE = 500.0
 BAD, DUPLICATES = 0.002, 0.005
+FAILURES = 2
+"""So many failed runs in a row are no accident: the lane would not come right by waiting."""
 SAMPLES = {"access": "logs/apache_access.log", "broker": "logs/kafka-broker-1/*"}
 """Real logs, table by table, below the folder of shared data, for where there is one."""
 
@@ -55,6 +57,11 @@ class LaneRun:
         """Whether it has begun and did not fail."""
         return self.status in ("STARTED", "SUCCESS")
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended badly."""
+        return self.status == "FAILURE"
+
 
 @dataclass
 class Demo:
@@ -66,6 +73,10 @@ class Demo:
     dagster: Dagster
     feed: Feed
     began: float
+
+    def page(self, run: LaneRun) -> str:
+        """Where Dagster shows a run."""
+        return f"{self.dagster.url}/runs/{run.id}"
 
     def lane_runs(self) -> list[LaneRun]:
         """The lane's runs of this demonstration, newest first. Raises AssayError when Dagster does not answer."""
@@ -169,8 +180,11 @@ def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, e
 
 
 def _enough(demo: Demo, runs: int, events: int) -> bool:
-    at_work = sum(run.at_work for run in demo.lane_runs())
-    return at_work >= runs and demo.feed.delivered >= events
+    known = demo.lane_runs()
+    ended = [run for run in known if run.ended is not None]
+    if len(ended) >= FAILURES and all(run.failed for run in ended[:FAILURES]):
+        raise AssayError(f"the lane's last {FAILURES} runs failed", f"see {demo.page(ended[0])}")
+    return sum(run.at_work for run in known) >= runs and demo.feed.delivered >= events
 
 
 def caught_up(settings: Settings, contract: Contract) -> bool:

@@ -21,7 +21,7 @@ from platform_assets.refine.scrub import scrub_addresses, scrub_text_always
 from platform_assets.refine.sql import JSON_STRING, literal, matches, replace_all
 
 MAX_CHARACTERS = 300
-_HEAD = 2000  # characters looked at; more than is shown, as masking shortens
+HEAD_BYTES = 2000  # looked at; more than is shown, as masking shortens
 _TORN = 320  # what a cut may leave of an e-mail address, the longest thing scrubbed
 _CONTROL = r"[[:cntrl:]\x{80}-\x{9f}\x{ad}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2069}\x{feff}]"
 
@@ -36,7 +36,9 @@ def excerpt_expression(table: Table, sources: list[Source]) -> str:
         shown = [source for source in sources if not _is_hidden(source.field)]
         groups = ", ".join(f"{literal(source.field.name + '=')} || {source.text}" for source in shown)
         matched = f"concat_ws(' ', {groups})" if shown else "''"
-        text = f"CASE WHEN _structure IS NULL THEN {_printable(f'left({matched}, {_HEAD})')} ELSE {_shape(text)} END"
+        text = (
+            f"CASE WHEN _structure IS NULL THEN {_printable(f'left({matched}, {HEAD_BYTES})')} ELSE {_shape(text)} END"
+        )
     clean = scrub_addresses(scrub_text_always(text))
     return f"left({_without_torn_end(clean)}, {MAX_CHARACTERS})"
 
@@ -47,12 +49,12 @@ def _is_hidden(field: Field) -> bool:
 
 def _head(table: Table) -> str:
     """The first characters, printable; bytes that are no text as `?`. Sound JSON is rewritten, which resolves escapes."""
-    bytes_ = f"CAST(_value[1:{_HEAD}] AS VARCHAR)"  # prints other than plain ASCII, quotes and backslashes as \xNN
+    bytes_ = f"CAST(_value[1:{HEAD_BYTES}] AS VARCHAR)"  # prints other than plain ASCII, quotes and backslashes as \xNN
     for code, character in (("22", '"'), ("27", "'"), ("5C", "\\")):
         bytes_ = f"replace({bytes_}, {literal(chr(92) + 'x' + code)}, {literal(character)})"
     bytes_ = replace_all(bytes_, r"\\x[0-9A-F]{2}", "?")
     whole = "CAST(json_extract(_document, '$') AS VARCHAR)" if table.format is Format.JSON else "NULL"
-    return _printable(f"coalesce(left({whole}, {_HEAD}), left(_body, {_HEAD}), {bytes_})")
+    return _printable(f"coalesce(left({whole}, {HEAD_BYTES}), left(_body, {HEAD_BYTES}), {bytes_})")
 
 
 def _printable(sql: str) -> str:
@@ -88,5 +90,5 @@ def _shape(text: str) -> str:
 
 
 def _without_torn_end(clean: str) -> str:
-    torn = f"_bytes > {_HEAD}"
+    torn = f"_bytes > {HEAD_BYTES}"
     return f"CASE WHEN {torn} THEN left({clean}, greatest(length({clean}) - {_TORN}, 0)) ELSE {clean} END"

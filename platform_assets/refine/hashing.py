@@ -13,13 +13,14 @@ from __future__ import annotations
 from platform_assets.contracts.model import Field, FieldType, Table
 from platform_assets.refine.sql import identifier, literal, select
 
-_COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
+_COORDINATES = "_topic_id, _kafka_partition, _offset"
 _LOW_64 = f"CAST({2**64 - 1} AS UHUGEINT)"
+_HALVES = f"CAST(_key >> 64 AS UBIGINT) AS _key_hi, CAST(_key & {_LOW_64} AS UBIGINT) AS _key_lo"
 
 
 def hash_select(table: Table) -> str:
     """`_topic_id, _kafka_partition, _offset, _hash` (int64) of each row of a relation `silver`."""
-    return select(f"{', '.join(_COORDINATES)}, {hash_expression(table)} AS _hash", "silver")
+    return select(f"{_COORDINATES}, {_hash_expression(table)} AS _hash", "silver")
 
 
 def key_select(table: Table) -> str:
@@ -29,12 +30,19 @@ def key_select(table: Table) -> str:
     """
     if not table.key:
         raise ValueError(f"{table.qualified_name} has no key")
-    columns = f"{', '.join(_COORDINATES)}, _seq, event_partition"
-    halves = f"CAST(_key >> 64 AS UBIGINT) AS _key_hi, CAST(_key & {_LOW_64} AS UBIGINT) AS _key_lo"
-    return select(f"{columns}, {halves}", f"({select(f'*, {_key_expression(table)} AS _key', 'silver')})")
+    keyed = select(f"*, {_key_expression(table)} AS _key", "silver")
+    return select(f"{_COORDINATES}, _seq, event_partition, {_HALVES}", f"({keyed})")
 
 
-def hash_expression(table: Table) -> str:
+def row_hash_select(table: Table) -> str:
+    """`_hash` and, if the table has a key, `_key_hi, _key_lo` of each row of `silver`, in its order."""
+    columns = f"{_hash_expression(table)} AS _hash"
+    if not table.key:
+        return select(columns, "silver")
+    return select(f"_hash, {_HALVES}", f"({select(f'{columns}, {_key_expression(table)} AS _key', 'silver')})")
+
+
+def _hash_expression(table: Table) -> str:
     """SQL for the content hash (BIGINT) of a silver row: contract fields as stored, attributes and coordinates."""
     named = {field.name: _text(field) for field in table.fields}
     if table.attributes:

@@ -13,19 +13,25 @@ from typing import Any, Self, cast
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
+from platform_assets.contracts.arrow import BRONZE_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import FieldType, Mask, Table
-from platform_assets.refine.hashing import hash_expression, key_select
+from platform_assets.refine.excerpt import HEAD_BYTES
+from platform_assets.refine.hashing import row_hash_select
 from platform_assets.refine.masking import Masker
 from platform_assets.refine.reasons import Reason, describe
-from platform_assets.refine.select import compile_select
-from platform_assets.refine.sql import select
+from platform_assets.refine.select import compile_excerpt, compile_select
 
-_BRONZE_COLUMNS = ["topic_id", "kafka_partition", "offset", "kind", "seq", "landed_at", "value"]
-_MAX_ARROW_BYTES = 1 << 30  # half of what 32-bit offsets of a binary column can address
+_RECORDS = pa.schema(
+    [
+        field
+        for field in BRONZE_SCHEMA
+        if field.name in {"topic_id", "kafka_partition", "offset", "kind", "value", "seq", "landed_at"}
+    ]
+)
 _KEY_FIELDS = (pa.field("_key_hi", pa.uint64()), pa.field("_key_lo", pa.uint64()))
 # Faults of the environment or of our own SQL: setting rows aside would blame the data for them.
 _NOT_THE_DATA = (
@@ -80,8 +86,10 @@ class Refinery:
             "temp_directory": "",
         }
         self._slice_bytes = slice_bytes
-        self._select = compile_select(table)
         self._schema = silver_schema(table)
+        self._judge_query = compile_select(table)
+        self._excerpt_query = compile_excerpt(table)
+        self._hash_query = row_hash_select(table)
         self._connection = self._connect()
 
     def __enter__(self) -> Self:
@@ -104,8 +112,10 @@ class Refinery:
 
         Raises duckdb.Error for faults of the engine's surroundings, such as memory, and AssertionError if rows went astray.
         """
-        records = bronze.select(_BRONZE_COLUMNS).filter(pc.equal(bronze["kind"], pa.scalar("record")))
-        records = _in_bronze_order(records)
+        records = bronze.select(_RECORDS.names)
+        is_record = pc.equal(records["kind"], pa.scalar("record"))
+        if not pc.all(is_record, min_count=0).as_py():
+            records = records.filter(is_record)
         parts = [self._refine_slice(part) for part in self._slices(records)]
         accepted = pa.concat_tables([self.accepted_schema.empty_table(), *(part.accepted for part in parts)])
         rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *(part.rejected for part in parts)])
@@ -114,19 +124,20 @@ class Refinery:
         return Refined(accepted, rejected)
 
     def _slices(self, records: pa.Table) -> Iterator[pa.Table]:
-        # What is too large is not read, so it weighs nothing.
+        """The records in bronze order, in pieces of at most `slice_bytes` or one record."""
+        order = _bronze_order(records)
         sizes = pc.fill_null(pc.binary_length(records["value"]), 0).to_numpy()
-        weights = np.cumsum(np.minimum(sizes, self.table.max_bytes), dtype=np.int64)
+        total = np.cumsum(sizes if order is None else sizes[order], dtype=np.int64)
         start = 0
         while start < len(records):
-            before = int(weights[start - 1]) if start else 0
-            stop = max(start + 1, int(np.searchsorted(weights, before + self._slice_bytes, side="right")))
-            yield records.slice(start, stop - start)
+            before = int(total[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(total, before + self._slice_bytes, side="right")))
+            yield records.slice(start, stop - start) if order is None else records.take(order[start:stop])
             start = stop
 
     def _refine_slice(self, records: pa.Table) -> Refined:
         try:
-            judged = self._run("bronze", records, self._select)
+            judged, rejected = self._judge(records)
         except _NOT_THE_DATA:
             raise
         except duckdb.Error:
@@ -140,11 +151,27 @@ class Refinery:
             return Refined(
                 pa.concat_tables([first.accepted, second.accepted]), pa.concat_tables([first.rejected, second.rejected])
             )
+        return Refined(self._accept(judged), rejected)
+
+    def _judge(self, records: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Rows that keep the contract, still in clear, and the quarantine rows of the others."""
+        judged = self._run(self._judge_query, "bronze", records)
         reasons = judged["_reason"]
         if reasons.null_count == len(judged):
-            return Refined(self._accept(judged), QUARANTINE_SCHEMA.empty_table())
-        good = pc.is_null(reasons)
-        return Refined(self._accept(judged.filter(good)), self._reject(judged.filter(pc.invert(good))))
+            return judged, QUARANTINE_SCHEMA.empty_table()
+        if not judged["_offset"].equals(records["offset"]):
+            raise AssertionError("the engine changed the order of rows")
+        bad = pc.is_valid(reasons)
+        excerpts = self._run(self._excerpt_query, "bronze", self._cut(records.filter(bad)))
+        rejected = judged.filter(bad).append_column("_excerpt", excerpts["_excerpt"])
+        return judged.filter(pc.invert(bad)), self._quarantine(rejected)
+
+    def _cut(self, rejected: pa.Table) -> pa.Table:
+        """The records with values that are too large cut to what an excerpt looks at."""
+        value = rejected["value"]
+        large = pc.greater(pc.binary_length(value), pa.scalar(self.table.max_bytes, pa.int32()))
+        cut = pc.if_else(large, pc.binary_slice(value, 0, HEAD_BYTES + 1), value)
+        return rejected.set_column(rejected.schema.get_field_index("value"), "value", cut)
 
     def _accept(self, judged: pa.Table) -> pa.Table:
         rows = len(judged)
@@ -156,20 +183,12 @@ class Refinery:
         columns["_contract_version"] = pa.repeat(self.table.version, rows)
         columns["_key_id"] = pc.if_else(some_masked, self._masker.key_id, pa.scalar(None, pa.string()))
         stored = pa.table({name: columns[name] for name in self._schema.names if name != "_hash"})
-        columns |= self._hashes(stored)
+        hashes = self._run(self._hash_query, "silver", stored)
+        columns |= {name: hashes[name] for name in hashes.column_names}
         schema = self.accepted_schema
         return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
-    def _hashes(self, stored: pa.Table) -> dict[str, pa.ChunkedArray[Any]]:
-        query = select(f"{hash_expression(self.table)} AS _hash", "silver")
-        hashes = self._run("silver", stored, query)
-        columns = {"_hash": hashes["_hash"]}
-        if self.table.key:
-            keys = self._run("silver", stored, select("_key_hi, _key_lo", f"({key_select(self.table)})"))
-            columns |= {"_key_hi": keys["_key_hi"], "_key_lo": keys["_key_lo"]}
-        return columns
-
-    def _reject(self, judged: pa.Table) -> pa.Table:
+    def _quarantine(self, judged: pa.Table) -> pa.Table:
         encoded = judged["_reason"].combine_chunks().dictionary_encode()
         reasons = cast(list[str], encoded.dictionary.to_pylist())
         details = pa.array([describe(self.table, reason) for reason in reasons], pa.string())
@@ -191,14 +210,13 @@ class Refinery:
         ).cast(QUARANTINE_SCHEMA)
 
     def _undecodable(self, record: pa.Table) -> pa.Table:
-        judged = record.rename_columns(
-            ["_topic_id", "_kafka_partition", "_offset", "kind", "_seq", "_landed_at", "value"]
-        )
+        judged = record.rename_columns([f"_{name}" for name in record.column_names])
         judged = judged.append_column("_reason", pa.array([Reason.UNDECODABLE.value]))
         judged = judged.append_column("_excerpt", pa.nulls(1, pa.string()))
-        return self._reject(judged.append_column("_bytes", pc.binary_length(judged["value"])))
+        return self._quarantine(judged.append_column("_bytes", pc.binary_length(judged["_value"])))
 
-    def _run(self, relation: str, rows: pa.Table, query: str) -> pa.Table:
+    def _run(self, query: str, relation: str, rows: pa.Table) -> pa.Table:
+        # Not prepared: a prepared statement goes on reading the rows that were registered first.
         self._connection.register(relation, rows)
         try:
             return cast(pa.Table, self._connection.sql(query).to_arrow_table())
@@ -212,14 +230,9 @@ class Refinery:
         return connection
 
 
-def _in_bronze_order(records: pa.Table) -> pa.Table:
-    """The records by (seq, kafka_partition, offset); as they are if they stand so already."""
+def _bronze_order(records: pa.Table) -> npt.NDArray[np.int64] | None:
+    """The indices that put records by (seq, kafka_partition, offset); None if they stand so already."""
     order = [records[name].to_numpy() for name in ("offset", "kafka_partition", "seq")]
     offset, partition, seq = (np.diff(column) for column in order)
     rising = (seq > 0) | ((seq == 0) & ((partition > 0) | ((partition == 0) & (offset >= 0))))
-    if rising.all():
-        return records
-    if records["value"].nbytes > _MAX_ARROW_BYTES:
-        index = records.schema.get_field_index("value")
-        records = records.set_column(index, "value", records["value"].cast(pa.large_binary()))
-    return records.take(np.lexsort(order))
+    return None if rising.all() else np.lexsort(order)

@@ -67,7 +67,7 @@ def _decoder(table: Table) -> ModuleType:
 
 
 def _decoded(table: Table) -> list[tuple[str, str]]:
-    return [("raw", _raw(table)), ("screened", _screened(table)), *_decoder(table).stages(table)]
+    return [("raw", _raw(table)), ("text", _text()), ("screened", _screened(table)), *_decoder(table).stages(table)]
 
 
 def _chain(stages: list[tuple[str, str]], columns: list[str], last: str) -> str:
@@ -77,13 +77,17 @@ def _chain(stages: list[tuple[str, str]], columns: list[str], last: str) -> str:
 
 
 def _raw(table: Table) -> str:
-    # A message above the limit is not even decoded.
+    # A message above the limit is neither decoded nor copied, as try() would do with its whole input.
     columns = (
         'topic_id AS _topic_id, kafka_partition AS _kafka_partition, "offset" AS _offset, seq AS _seq,'
         " landed_at AS _landed_at, value AS _value, octet_length(value) AS _bytes,"
-        f" CASE WHEN octet_length(value) BETWEEN 1 AND {table.max_bytes} THEN try(decode(value)) END AS _body"
+        f" CASE WHEN octet_length(value) BETWEEN 1 AND {table.max_bytes} THEN value END AS _readable"
     )
     return select(columns, "bronze WHERE kind = 'record'")
+
+
+def _text() -> str:
+    return select("*, try(decode(_readable)) AS _body", "raw")
 
 
 def _screened(table: Table) -> str:
@@ -96,4 +100,4 @@ def _screened(table: Table) -> str:
             ("contains(_body, chr(0))", literal(Reason.NUL_BYTE)),
         ]
     )
-    return select(f"*, {fault} AS _fault", "raw")
+    return select(f"*, {fault} AS _fault", "text")

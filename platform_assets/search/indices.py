@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import NotFoundError, OpenSearchException, RequestError
+from opensearchpy.exceptions import OpenSearchException, RequestError
 
 from platform_assets.contracts.model import Table
 from platform_assets.search.errors import SearchError, error_type, reason_of, translate
@@ -56,6 +56,7 @@ class Indices:
         self._shape: dict[str, Any] = {"shards": shards, "replicas": replicas, "refresh": refresh}
         self._serving: dict[str, Index] = {}
         self._lock = threading.Lock()
+        self._creating = threading.Lock()
 
     def ensure_template(self, table: Table) -> None:
         """Put the table's index template; an unchanged one changes nothing. Raises SearchError."""
@@ -74,12 +75,13 @@ class Indices:
             known = self._serving.get(alias)
         if known is not None:
             return known
-        index = self.find(table, event_partition)
-        if index is None:
-            self.create(table, event_partition, 1, serve=True)
+        with self._creating:
             index = self.find(table, event_partition)
             if index is None:
-                raise SearchError(f"nothing serves {alias}, though its first index exists", "rebuild this partition")
+                self.create(table, event_partition, 1, serve=True)
+                index = self.find(table, event_partition)
+        if index is None:
+            raise SearchError(f"nothing serves {alias}, though its first index exists", "rebuild this partition")
         if index.mapping_version != mapping_version(table):
             self._follow_contract(table, index)
         with self._lock:
@@ -93,9 +95,8 @@ class Indices:
 
     def find(self, table: Table, event_partition: str) -> Index | None:
         """The index that serves this partition now; None when there is none. Raises what the client raises."""
-        try:
-            found = self.client.indices.get(index=partition_alias(table, event_partition))
-        except NotFoundError:
+        found = self.client.indices.get(index=partition_alias(table, event_partition), params={"ignore": 404})
+        if found.get("status") == 404:
             return None
         serving = [index for index in self._parse(table, found) if index.serving]
         if len(serving) > 1:

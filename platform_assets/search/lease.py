@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import ConflictError, NotFoundError, OpenSearchException
+from opensearchpy.exceptions import ConflictError, OpenSearchException
 
 from platform_assets.contracts.model import Table
 from platform_assets.search.errors import Conflict, SearchError, translate
@@ -181,9 +181,8 @@ def _lease_name(table: Table, event_partition: str) -> str:
 
 
 def _read(client: OpenSearch, name: str) -> _Found | None:
-    try:
-        found = client.get(index=PROGRESS_INDEX, id=name)
-    except NotFoundError:
+    found = client.get(index=PROGRESS_INDEX, id=name, params={"ignore": 404})
+    if not found.get("found"):
         return None
     return _Found(found["_source"][PROGRESS], (int(found["_seq_no"]), int(found["_primary_term"])))
 

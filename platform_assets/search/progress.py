@@ -130,9 +130,8 @@ def joined(current: Frontier, offsets: Mapping[str, int], silver_version: int, s
 
 def read(client: OpenSearch, index: str, name: str) -> Frontier:
     """The progress stored under an id; `START` when index or document are absent. Raises what the client raises."""
-    try:
-        found = client.get(index=index, id=name)
-    except NotFoundError:
+    found = client.get(index=index, id=name, params={"ignore": 404})
+    if not found.get("found"):
         return START
     stored: dict[str, Any] = found["_source"][PROGRESS]
     token = (int(found["_seq_no"]), int(found["_primary_term"]))

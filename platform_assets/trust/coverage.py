@@ -22,7 +22,8 @@ GROUP = "assay-trust"
 
 _RANGES = """
     SELECT topic_id, kafka_partition, min("offset"), max("offset" + span),
-           count(*) FILTER (kind = 'record'), coalesce(sum(span) FILTER (kind = 'skipped'), 0), coalesce(sum(span) FILTER (kind = 'gap'), 0)
+           count(*) FILTER (kind = 'record'),
+           coalesce(sum(span) FILTER (kind = 'skipped'), 0), coalesce(sum(span) FILTER (kind = 'gap'), 0)
     FROM b GROUP BY topic_id, kafka_partition ORDER BY 1, 2
 """
 _BREAKS = """
@@ -91,14 +92,24 @@ class Coverage:
         check = self.job.proof.checks["exactly_once"]
         for where, end, found in self._recorded(self.job.silver.look_up(self._app_ids())):
             if found != end:
-                check.fail("offset_differs", "silver records another next offset than it consumed", 1, [f"{where}: {found}, not {end}"])
+                check.fail(
+                    "offset_differs",
+                    "silver records another next offset than it consumed",
+                    1,
+                    [f"{where}: {found}, not {end}"],
+                )
 
     def finish(self, commits: Sequence[int]) -> None:
         """All windows are done. `commits` are the bronze commits that have rows, ascending."""
         job, check = self.job, self.job.proof.checks["bronze"]
         for where, end, found in self._recorded(job.bronze.look_up(self._app_ids())):
             if found != end:
-                check.fail("end_differs", "bronze ends elsewhere than it records", 1, [f"{where}: rows end at {end}, recorded is {found}"])
+                check.fail(
+                    "end_differs",
+                    "bronze ends elsewhere than it records",
+                    1,
+                    [f"{where}: rows end at {end}, recorded is {found}"],
+                )
         self._commits(commits)
         check.facts |= {"commits": len(commits), "kafka_partitions": len(self.ends)}
 
@@ -115,12 +126,24 @@ class Coverage:
         known = set(commits)
         first = min((c for c in commits if c > 0), default=last + 1)
         missing = [seq for seq in range(first, last + 1) if seq not in known]
-        check.fail("commit_missing", "bronze commits without any row", len(missing), [f"commit {seq}" for seq in missing])
+        check.fail(
+            "commit_missing", "bronze commits without any row", len(missing), [f"commit {seq}" for seq in missing]
+        )
         foreign = [seq for seq in commits if not 0 < seq <= last]
-        check.fail("foreign_commit", f"rows of commits that were never made (the last is {last})", len(foreign), [f"commit {s}" for s in foreign])
+        check.fail(
+            "foreign_commit",
+            f"rows of commits that were never made (the last is {last})",
+            len(foreign),
+            [f"commit {s}" for s in foreign],
+        )
         if first > 1 and created(job.bronze.table.path).date().isoformat() >= job.bronze_cutoff:
             days = job.contract.bronze_retention.days
-            check.fail("commit_missing", "bronze commits without any row", first - 1, [f"commits 1 to {first - 1}, younger than {days} days"])
+            check.fail(
+                "commit_missing",
+                "bronze commits without any row",
+                first - 1,
+                [f"commits 1 to {first - 1}, younger than {days} days"],
+            )
 
 
 def check_broker(job: Job, marks: TopicMarks | None) -> None:
@@ -138,9 +161,19 @@ def check_broker(job: Job, marks: TopicMarks | None) -> None:
         where = f"{marks.topic.id[:8]}.{partition}"
         if end is not None and newest.get(marks.topic.app_id(partition), end) < earliest:
             what = f"{where} [{end}, {earliest})"
-            check.fail("gap", "offsets that the broker deleted before they were read; see `assay accept-gap`", earliest - end, [what])
+            check.fail(
+                "gap",
+                "offsets that the broker deleted before they were read; see `assay accept-gap`",
+                earliest - end,
+                [what],
+            )
         if end is not None and end > high:
-            check.fail("beyond_broker", "offsets that bronze has and the broker does not know", end - high, [f"{where} [{high}, {end})"])
+            check.fail(
+                "beyond_broker",
+                "offsets that bronze has and the broker does not know",
+                end - high,
+                [f"{where} [{high}, {end})"],
+            )
         job.proof.count("lag", max(0, high - max(earliest, end or 0)))
     check.facts["kafka_partitions"] = len(marks.marks)
 

@@ -1,5 +1,169 @@
-"""stub"""
+"""The index: each document of silver once, with silver's content, and nothing else.
+
+Documents are read before the snapshot of silver is taken: what a lane adds meanwhile is in silver for sure, so that a document
+beyond the frontier is checked too, and one that silver does not know is foreign.
+
+Belongs here: comparing documents with silver. Does not belong here: reading an index (search), rows (`rows.py`).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from platform_assets.contracts.model import Table
+from platform_assets.errors import AssayError
+from platform_assets.lake.layout import TableSet
+from platform_assets.lane.publish import connect_indices
+from platform_assets.refine.hashing import _hash_expression as hash_expression
+from platform_assets.refine.sql import literal, text_list
+from platform_assets.search.names import read_alias
+from platform_assets.search.progress import START, Frontier, read_frontier
+from platform_assets.search.scan import scan
+from platform_assets.settings import Settings
+from platform_assets.trust.job import COORDINATES, Job, size
+from platform_assets.trust.proof import Progress
+from platform_assets.trust.snapshot import Snapshot
+
+_GENERATION = len("-000001")
+
+_DOCUMENTS = """
+    CREATE OR REPLACE TABLE documents (
+        _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, _seq BIGINT, _hash BIGINT, _contract_version VARCHAR,
+        _key_id VARCHAR, _history BOOLEAN, event_partition VARCHAR, _id VARCHAR, again BIGINT)
+"""
+# The id is what makes a document the document of a record: what it says of itself must agree with it.
+_SPOILT = """
+    SELECT d._topic_id, d._kafka_partition, d._offset, d._id, d.event_partition, s._hash IS NULL AS surplus, concat_ws(', ',
+        CASE WHEN d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major) THEN 'content' END,
+        CASE WHEN d._seq IS DISTINCT FROM s._seq THEN 'commit' END,
+        CASE WHEN d._contract_version IS DISTINCT FROM s._contract_version THEN 'contract version' END,
+        CASE WHEN d._key_id IS DISTINCT FROM s._key_id THEN 'masking key' END,
+        CASE WHEN d._history IS DISTINCT FROM s._history THEN 'history' END) AS note
+    FROM documents AS d LEFT JOIN rows AS s
+        ON d._topic_id = s._topic_id AND d._kafka_partition = s._kafka_partition AND d._offset = s._offset
+        AND d.event_partition = s.event_partition
+        AND d._id = concat(left(s._topic_id, 8), '.', s._kafka_partition, '.', s._offset)
+    WHERE s._hash IS NULL OR d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major)
+        OR d._seq IS DISTINCT FROM s._seq OR d._contract_version IS DISTINCT FROM s._contract_version
+        OR d._key_id IS DISTINCT FROM s._key_id OR d._history IS DISTINCT FROM s._history
+"""
+_MISSING = """
+    SELECT _topic_id, _kafka_partition, _offset, rows.event_partition
+    FROM rows ANTI JOIN documents AS d ON rows.event_partition = d.event_partition
+        AND concat(left(rows._topic_id, 8), '.', rows._kafka_partition, '.', rows._offset) = d._id
+    ANTI JOIN refused USING (_topic_id, _kafka_partition, _offset)
+    WHERE rows._seq <= {seq}
+"""
+_TWICE = """
+    SELECT _topic_id, _kafka_partition, _offset, concat(count(*), ' documents')
+    FROM documents GROUP BY _topic_id, _kafka_partition, _offset, _id HAVING count(*) > 1
+"""
+
+
 class DocumentProof:
-    def __init__(self,*a): pass
-    def read(self): pass
-    def compare(self, job): pass
+    """One table's index. `read` first, then take the snapshot of silver, then `compare`."""
+
+    def __init__(
+        self, settings: Settings, contract: Table, tables: TableSet, con: duckdb.DuckDBPyConnection, tell: Progress
+    ) -> None:
+        self._settings = settings
+        self._contract = contract
+        self._tables = tables
+        self._con = con
+        self._tell = tell
+        self._frontier: Frontier = START
+        self._error: AssayError | None = None
+
+    def read(self) -> None:
+        """Keep every document's id, coordinates and hashes (stored, and made again of its content) in the session."""
+        self._con.execute(_DOCUMENTS)
+        try:
+            self._read()
+        except AssayError as error:
+            self._error = error
+
+    def _read(self) -> None:
+        indices = connect_indices(self._settings)
+        try:
+            self._frontier = read_frontier(indices.client, self._contract)
+            indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
+            topics = self._topics()
+            alias = literal(read_alias(self._contract))
+            # `<alias>-<event partition>-<generation>`, in lower case
+            partition = (
+                f"upper(substr(_index, length({alias}) + 2, length(_index) - length({alias}) - 1 - {_GENERATION}))"
+            )
+            again, done = hash_expression(self._contract), 0
+            for batch in scan(indices.client, self._contract, topics=topics):
+                rows = self._con.from_arrow(batch).project(
+                    f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, {partition}, _id, {again}"
+                )
+                rows.insert_into("documents")
+                done += batch.num_rows
+                self._tell(self._contract.name, "documents", done, 0)
+        finally:
+            indices.client.close()
+
+    def _topics(self) -> list[str]:
+        silver = Snapshot.take(self._tables.silver)
+        rows = silver.table.relation(self._con, list(silver.files))
+        return [str(t) for (t,) in rows.project("_topic_id").distinct().fetchall() if t is not None]
+
+    def compare(self, job: Job) -> None:
+        """The check `index`, against the job's snapshots."""
+        check = job.proof.checks["index"]
+        if self._error is not None:
+            check.fail("unreachable", self._error.message, 1, [self._error.hint])
+            return
+        job.proof.versions["index_seq"] = self._frontier.seq
+        job.proof.count("index_behind", max(0, job.silver_seq - self._frontier.seq))
+        job.proof.count("documents", size(job.con.table("documents")))
+        self._views(job)
+        job.store("spoilt", job.con.sql(_SPOILT))
+        spoilt = job.con.table("spoilt")
+        job.refuse(
+            check,
+            "altered",
+            "documents that differ from silver",
+            spoilt.filter("NOT surplus").project(f"{COORDINATES}, note"),
+        )
+        self._surplus(job)
+        job.refuse(
+            check, "missing", "silver rows without a document", job.con.sql(_MISSING.format(seq=self._frontier.seq))
+        )
+        job.refuse(check, "twice", "documents in more than one index", job.con.sql(_TWICE))
+        check.facts |= {"frontier": self._frontier.seq, "silver_version": self._frontier.silver_version}
+
+    def _views(self, job: Job) -> None:
+        """`rows`: silver as the index should have it. `refused`: what the index would not take."""
+        major = literal(self._contract.version.partition(".")[0])
+        columns = f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, event_partition"
+        same = f"coalesce(split_part(_contract_version, '.', 1) = {major}, true) AS same_major"
+        job.silver.table.relation(job.con, list(job.silver.files)).project(f"{columns}, {same}").create_view(
+            "rows", replace=True
+        )
+        rejects = job.quarantine.table.relation(job.con, list(job.quarantine.files))
+        job.store("refused", rejects.filter("stage = 'index'").project(COORDINATES).distinct())
+        job.proof.count("refused", size(job.con.table("refused")))
+
+    def _surplus(self, job: Job) -> None:
+        """Documents that silver does not know. Of a partition that silver has forgotten they go at the next maintenance."""
+        surplus = job.con.table("spoilt").filter("surplus")
+        if not size(surplus):
+            return
+        ledger = Snapshot.take(self._tables.ledger)
+        fed = {
+            str(p)
+            for (p,) in ledger.table.relation(job.con, list(ledger.files))
+            .project("event_partition")
+            .distinct()
+            .fetchall()
+        }
+        kept = {str(f.partition) for f in job.silver.files}
+        forgotten = text_list(sorted(p for p in fed - kept if p[:10] <= job.silver_cutoff[:10])) or "NULL"
+        expired = f"coalesce(event_partition IN ({forgotten}), false)"
+        job.proof.count("expired_documents", size(surplus.filter(expired)))
+        foreign = surplus.filter(f"NOT {expired}").project(
+            f"{COORDINATES}, concat('id ', _id, ' in ', event_partition)"
+        )
+        job.refuse(job.proof.checks["index"], "surplus", "documents that silver does not have", foreign)

@@ -5,11 +5,11 @@ Belongs here: what `rows.py` left in the session's table `claimed`, and silver's
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from platform_assets.lake.files import DataFile
 from platform_assets.refine import key_select
+from platform_assets.refine.sql import text_list
 from platform_assets.trust.job import COORDINATES, Job, size
 
 GROUP_ROWS = 2_000_000
@@ -24,7 +24,7 @@ _WITHOUT = "SELECT claimed.* FROM claimed ANTI JOIN k USING (event_partition, _k
 
 
 def check_duplicates(job: Job) -> None:
-    """The check `keys`, and what became of `claimed`: a duplicate, beyond silver's retention, older than the contract, or lost."""
+    """The check `keys`, and what became of `claimed`: duplicates, beyond retention, older than the contract, or lost."""
     check = job.proof.checks["keys"]
     claims = size(job.con.table("claimed"))
     if job.contract.key:
@@ -33,15 +33,16 @@ def check_duplicates(job: Job) -> None:
         check.skipped = "the table has no key: nothing can be a duplicate"
     left = job.con.table("claimed")
     job.proof.count("duplicates", claims - size(left))
-    silver = Counter(f.partition for f in job.silver.files)
-    young = f"event_partition >= '{job.silver_cutoff}' OR _landed_at >= TIMESTAMPTZ '{job.silver_cutoff}'"
-    gone = left.filter(f"NOT older AND NOT ({young})")
-    kept = [p for (p,) in gone.project("event_partition").distinct().fetchall() if p in silver]
-    lost = left.filter(f"NOT older AND ({young} OR event_partition IN ({_texts(kept)}))")
-    missing = job.refuse(
-        job.proof.checks["exactly_once"], "lost", "records in neither silver nor quarantine", lost.project(f"{COORDINATES}, event_partition")
-    )
     older = size(left.filter("older"))
+    young = f"_landed_at >= TIMESTAMPTZ '{job.silver_cutoff}'"
+    kept = text_list(sorted({str(f.partition) for f in job.silver.files})) or "NULL"
+    lost = left.filter(f"NOT older AND ({young} OR coalesce(event_partition IN ({kept}), false))")
+    missing = job.refuse(
+        job.proof.checks["exactly_once"],
+        "lost",
+        "records in neither silver nor quarantine",
+        lost.project(f"{COORDINATES}, event_partition"),
+    )
     job.proof.count("not_rederivable", older)
     job.proof.count("expired", size(left) - missing - older)
 
@@ -50,8 +51,8 @@ def _look_at_keys(job: Job) -> None:
     check, done = job.proof.checks["keys"], 0
     job.progress("keys", 0, job.silver.rows)
     for files in _groups(job.silver.files):
-        keys = job.silver.table.relation(job.con, files).query("silver", key_select(job.contract))
-        keys.create_view("k", replace=True)
+        job.silver.view(job.con, "silver", files)
+        job.con.sql(key_select(job.contract)).create_view("k", replace=True)
         job.refuse(check, "key_twice", "keys that silver holds more than once", job.con.sql(_TWICE))
         names = [str(f.partition) for f in files]
         if (job.con.execute(_CLAIMS, [min(names), max(names)]).fetchone() or (0,))[0]:
@@ -76,8 +77,3 @@ def _groups(files: tuple[DataFile, ...]) -> Iterator[list[DataFile]]:
         group += mine
     if group:
         yield group
-
-
-def _texts(names: list[str]) -> str:
-    """SQL list of names (event partitions, made by refine from dates); never empty."""
-    return ", ".join(f"'{name}'" for name in names) or "NULL"

@@ -56,8 +56,8 @@ class Job:
 
     @property
     def silver_cutoff(self) -> str:
-        """Event partitions before this one, of rows that landed before it, may be gone from silver and index."""
-        return (self.now - self.contract.retention).date().isoformat()
+        """Event partitions whose rows have all landed before this moment (ISO) may be gone from silver and index."""
+        return (self.now - self.contract.retention).isoformat()
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell whoever watches."""
@@ -73,7 +73,9 @@ class Job:
         count = size(wrong)
         if count:
             named = wrong.order("1, 2, 3").limit(EXAMPLES).fetchall()
-            check.fail(code, message, count, [" ".join(filter(None, (_name(t, p, o), note))) for t, p, o, note in named])
+            check.fail(
+                code, message, count, [" ".join(filter(None, (_name(t, p, o), note))) for t, p, o, note in named]
+            )
         return count
 
 

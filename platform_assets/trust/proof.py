@@ -1,4 +1,4 @@
-"""What a proof says: checks by table, failures with examples. Values only; how they are found is in the modules beside this one."""
+"""What a proof says: checks by table, failures with examples. Values only; how they are found is in the modules beside it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ class TableProof:
     table: str
     versions: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    checks: dict[str, Check] = field(default_factory=lambda: {name: Check(name, claim) for name, claim in CLAIMS.items()})
+    checks: dict[str, Check] = field(
+        default_factory=lambda: {name: Check(name, claim) for name, claim in CLAIMS.items()}
+    )
 
     @property
     def holds(self) -> bool:
@@ -134,7 +136,8 @@ def _table(table: TableProof) -> dict[str, Any]:
                 "seconds": round(check.seconds, 3),
                 "facts": check.facts,
                 "failures": [
-                    {"code": f.code, "message": f.message, "count": f.count, "examples": list(f.examples)} for f in check.failures
+                    {"code": f.code, "message": f.message, "count": f.count, "examples": list(f.examples)}
+                    for f in check.failures
                 ],
             }
             for check in table.checks.values()

@@ -65,7 +65,9 @@ def _quiet(_table: str, _phase: str, _done: int, _total: int) -> None:
 class _Prover:
     """One table."""
 
-    def __init__(self, settings: Settings, contract: Table, tell: Progress, deep: bool, broker: bool, index: bool) -> None:
+    def __init__(
+        self, settings: Settings, contract: Table, tell: Progress, deep: bool, broker: bool, index: bool
+    ) -> None:
         self._settings = settings
         self._contract = contract
         self._tell = tell
@@ -79,7 +81,10 @@ class _Prover:
             proof = self._once()
             if proof is not None:
                 return proof
-        raise AssayError(f"{self._contract.qualified_name} was rewritten again and again while it was proved", "prove it when replay is done")
+        raise AssayError(
+            f"{self._contract.qualified_name} was rewritten again and again while it was proved",
+            "prove it when replay is done",
+        )
 
     def _once(self) -> TableProof | None:
         proof = TableProof(self._contract.name)
@@ -87,16 +92,20 @@ class _Prover:
         key = masker(self._settings)
         before = Snapshot.take(tables.silver, [REWRITE]).transaction(REWRITE)
         with bounded_session(self._settings.lake_path) as con:
-            documents = DocumentProof(self._settings, self._contract, con, self._tell) if self._index else None
+            documents = DocumentProof(self._settings, self._contract, tables, con, self._tell) if self._index else None
             if documents is not None:
                 _timed(proof.checks["index"], documents.read)
             silver = Snapshot.take(tables.silver, [SEQ, REWRITE])
             quarantine = Snapshot.take(tables.quarantine)
             bronze = Snapshot.take(tables.bronze, [SEQ])
-            job = Job(self._contract, key, bronze, silver, quarantine, con, proof, self._tell, datetime.now(UTC), self._deep)
+            job = Job(
+                self._contract, key, bronze, silver, quarantine, con, proof, self._tell, datetime.now(UTC), self._deep
+            )
             if silver.transaction(REWRITE) != before or self._rewrite() != before:
                 return None
-            proof.versions = {name: s.version for name, s in (("silver", silver), ("quarantine", quarantine), ("bronze", bronze))}
+            proof.versions = {
+                name: s.version for name, s in (("silver", silver), ("quarantine", quarantine), ("bronze", bronze))
+            }
             proof.versions |= {"bronze_seq": job.bronze_seq, "silver_seq": job.silver_seq}
             self._look_at_broker(job)
             with Refinery(self._contract, key) as refinery:
@@ -110,7 +119,9 @@ class _Prover:
 
     def _rewrite(self) -> int:
         """Silver's newest rewrite: quarantine was read after silver, and both must be of one time."""
-        return Snapshot.take(Lake(self._settings.lake_path).tables(self._contract).silver, [REWRITE]).transaction(REWRITE)
+        return Snapshot.take(Lake(self._settings.lake_path).tables(self._contract).silver, [REWRITE]).transaction(
+            REWRITE
+        )
 
     def _look_at_broker(self, job: Job) -> None:
         check = job.proof.checks["broker"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from platform_assets.refine import Refinery
-from platform_assets.refine.hashing import hash_expression
+from platform_assets.refine.hashing import _hash_expression as hash_expression
 from platform_assets.trust.coverage import Coverage
 from platform_assets.trust.job import COORDINATES, Job, size
 
@@ -42,7 +42,11 @@ _VERDICTS = (
     ("bronze_twice", "records that bronze has twice", "rec + mark > 1"),
     ("silver_twice", "records that are in silver twice", "rec + mark = 1 AND s > 1"),
     ("quarantine_twice", "records that are in quarantine twice", "rec + mark = 1 AND q > 1"),
-    ("both", "records in silver and in quarantine; `assay replay` finishes what was interrupted", "rec = 1 AND s = 1 AND q = 1"),
+    (
+        "both",
+        "records in silver and in quarantine; `assay replay` finishes what was interrupted",
+        "rec = 1 AND s = 1 AND q = 1",
+    ),
     ("silver_without_record", "silver rows without a bronze record", "rec = 0 AND s > 0"),
     ("quarantine_without_record", "quarantine rows without a bronze record", "rec = 0 AND q > 0"),
 )
@@ -51,7 +55,8 @@ _NEITHER = "rec = 1 AND mark = 0 AND s = 0 AND q = 0"
 # For each bronze commit: whether rows of another contract version or masking key came from it (or from the nearest before it).
 _VERSIONS = """
     CREATE OR REPLACE TABLE versions AS
-    SELECT _seq, bool_or(NOT current) AS older FROM (SELECT _seq, current FROM s UNION ALL SELECT _seq, current FROM q) GROUP BY _seq
+    SELECT _seq, bool_or(NOT current) AS older
+    FROM (SELECT _seq, current FROM s UNION ALL SELECT _seq, current FROM q) GROUP BY _seq
 """
 _ALTERED = """
     SELECT s._topic_id, s._kafka_partition, s._offset, concat_ws(', ',
@@ -62,10 +67,12 @@ _ALTERED = """
         CASE WHEN s._key_id IS DISTINCT FROM r._key_id THEN 'masking key' END) AS note
     FROM s JOIN r ON s._topic_id = r._topic_id AND s._kafka_partition = r._kafka_partition AND s._offset = r._offset
     WHERE s.current AND (s._hash IS DISTINCT FROM r._hash OR s.event_partition IS DISTINCT FROM r.event_partition
-        OR s._history IS DISTINCT FROM r._history OR s._landed_at IS DISTINCT FROM r._landed_at OR s._key_id IS DISTINCT FROM r._key_id)
+        OR s._history IS DISTINCT FROM r._history OR s._landed_at IS DISTINCT FROM r._landed_at
+        OR s._key_id IS DISTINCT FROM r._key_id)
 """
 _SHOULD_REJECT = """
-    SELECT _topic_id, _kafka_partition, _offset, x.reason FROM s JOIN x USING (_topic_id, _kafka_partition, _offset) WHERE s.current
+    SELECT _topic_id, _kafka_partition, _offset, x.reason
+    FROM s JOIN x USING (_topic_id, _kafka_partition, _offset) WHERE s.current
 """
 _SHOULD_ACCEPT = """
     SELECT _topic_id, _kafka_partition, _offset, concat('stored reason: ', q.reason)
@@ -164,17 +171,27 @@ class RowProof:
         job.proof.count("quarantined", size(job.con.table("q")))
         for layer, name in (("s", "silver"), ("q", "quarantine")):
             rows = job.con.table(layer)
-            young = rows.filter(f"_landed_at >= TIMESTAMPTZ '{job.bronze_cutoff}'").project(f"{COORDINATES}, 'landed ' || _landed_at")
+            young = rows.filter(f"_landed_at >= TIMESTAMPTZ '{job.bronze_cutoff}'").project(
+                f"{COORDINATES}, 'landed ' || _landed_at"
+            )
             lost = job.refuse(check, f"{name}_without_record", f"{name} rows without a bronze record", young)
             job.proof.count("beyond_bronze_retention", size(rows) - lost)
-            twice = rows.aggregate(f"{COORDINATES}, '' AS note, count(*) AS n").filter("n > 1").project(f"{COORDINATES}, note")
+            twice = (
+                rows.aggregate(f"{COORDINATES}, '' AS note, count(*) AS n")
+                .filter("n > 1")
+                .project(f"{COORDINATES}, note")
+            )
             job.refuse(check, f"{name}_twice", f"records that are in {name} twice", twice)
         self._content()
         silver = job.silver.table.relation(job.con, list(job.silver.files))
-        ahead = silver.filter(f"_seq IS NULL OR _seq > {job.silver_seq}").project(f"{COORDINATES}, concat('commit ', _seq)")
+        ahead = silver.filter(f"_seq IS NULL OR _seq > {job.silver_seq}").project(
+            f"{COORDINATES}, concat('commit ', _seq)"
+        )
         job.refuse(check, "silver_without_record", "silver rows without a bronze record", ahead)
         rejects = job.quarantine.table.relation(job.con, list(job.quarantine.files))
-        ahead = rejects.filter(f"_seq IS NULL OR _seq > {job.bronze_seq}").project(f"{COORDINATES}, concat('commit ', _seq)")
+        ahead = rejects.filter(f"_seq IS NULL OR _seq > {job.bronze_seq}").project(
+            f"{COORDINATES}, concat('commit ', _seq)"
+        )
         job.refuse(check, "quarantine_without_record", "quarantine rows without a bronze record", ahead)
         odd = rejects.filter("stage IS NULL OR stage NOT IN ('refine', 'index')").project(f"{COORDINATES}, stage")
         job.refuse(check, "odd_stage", "quarantine rows of no known stage", odd)
@@ -208,7 +225,9 @@ class RowProof:
             job.store("b", source.project(columns))
             return None
         rows: pa.Table = source.project(", ".join(f'"{c}"' for c in _REFINED)).to_arrow_table()
-        job.store("b", job.con.from_arrow(rows.select(["topic_id", "kafka_partition", "offset", "span", "kind", "seq"])))
+        job.store(
+            "b", job.con.from_arrow(rows.select(["topic_id", "kafka_partition", "offset", "span", "kind", "seq"]))
+        )
         return rows
 
     def _silver(self, within: str, files: list) -> None:  # type: ignore[type-arg]
@@ -241,7 +260,12 @@ class RowProof:
         wrong = job.con.table("s").filter("NOT good")
         check.count("rows", size(job.con.table("s")))
         check.count("other_major_version", size(wrong.filter("other_major")))
-        job.refuse(check, "hash_differs", "silver rows whose content is not what it was", wrong.filter("NOT other_major").project(f"{COORDINATES}, ''"))
+        job.refuse(
+            check,
+            "hash_differs",
+            "silver rows whose content is not what it was",
+            wrong.filter("NOT other_major").project(f"{COORDINATES}, ''"),
+        )
 
     # -- derivation --------------------------------------------------------------------------------------------------
 
@@ -252,14 +276,25 @@ class RowProof:
         if bronze is None:
             if size(job.con.table("neither")) == 0:
                 return
-            mine = job.bronze.table.relation(job.con, job.bronze.between("seq", after + 1, upto)).filter(f"seq > {after} AND seq <= {upto}")
-            bronze = mine.query("mine", _WANTED).to_arrow_table()
+            mine = job.bronze.table.relation(job.con, job.bronze.between("seq", after + 1, upto))
+            mine.filter(f"seq > {after} AND seq <= {upto}").create_view("mine", replace=True)
+            bronze = job.con.sql(_WANTED).to_arrow_table()
         refined = self._refinery.refine(bronze)
         accepted = refined.accepted
         for name in ("_key_hi", "_key_lo"):
             if name not in accepted.column_names:
                 accepted = accepted.append_column(name, pa.nulls(len(accepted), pa.uint64()))
-        keep = ["_topic_id", "_kafka_partition", "_offset", "_seq", "_hash", "_landed_at", "_history", "_key_id", "event_partition"]
+        keep = [
+            "_topic_id",
+            "_kafka_partition",
+            "_offset",
+            "_seq",
+            "_hash",
+            "_landed_at",
+            "_history",
+            "_key_id",
+            "event_partition",
+        ]
         job.con.register("r", accepted.select([*keep, "_key_hi", "_key_lo"]))
         job.con.register("x", refined.rejected.select(["_topic_id", "_kafka_partition", "_offset", "_seq", "reason"]))
         try:
@@ -267,7 +302,12 @@ class RowProof:
                 self._compare()
             lost = job.con.sql(_LOST)
             check = self._checks["exactly_once"]
-            job.refuse(check, "lost", "records in neither silver nor quarantine", lost.filter("NOT older").project("* EXCLUDE older"))
+            job.refuse(
+                check,
+                "lost",
+                "records in neither silver nor quarantine",
+                lost.filter("NOT older").project("* EXCLUDE older"),
+            )
             job.proof.count("not_rederivable", size(lost.filter("older")))
             job.con.execute(_CLAIM)
         finally:

@@ -60,9 +60,17 @@ def one_line(result: Result) -> str:
         (["send", "logs.access", "/"], 1, "/ is a folder"),
         (["tail", "logs.access", "/nowhere/x.log"], 1, "there is no folder /nowhere"),
         (["simulate", "log"], 1, "there is no system 'log' - known: logs"),
-        (["simulate", "logs", "--seconds", "1"], 1, "the address of Kafka is not known - start local services with `assay up`"),
+        (
+            ["simulate", "logs", "--seconds", "1"],
+            1,
+            "the address of Kafka is not known - start local services with `assay up`",
+        ),
         (["prove", "--table", "events"], 2, "--table needs a SYSTEM"),
-        (["prove", "logs", "--table", "event"], 1, "the system logs has no table 'event' - known: events, access, broker"),
+        (
+            ["prove", "logs", "--table", "event"],
+            1,
+            "the system logs has no table 'event' - known: events, access, broker",
+        ),
         (["lane", "logs", "--once", "--seconds", "5"], 2, "--once ends by itself"),
         (["rebuild", "logs", "events", "today"], 2, "DAY"),
         (["accept-gap", "logs", "events", "0", "--reason", " "], 2, "--reason"),
@@ -89,7 +97,11 @@ def test_a_folder_of_systems_that_is_not_there(home: Path, monkeypatch: pytest.M
         (AssayError("two\nlines"), 1, "error: two lines\n"),
         (ContractError("schema[x]: wrong", "right"), 1, "error: schema[x]: wrong - right\n"),
         (OSError(28, "No space left on device", "/lake"), 1, "error: /lake: No space left on device\n"),
-        (ZeroDivisionError("oh"), 1, "error: ZeroDivisionError: oh - this is a fault of the program; `--debug` shows where\n"),
+        (
+            ZeroDivisionError("oh"),
+            1,
+            "error: ZeroDivisionError: oh - this is a fault of the program; `--debug` shows where\n",
+        ),
         (KeyboardInterrupt(), 130, ""),
         (click.Abort(), 130, ""),
         (Interrupted(signal.SIGTERM), 143, ""),
@@ -109,7 +121,10 @@ def test_debug_shows_where(home: Path) -> None:
 
 def test_a_reader_that_left_is_no_error(home: Path) -> None:
     """`assay ... | head -1`: what is printed after that goes nowhere, quietly."""
-    code = "import sys; from platform_assets.cli import main; sys.argv[1:] = ['contract', 'check', '--json']; import time; time.sleep(0.5); main()"
+    code = (
+        "import sys, time; from platform_assets.cli import main\n"
+        "sys.argv[1:] = ['contract', 'check', '--json']; time.sleep(0.5); main()"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,12 +33,15 @@ def test_dataclasses_become_objects() -> None:
     class Report:
         when: datetime
         ranges: dict[int, tuple[int, int]]
+        seconds: defaultdict[str, float]  # `dataclasses.asdict` of Python 3.11 cannot copy one
 
-    made = render.plain(Report(datetime(2026, 1, 2, tzinfo=UTC), {3: (0, 9)}))
-    assert made == {"when": "2026-01-02T00:00:00+00:00", "ranges": {"3": [0, 9]}}
+    made = render.plain(Report(datetime(2026, 1, 2, tzinfo=UTC), {3: (0, 9)}, defaultdict(float, a=1.0)))
+    assert made == {"when": "2026-01-02T00:00:00+00:00", "ranges": {"3": [0, 9]}, "seconds": {"a": 1.0}}
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(1.25, "1.2 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (9e5, "10 d")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(1.25, "1.2 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (9e5, "10 d")]
+)
 def test_durations(seconds: float, shown: str) -> None:
     assert render.duration(seconds) == shown
 
@@ -49,6 +52,8 @@ def test_times_ahead_are_not_ago() -> None:
     assert render.ago(None) == "-"
 
 
-@pytest.mark.parametrize(("number", "shown"), [(999, "999 B"), (1500, "1.5 KB"), (2_370_789, "2.4 MB"), (3e12, "3.0 TB")])
+@pytest.mark.parametrize(
+    ("number", "shown"), [(999, "999 B"), (1500, "1.5 KB"), (2_370_789, "2.4 MB"), (3e12, "3.0 TB")]
+)
 def test_sizes(number: float, shown: str) -> None:
     assert render.size(number) == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import types
@@ -15,7 +16,7 @@ from shop_system import Rebuilt, Rooms, State
 
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.lane.report import LaneReport
-from platform_assets.local.dagster import prepare_dagster_home
+from platform_assets.local.dagster import dagster_home, prepare_dagster_home
 
 
 @pytest.fixture
@@ -50,20 +51,33 @@ def rooms(monkeypatch: pytest.MonkeyPatch) -> Rooms:
     def table_state(settings: object, table: Table, *, services: bool = False) -> State:
         return found.states.get(table.name, State())
 
-    for name, members in {
+    modules: dict[str, dict[str, object]] = {
         "lane.run": {"Lane": Lane},
         "lane.rebuild": {"rebuild": rebuild},
         "trust.state": {"table_state": table_state},
-    }.items():
+    }
+    for name, members in modules.items():
         module = types.ModuleType(f"platform_assets.{name}")
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return found
 
 
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose Dagster tables are made already: making them takes longer than most tests."""
+    home = tmp_path_factory.mktemp("dagster")
+    with DagsterInstance.from_config(str(prepare_dagster_home(home))) as instance:
+        instance.get_asset_keys()
+        instance.get_runs_count()
+        instance.all_instigator_state()
+    return home
+
+
 @pytest.fixture
-def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
+def instance(empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
     """A real instance on SQLite with the settings of `deploy/dagster/dagster.yaml`."""
     monkeypatch.setenv("ASSAY_HOME", str(tmp_path))
-    with DagsterInstance.from_config(str(prepare_dagster_home(tmp_path))) as found:
+    shutil.copytree(dagster_home(empty_home), dagster_home(tmp_path))
+    with DagsterInstance.from_config(str(dagster_home(tmp_path))) as found:
         yield found

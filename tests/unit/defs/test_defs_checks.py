@@ -86,3 +86,9 @@ def test_days_are_whole_once_the_watermark_has_passed_them() -> None:
     result = of_state(State(watermark=datetime(2026, 11, 21, 0, 5, tzinfo=UTC)), Check.COMPLETE)
     days = {name: value.value for name, value in result.metadata.items() if name.endswith("through")}
     assert days == {"passed_through": "2026-11-20", "final_through": "2026-11-18"}
+
+
+def test_an_index_that_takes_nothing_warns_before_it_is_behind() -> None:
+    result = of_state(State(), Check.INDEXED, TableReport("orders", index_error="the index is read-only"))
+    assert verdict(result) is WARN
+    assert "read-only" in (result.description or "")

@@ -38,7 +38,7 @@ def test_a_tick_asks_for_todays_run_once_a_minute(instance: DagsterInstance) -> 
 def test_a_successor_comes_beside_its_predecessor(instance: DagsterInstance) -> None:
     for status in (
         DagsterRunStatus.STARTED,
-        DagsterRunStatus.QUEUED,
+        DagsterRunStatus.STARTING,
         DagsterRunStatus.SUCCESS,
         DagsterRunStatus.FAILURE,
     ):

@@ -6,7 +6,19 @@ import json
 from dataclasses import replace
 
 import pytest
-from refine_samples import ACCESS, BROKER, EVENTS, accepted, encoded, event, reasons, refine, rejected, with_field, without
+from refine_samples import (
+    ACCESS,
+    BROKER,
+    EVENTS,
+    accepted,
+    encoded,
+    event,
+    reasons,
+    refine,
+    rejected,
+    with_field,
+    without,
+)
 
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.contracts.model import FieldType
@@ -187,13 +199,15 @@ def test_web_server_lines() -> None:
         (good.replace(b"/Jan/", b"/Foo/"), "time:event_time"),
         (good.replace(b"2026", b"2027"), "future"),
         (good.replace(b"bob", b"b\x00b"), "nul_byte"),
-        (good.replace(b" - \"", b" 99999999999999999999 \""), "range:bytes"),
+        (good.replace(b' - "', b' 99999999999999999999 "'), "range:bytes"),
     ]
     assert reasons([value for value, _ in cases], ACCESS) == [reason for _, reason in cases]
 
 
 def test_multi_line_records_keep_their_stack_trace() -> None:
-    text = b"[2026-01-15 09:30:00,123] ERROR It failed (kafka.Processor)\njava.io.IOException: reset\n\tat X.read(Native)"
+    text = (
+        b"[2026-01-15 09:30:00,123] ERROR It failed (kafka.Processor)\njava.io.IOException: reset\n\tat X.read(Native)"
+    )
     row = accepted(text, BROKER)
     assert row["event_time"].isoformat() == "2026-01-15T09:30:00.123000+00:00"
     assert (row["message"], row["logger"]) == ("It failed", "kafka.Processor")

@@ -42,7 +42,15 @@ def test_what_nobody_touched_holds(lab: Lab, deep: bool) -> None:
     assert failures(proof) == {}
     assert proof.holds
     table = proof.tables["events"]
-    wanted = {"records": 44, "silver": 35, "quarantined": 3, "duplicates": 6, "skipped": 3, "not_rederivable": 0, "expired": 0}
+    wanted = {
+        "records": 44,
+        "silver": 35,
+        "quarantined": 3,
+        "duplicates": 6,
+        "skipped": 3,
+        "not_rederivable": 0,
+        "expired": 0,
+    }
     assert {name: table.counts[name] for name in wanted} == wanted
     assert table.checks["broker"].holds is None
     assert table.checks["derivation"].holds is (True if deep else None)
@@ -74,6 +82,17 @@ def test_a_lane_that_died_between_quarantine_and_silver_is_no_failure(lab: Lab) 
     assert proof_of(lab).holds
 
 
+def silver_where(change: str, event: str = "e3") -> str:
+    """SELECT that changes one column of one event's row; `change` is `value AS column`."""
+    value, column = change.rsplit(" AS ", 1)
+    return f"SELECT * REPLACE (CASE WHEN event_id = '{event}' THEN {value} ELSE {column} END AS {column}) FROM rows"  # noqa: S608
+
+
+def one_more(changes: str, like: str) -> str:
+    """SELECT that adds a copy of the row `like`, changed."""
+    return f"FROM rows UNION ALL SELECT * REPLACE ({changes}) FROM rows WHERE {like}"  # noqa: S608
+
+
 VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
     "a silver row is deleted": (
         lambda lab: lab.rewrite("silver", "FROM rows WHERE event_id <> 'e3'"),
@@ -91,27 +110,27 @@ VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
         document(0, 3),
     ),
     "a silver row is doubled under another commit": (
-        lambda lab: lab.rewrite("silver", "FROM rows UNION ALL SELECT * REPLACE (4 AS _seq) FROM rows WHERE event_id = 'e3'"),
+        lambda lab: lab.rewrite("silver", one_more("4 AS _seq", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "keys.key_twice": 1},
         document(0, 3),
     ),
     "a value is altered": (
-        lambda lab: lab.rewrite("silver", "SELECT * REPLACE (CASE WHEN event_id = 'e3' THEN 'FATAL' ELSE level END AS level) FROM rows"),
+        lambda lab: lab.rewrite("silver", silver_where("'FATAL' AS level")),
         {"content.hash_differs": 1},
         document(0, 3),
     ),
     "a value is emptied": (
-        lambda lab: lab.rewrite("silver", "SELECT * REPLACE (CASE WHEN event_id = 'e3' THEN NULL ELSE attributes END AS attributes) FROM rows"),
+        lambda lab: lab.rewrite("silver", silver_where("NULL AS attributes")),
         {"content.hash_differs": 1},
         document(0, 3),
     ),
     "a hash is altered": (
-        lambda lab: lab.rewrite("silver", "SELECT * REPLACE (CASE WHEN event_id = 'e3' THEN _hash + 1 ELSE _hash END AS _hash) FROM rows"),
+        lambda lab: lab.rewrite("silver", silver_where("_hash + 1 AS _hash")),
         {"content.hash_differs": 1, "derivation.altered": 1},
         document(0, 3),
     ),
     "a row is moved to another event partition": (
-        lambda lab: lab.rewrite("silver", "SELECT * REPLACE (CASE WHEN event_id = 'e3' THEN '2020-01-01' ELSE event_partition END AS event_partition) FROM rows"),
+        lambda lab: lab.rewrite("silver", silver_where("'2020-01-01' AS event_partition")),
         {"derivation.altered": 1},
         f"{document(0, 3)} event partition",
     ),
@@ -121,17 +140,17 @@ VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
         f"{document(0, 3)} history",
     ),
     "a foreign row is put into silver": (
-        lambda lab: lab.rewrite("silver", "FROM rows UNION ALL SELECT * REPLACE (777 AS _offset, 'e777' AS event_id) FROM rows WHERE event_id = 'e3'"),
+        lambda lab: lab.rewrite("silver", one_more("777 AS _offset, 'e777' AS event_id", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "content.hash_differs": 1},
         document(0, 777),
     ),
     "a foreign row of a commit to come is put into silver": (
-        lambda lab: lab.rewrite("silver", "FROM rows UNION ALL SELECT * REPLACE (777 AS _offset, 99 AS _seq) FROM rows WHERE event_id = 'e3'"),
+        lambda lab: lab.rewrite("silver", one_more("777 AS _offset, 99 AS _seq", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "keys.key_twice": 1},
         f"{document(0, 777)} commit 99",
     ),
     "a silver row sits on a marker": (
-        lambda lab: lab.rewrite("silver", "FROM rows UNION ALL SELECT * REPLACE (20 AS _offset, 3 AS _seq, 'new' AS event_id) FROM rows WHERE event_id = 'e3'"),
+        lambda lab: lab.rewrite("silver", one_more("20 AS _offset, 3 AS _seq, 'new' AS event_id", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "content.hash_differs": 1},
         f"{document(0, 20)} a marker",
     ),
@@ -151,12 +170,12 @@ VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
         f"{document(1, 11)} empty, not tombstone",
     ),
     "an accepted record is called rejected": (
-        lambda lab: lab.rewrite("quarantine", "FROM rows UNION ALL SELECT * REPLACE (0 AS _kafka_partition, 3 AS _offset, 1 AS _seq) FROM rows WHERE reason = 'tombstone'"),
+        lambda lab: lab.rewrite("quarantine", one_more("0 AS _kafka_partition, 3 AS _offset, 1 AS _seq", "reason = 'tombstone'")),
         {"exactly_once.both": 1, "derivation.should_be_accepted": 1},
         document(0, 3),
     ),
     "a foreign row is put into quarantine": (
-        lambda lab: lab.rewrite("quarantine", "FROM rows UNION ALL SELECT * REPLACE (777 AS _offset) FROM rows WHERE reason = 'tombstone'"),
+        lambda lab: lab.rewrite("quarantine", one_more("777 AS _offset", "reason = 'tombstone'")),
         {"exactly_once.quarantine_without_record": 1},
         document(1, 777),
     ),
@@ -181,7 +200,9 @@ VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
         f"{TOPIC_ID[:8]}.0 [22, 23)",
     ),
     "a bronze value is altered": (
-        lambda lab: lab.rewrite("bronze", "SELECT * REPLACE (CASE WHEN kafka_partition = 0 AND \"offset\" = 3 THEN replace(value::VARCHAR, 'INFO', 'WARN')::BLOB ELSE value END AS value) FROM rows"),
+        lambda lab: lab.rewrite(
+            "bronze", "SELECT * REPLACE (encode(replace(decode(value), 'number 3\"', 'number 4\"')) AS value) FROM rows"
+        ),
         {"derivation.altered": 1},
         f"{document(0, 3)} content",
     ),
@@ -215,7 +236,9 @@ SHALLOW = [n for n in VANDAL if any(not code.startswith("derivation") for code i
 def test_damage_is_found_without_refining_again(lab: Lab, name: str) -> None:
     damage, wanted, _ = VANDAL[name]
     damage(lab)
-    assert failures(proof_of(lab, deep=False)) == {c: n for c, n in wanted.items() if n and not c.startswith("derivation")}
+    assert failures(proof_of(lab, deep=False)) == {
+        c: n for c, n in wanted.items() if n and not c.startswith("derivation")
+    }
 
 
 def test_a_bronze_file_that_is_gone(lab: Lab) -> None:
@@ -250,7 +273,11 @@ def test_rows_of_another_contract_version_are_not_rederived(lab: Lab) -> None:
 
 def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
     values = dict(lab.settings.values)
-    values |= {"ASSAY_HMAC_OLD_KEYS": f"k1={values['ASSAY_HMAC_KEY']}", "ASSAY_HMAC_KEY_ID": "k2", "ASSAY_HMAC_KEY": "eHh4eHh4eHh4eHh4eHh4eA=="}
+    values |= {
+        "ASSAY_HMAC_OLD_KEYS": f"k1={values['ASSAY_HMAC_KEY']}",
+        "ASSAY_HMAC_KEY_ID": "k2",
+        "ASSAY_HMAC_KEY": "eHh4eHh4eHh4eHh4eHh4eA==",
+    }
     object.__setattr__(lab.settings, "values", values)
     lab.run([event(100)])
     proof = proof_of(lab)
@@ -260,7 +287,9 @@ def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
 
 def test_what_retention_took_is_not_a_loss(lab: Lab) -> None:
     """Bronze days and silver partitions past their retention are gone; nothing else may be."""
-    short = lab.with_contract(version=lab.table.version, bronze_retention=timedelta(days=-1), retention=timedelta(days=-1))
+    short = lab.with_contract(
+        version=lab.table.version, bronze_retention=timedelta(days=-1), retention=timedelta(days=-1)
+    )
     short.rewrite("bronze", "FROM rows WHERE seq > 2")
     proof = proof_of(short)
     assert failures(proof) == {}

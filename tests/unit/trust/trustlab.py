@@ -48,7 +48,9 @@ class Lab:
 
     def __init__(self, root: Path, contract: Contract, table: str) -> None:
         self.settings = Settings(
-            root, root / "lake", {"ASSAY_HMAC_KEY_ID": "k1", "ASSAY_HMAC_KEY": base64.b64encode(b"0123456789abcdef").decode()}
+            root,
+            root / "lake",
+            {"ASSAY_HMAC_KEY_ID": "k1", "ASSAY_HMAC_KEY": base64.b64encode(b"0123456789abcdef").decode()},
         )
         self.contract = contract
         self.table: Table = contract.table(table)

@@ -1,0 +1,289 @@
+"""Searching a table, for people: newest first, page by page.
+
+Belongs here: clauses to OpenSearch's queries, built from the contract's fields and nothing else (no text of a person ever
+reaches a query parser of OpenSearch), time ranges, pages. Does not belong here: the language (`syntax.py`), or who may see what.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import OpenSearchException
+
+from platform_assets.contracts.model import Field, IndexType, Mask, Table
+from platform_assets.search.errors import QueryError, Unavailable, translate
+from platform_assets.search.mappings import KEYWORD_LIMIT, SYSTEM, flat
+from platform_assets.search.names import read_alias
+from platform_assets.search.syntax import Clause, Value, parse
+
+MAX_ROWS = 1000
+TIMEOUT_S = 10.0
+
+Masker = Callable[[str], Sequence[str]]
+"""A clear value to its masked forms, one a key: somebody who holds the keys may search for clear values."""
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_SYSTEM_FIELDS = {
+    "partition": IndexType.LONG,
+    "offset": IndexType.LONG,
+    "seq": IndexType.LONG,
+    "history": IndexType.BOOLEAN,
+}
+_LONG = (-(2**63), 2**63 - 1)
+_ORDER = ("seq", "partition", "offset")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows, newest first: `id`, the contract's fields (None where absent), `attributes`, and the coordinates under `_assay`.
+
+    `cursor` continues behind the last row; None when there are no more.
+    """
+
+    rows: list[dict[str, Any]]
+    cursor: str | None
+
+
+def search(
+    client: OpenSearch,
+    table: Table,
+    query: str = "",
+    *,
+    last: timedelta | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+    mask: Masker | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Page:
+    """A page of up to `limit` (1 to 1000) rows that match, by event time from the newest, then by bronze order.
+
+    `since` (inclusive) and `until` (exclusive) bound the event time, `last` counts back from now. `cursor` is a page's, with the
+    same query. Raises QueryError for what a person wrote wrongly, Unavailable, SearchError.
+    """
+    if not 1 <= limit <= MAX_ROWS:
+        raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
+    body: dict[str, Any] = {
+        "size": limit,
+        "query": to_query(table, query, last=last, since=since, until=until, mask=mask),
+        "sort": [{table.event_time: "desc"}, *({f"{SYSTEM}.{name}": "desc"} for name in _ORDER)],
+        "track_total_hits": False,
+        "timeout": f"{max(1, int(timeout_s))}s",
+    }
+    if cursor is not None:
+        body["search_after"] = _decode(cursor, table)
+    params = {"ignore_unavailable": "true", "allow_no_indices": "true", "allow_partial_search_results": "false"}
+    try:
+        found = client.search(index=read_alias(table), body=body, params={**params, "request_timeout": timeout_s + 5})
+    except OpenSearchException as error:
+        raise translate(error, f"searching {table.qualified_name}") from error
+    if found.get("timed_out"):
+        raise Unavailable(f"the search took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
+    hits = found["hits"]["hits"]
+    more = len(hits) == limit
+    return Page([_row(table, hit) for hit in hits], _encode(hits[-1]["sort"], table) if more else None)
+
+
+def to_query(
+    table: Table,
+    text: str,
+    *,
+    last: timedelta | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    mask: Masker | None = None,
+) -> dict[str, Any]:
+    """The OpenSearch query for a person's text and time range. Raises QueryError."""
+    must: list[dict[str, Any]] = []
+    must_not: list[dict[str, Any]] = []
+    for clause in parse(text):
+        built = _anywhere(table, clause) if clause.field is None else _in_field(table, clause, mask)
+        (must_not if clause.negated else must).append(built)
+    if last is not None:
+        if since is not None:
+            raise QueryError("a search has either a last duration or a beginning, not both")
+        since = datetime.now(UTC) - last
+    bounds = {name: _iso(time) for name, time in (("gte", since), ("lt", until)) if time is not None}
+    if bounds:
+        must.append({"range": {table.event_time: bounds}})
+    return {"bool": {"filter": must, "must_not": must_not}}
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90s`, `15m`, `24h`, `7d`, `2w`. Raises QueryError."""
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise QueryError(f"not a duration: {text!r}", "write 90s, 15m, 24h, 7d or 2w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError."""
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise QueryError(f"not a time: {text!r}", "write 2026-11-21 or 2026-11-21T08:30:00Z") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _in_field(table: Table, clause: Clause, mask: Masker | None) -> dict[str, Any]:
+    name = str(clause.field)
+    if table.attributes and name.startswith(f"{table.attributes}."):
+        return _in_attributes(table, name, clause)
+    kind, path, field = _field(table, name)
+    if clause.present:
+        return {"exists": {"field": path}}
+    if clause.bounds:
+        if kind not in (IndexType.LONG, IndexType.DOUBLE, IndexType.DATE):
+            raise QueryError(f"{name} is neither number nor time: it has no range")
+        return {"range": {path: _range(name, kind, clause.bounds)}}
+    return _any([_equal(name, kind, path, value, field, mask) for value in clause.values])
+
+
+def _field(table: Table, name: str) -> tuple[IndexType | None, str, Field | None]:
+    """(how it is searched, path in the document, contract field). `id` has no index type."""
+    for field in table.fields:
+        if field.name == name:
+            if field.index is IndexType.NONE:
+                raise QueryError(f"{name} is stored but not searchable", _known(table))
+            return field.index, name, field
+    if name == "id":
+        return None, "_id", None
+    if name in _SYSTEM_FIELDS:
+        return _SYSTEM_FIELDS[name], f"{SYSTEM}.{name}", None
+    if name == table.attributes:
+        raise QueryError(f"{name} is an object", f"write {name}.member:value")
+    raise QueryError(f"{table.qualified_name} has no field {name!r}", f"{_known(table)}; quote words that hold a colon")
+
+
+def _known(table: Table) -> str:
+    names = [field.name for field in table.fields if field.index is not IndexType.NONE]
+    if table.attributes and flat(table):
+        names.append(f"{table.attributes}.*")
+    return f"known: {', '.join([*names, 'id', *_SYSTEM_FIELDS])}"
+
+
+def _equal(
+    name: str, kind: IndexType | None, path: str, value: Value, field: Field | None, mask: Masker | None
+) -> dict[str, Any]:
+    match kind:
+        case None:
+            return {"ids": {"values": [value.text]}}
+        case IndexType.TEXT:
+            return {"match_phrase": {path: value.text}} if value.quoted else {"match": {path: _all_words(value.text)}}
+        case IndexType.DATE:
+            if _DAY.fullmatch(value.text):
+                day = parse_time(value.text)
+                return {"range": {path: {"gte": _iso(day), "lt": _iso(day + timedelta(days=1))}}}
+            return {"term": {path: _iso(parse_time(value.text))}}
+        case IndexType.KEYWORD:
+            if value.text.endswith("*") and not value.quoted:
+                return _prefix(path, value.text)
+            masked = list(mask(value.text)) if mask and field and field.mask is Mask.HMAC else []
+            return {"terms": {path: [value.text, *masked]}} if masked else {"term": {path: value.text}}
+        case _:
+            return {"term": {path: _scalar(name, kind, value.text)}}
+
+
+def _in_attributes(table: Table, name: str, clause: Clause) -> dict[str, Any]:
+    if not flat(table):
+        raise QueryError(f"{table.attributes} is stored but not searchable", _known(table))
+    if clause.present:
+        return {"exists": {"field": name}}
+    if clause.bounds:
+        raise QueryError(f"{name} is text: it has no range")
+    some = [(value.text, value.text.endswith("*") and not value.quoted) for value in clause.values]
+    return _any([_prefix(name, text) if prefix else {"term": {name: text}} for text, prefix in some])
+
+
+def _anywhere(table: Table, clause: Clause) -> dict[str, Any]:
+    """A bare word or phrase: in any text, or the whole of any keyword (a pasted id finds its rows)."""
+    value = clause.values[0]
+    texts = [field.name for field in table.fields if field.index is IndexType.TEXT]
+    keywords = [field.name for field in table.fields if field.index is IndexType.KEYWORD]
+    kind = "match_phrase" if value.quoted else "match"
+    found: list[dict[str, Any]] = [
+        {kind: {name: value.text if value.quoted else _all_words(value.text)}} for name in texts
+    ]
+    if len(value.text) <= KEYWORD_LIMIT:
+        found += [{"term": {name: value.text}} for name in keywords]
+    return _any(found)
+
+
+def _any(queries: list[dict[str, Any]]) -> dict[str, Any]:
+    return queries[0] if len(queries) == 1 else {"bool": {"should": queries, "minimum_should_match": 1}}
+
+
+def _all_words(text: str) -> dict[str, Any]:
+    return {"query": text, "operator": "and"}
+
+
+def _prefix(path: str, text: str) -> dict[str, Any]:
+    if len(text) < 2:
+        raise QueryError(f"a prefix needs a character before the star: {path}:{text}")
+    return {"prefix": {path: text[:-1]}}
+
+
+def _range(name: str, kind: IndexType, bounds: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    if kind is not IndexType.DATE:
+        return {bound: _scalar(name, kind, text) for bound, text in bounds}
+    built = {}
+    for bound, text in bounds:
+        time = parse_time(text)
+        # A day as an upper bound is the whole day, and above a day is after it.
+        whole = _DAY.fullmatch(text.strip()) is not None and bound in ("lte", "gt")
+        built[{"lte": "lt", "gt": "gte"}[bound] if whole else bound] = _iso(time + timedelta(days=1) if whole else time)
+    return built
+
+
+def _scalar(name: str, kind: IndexType, text: str) -> int | float | bool:
+    try:
+        if kind is IndexType.BOOLEAN:
+            return {"true": True, "false": False}[text.lower()]
+        number: int | float = int(text) if kind is IndexType.LONG else float(text)
+    except (KeyError, ValueError):
+        wanted = {IndexType.BOOLEAN: "true or false", IndexType.LONG: "a whole number"}.get(kind, "a number")
+        raise QueryError(f"{name} is {wanted}, not {text!r}") from None
+    if not (_LONG[0] <= number <= _LONG[1] if kind is IndexType.LONG else math.isfinite(number)):
+        raise QueryError(f"{text!r} is too large for {name}")
+    return number
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if time.year >= 1000 else "1000-01-01T00:00:00Z"
+
+
+def _row(table: Table, hit: dict[str, Any]) -> dict[str, Any]:
+    source = hit["_source"]
+    row: dict[str, Any] = {"id": hit["_id"], **{field.name: source.get(field.name) for field in table.fields}}
+    if table.attributes:
+        row[table.attributes] = source.get(table.attributes)
+    row[SYSTEM] = source.get(SYSTEM)
+    return row
+
+
+def _encode(values: list[int], table: Table) -> str:
+    text = json.dumps([table.qualified_name, *values], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, table: Table) -> list[int]:
+    try:
+        name, *values = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        good = name == table.qualified_name and len(values) == len(_ORDER) + 1
+        if not (good and all(type(value) is int and _LONG[0] <= value <= _LONG[1] for value in values)):
+            raise ValueError(cursor)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise QueryError("this cursor is not one of this table's pages", "begin again without a cursor") from None
+    return [int(value) for value in values]

@@ -1,0 +1,209 @@
+"""Dagster for real: web server, daemon and sensor drive lane runs on the real broker and index, and a person steps in.
+
+One start serves the whole story, because each start takes seconds: the tick, the hand-over, a backfill beside the lane,
+a termination, a run that is killed, and the end of every process.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+import pytest
+from dagster import AssetCheckKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
+from support import event, private_system, publish
+
+from platform_assets.contracts.compat import to_json
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.defs.checks import LAYER
+from platform_assets.defs.specs import Layer, key, topic_key
+from platform_assets.lane.report import LaneReport
+from platform_assets.local.dagster import Dagster, dagster_home, query, start_dagster
+from platform_assets.settings import ENDPOINTS_FILE, SECRETS_FILE, Settings
+from platform_assets.trust.state import table_state
+
+pytestmark = pytest.mark.services
+
+LOCATION = """
+from pathlib import Path
+from platform_assets.contracts.compat import from_json
+from platform_assets.defs.build import build_definitions
+contract = from_json(Path(__file__).with_name("contract.json").read_text(encoding="utf-8"))
+defs = build_definitions({contract.system: contract})
+"""
+NOW = datetime.now(UTC)
+TODAY, YESTERDAY = NOW.date().isoformat(), (NOW - timedelta(days=1)).date().isoformat()
+
+
+def wait(what: str, ready: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true answer of `ready`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ready()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.5)
+    return answer
+
+
+@dataclass
+class Platform:
+    """A running Dagster with one system's lane."""
+
+    settings: Settings
+    contract: Contract
+    dagster: Dagster
+    instance: DagsterInstance
+
+    @property
+    def table(self) -> Table:
+        """The only table."""
+        return self.contract.tables[0]
+
+    def send(self, first: int, count: int, **changes: Any) -> None:
+        """Publish so many valid events."""
+        publish(self.settings, self.table, [event(n, **changes) for n in range(first, first + count)])
+
+    def rows(self) -> int:
+        """Rows in silver."""
+        return table_state(self.settings, self.table).rows
+
+    def runs(self) -> list[Any]:
+        """Lane runs, the oldest first."""
+        records = self.instance.get_run_records()
+        return [r for r in reversed(records) if r.dagster_run.job_name == f"{self.contract.system}_lane"]
+
+    def status(self, run_id: str) -> str:
+        """The status of a run."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.status.value
+
+    def reported(self, layer: Layer, day: str) -> dict[str, Any]:
+        """Figures of a partition's last materialization; empty when there is none."""
+        wanted = AssetRecordsFilter(asset_key=key(layer, self.table), asset_partitions=[day])
+        records = self.instance.fetch_materializations(wanted, limit=1).records
+        found = records[0].asset_materialization if records else None
+        return {} if found is None else {name: value.value for name, value in found.metadata.items()}
+
+    def ask(self, text: str) -> Any:
+        """A GraphQL query or mutation, with the selector of our location filled in."""
+        selector = 'repositoryName: "__repository__", repositoryLocationName: "private"'
+        return query(self.dagster.url, text.replace("$SELECTOR", selector))
+
+    def launch_lane(self) -> str:
+        """What a click on Launch does; the run's id."""
+        answer = self.ask(
+            f'mutation {{ launchRun(executionParams: {{ selector: {{ $SELECTOR, jobName: "{self.contract.system}_lane" }}, '
+            f'executionMetadata: {{ tags: [{{ key: "dagster/partition", value: "{TODAY}" }}, '
+            f'{{ key: "assay/lane", value: "{self.contract.system}" }}] }} }}) '
+            "{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
+        )["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+
+@pytest.fixture(scope="module")
+def platform(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A system of its own in a home of its own, on the shared services."""
+    home = tmp_path_factory.mktemp("dagster")
+    (home / ENDPOINTS_FILE).parent.mkdir()
+    for name in (SECRETS_FILE, ENDPOINTS_FILE):
+        shutil.copy(services.home / name, home / name)
+    contract = private_system(services)
+    (home / "contract.json").write_text(to_json(contract), encoding="utf-8")
+    (home / "location.py").write_text(LOCATION, encoding="utf-8")
+    workspace = {"load_from": [{"python_file": {"relative_path": "location.py", "location_name": "private"}}]}
+    (home / "workspace.yaml").write_text(json.dumps(workspace), encoding="utf-8")
+    late = (NOW - timedelta(days=1)).isoformat()
+    publish(services, contract.tables[0], [event(n) for n in range(200)])
+    publish(services, contract.tables[0], [event(n, event_time=late) for n in range(200, 220)] + [b"{poison"])
+    dagster = start_dagster(home, workspace=home / "workspace.yaml")
+    processes = dagster.processes()
+    try:
+        with DagsterInstance.from_config(str(dagster_home(home))) as instance:
+            yield Platform(Settings.load(home), contract, dagster, instance)
+    finally:
+        processes += dagster.processes()
+        dagster.stop()
+        assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], "orphans"
+
+
+def test_the_sensor_starts_the_lane_and_it_is_at_work_in_seconds(platform: Platform) -> None:
+    run = wait("the first lane run", platform.runs)[0]
+    wait("rows in silver", lambda: platform.rows() == 220)
+    started = platform.instance.all_logs(run.dagster_run.run_id, of_type=DagsterEventType.STEP_START)[0].timestamp
+    seconds = started - run.create_timestamp.timestamp()
+    print(f"from tick to first step: {seconds:.1f} s")
+    assert seconds < 30  # a bound for a crowded machine; the figure itself is the benchmark's matter
+
+
+def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) -> None:
+    first = platform.runs()[0].dagster_run.run_id
+    second = platform.launch_lane()
+    platform.send(300, 50)
+    wait("the hand-over", lambda: platform.status(first) == "SUCCESS", 90)
+    assert platform.status(second) in ("STARTED", "SUCCESS")
+    assert platform.reported(Layer.BRONZE, TODAY)["ended_by"] == "handed_over"
+    assert platform.reported(Layer.SILVER, TODAY)["rows"] >= 200
+    assert platform.reported(Layer.SILVER, YESTERDAY)["rows"] == 20
+    assert platform.reported(Layer.INDEX, YESTERDAY)["documents"] == 20
+    assert platform.reported(Layer.QUARANTINE, TODAY)["reasons"] == {"malformed_json": 1}
+    offsets = platform.reported(Layer.BRONZE, TODAY)["offsets"]
+    assert sum(end - start for start, end in offsets.values()) >= 221
+    assert platform.instance.get_latest_materialization_event(topic_key(platform.table)) is not None
+    for check, layer in LAYER.items():
+        history = platform.instance.event_log_storage.get_asset_check_execution_history(
+            AssetCheckKey(key(layer, platform.table), check.value), limit=10
+        )
+        verdicts = [execution.status.value for execution in history if execution.run_id == first]
+        assert verdicts == ["SUCCEEDED"], check
+
+
+def test_a_day_is_backfilled_while_the_lane_goes_on(platform: Platform) -> None:
+    path = json.dumps(key(Layer.SILVER, platform.table).path)
+    answer = platform.ask(
+        f"mutation {{ launchPartitionBackfill(backfillParams: {{ assetSelection: [{{ path: {path} }}], "
+        f'partitionNames: ["{YESTERDAY}"] }}) {{ __typename ... on LaunchBackfillSuccess {{ backfillId }} '
+        "... on PythonError { message } } }"
+    )["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    platform.send(400, 50)
+    wait("the rebuilt day", lambda: platform.reported(Layer.SILVER, YESTERDAY).get("ended_by") == "rebuild", 90)
+    assert platform.reported(Layer.SILVER, YESTERDAY)["rows"] == 20
+    assert platform.reported(Layer.INDEX, YESTERDAY)["documents"] == 20
+    wait("the lane's rows", lambda: platform.rows() == 320)
+
+
+def test_a_terminated_lane_stops_cleanly_and_reports(platform: Platform) -> None:
+    run = wait("a lane at work", lambda: [r for r in platform.runs() if r.dagster_run.status.value == "STARTED"], 90)[
+        -1
+    ]
+    run_id = run.dagster_run.run_id
+    platform.send(500, 10)
+    wait("its rows", lambda: platform.rows() == 330)
+    platform.ask(f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}')
+    wait("the end of the run", lambda: platform.status(run_id) == "CANCELED", 60)
+    assert platform.reported(Layer.SILVER, TODAY)["ended_by"] == "stopped"
+
+
+def test_a_killed_run_does_not_stay_at_work(platform: Platform) -> None:
+    run_id = platform.launch_lane()
+    wait("a lane at work", lambda: platform.status(run_id) == "STARTED")
+    workers = [p for p in platform.dagster.processes() if "multiprocessing.spawn" in " ".join(p.cmdline())]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    wait("the failure", lambda: platform.status(run_id) == "FAILURE", 60)
+    platform.send(600, 10)
+    wait("the next run's rows", lambda: platform.rows() == 340, 120)
+
+
+def test_the_report_is_what_the_bindings_read(platform: Platform) -> None:
+    """The unit tests use stand-ins; they are worth something as long as the lane's report has these members."""
+    assert {"tables", "reason", "ended"} <= set(LaneReport.__dataclass_fields__)
+    assert platform.dagster.problem() is None

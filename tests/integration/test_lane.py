@@ -1,0 +1,137 @@
+"""The whole lane on real services: topic to bronze, silver, quarantine and index, its hand-over, and its rebuild."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support import event, private_settings, private_system, publish
+
+from platform_assets.contracts.model import Table
+from platform_assets.lake.layout import Lake
+from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.rebuild import rebuild
+from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import session
+from platform_assets.search.names import read_alias
+from platform_assets.settings import Settings
+from platform_assets.trust.prove import prove
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def settings(services: Settings, tmp_path: Path) -> Settings:
+    return private_settings(services, tmp_path)
+
+
+def documents(settings: Settings, table: Table) -> int:
+    indices = connect_indices(settings)
+    indices.refresh(table)
+    count = int(indices.client.count(index=read_alias(table))["count"])
+    indices.client.close()
+    return count
+
+
+def silver(settings: Settings, table: Table) -> list[dict]:
+    """Every row, in an order of its own."""
+    rows = Lake(settings.lake_path).tables(table).silver
+    rows.refresh()
+    return rows.read(session(), order="_topic_id, _kafka_partition, _offset").to_pylist()
+
+
+def test_from_topic_to_index(settings: Settings) -> None:
+    contract = private_system(settings)
+    table = contract.table("events")
+    sent = publish(settings, table, [*(event(n) for n in range(1000)), event(5), b"{", None])
+    report = Lane(settings, contract).drain()
+    part = report.tables["events"]
+    assert report.reason == "caught_up"
+    assert part.records == sent == 1003
+    assert (sum(part.silver.values()), part.duplicates, dict(part.rejected)) == (
+        1000,
+        1,
+        {"malformed_json": 1, "tombstone": 1},
+    )
+    assert sum(part.indexed.values()) == documents(settings, table) == 1000
+    assert set(part.lag.values()) == {0}
+    again = Lane(settings, contract).drain().tables["events"]
+    assert (again.records, sum(again.indexed.values())) == (0, 0)
+    assert prove(settings, contract).holds
+
+
+def test_a_rebuild_gives_the_rows_of_the_live_path_while_the_lane_goes_on(settings: Settings) -> None:
+    contract = private_system(settings)
+    table = contract.table("events")
+    late = "2026-01-05T10:00:00Z"
+    publish(settings, table, [event(n) for n in range(500)])
+    publish(settings, table, [event(n, event_time=late) for n in range(500, 520)])
+    Lane(settings, contract).drain()
+    publish(settings, table, [event(n % 600) for n in range(400, 700)])
+    Lane(settings, contract).drain()
+    before = silver(settings, table)
+
+    stop = threading.Event()
+    lane = threading.Thread(target=lambda: Lane(settings, contract, commit_seconds=0.1).follow(stop=stop))
+    lane.start()
+    traffic_over = threading.Event()
+
+    def traffic() -> None:
+        number = 1000
+        while not traffic_over.is_set():
+            publish(settings, table, [event(n) for n in range(number, number + 50)])
+            number += 50
+
+    sender = threading.Thread(target=traffic)
+    sender.start()
+    time.sleep(3)
+    today = rebuild(settings, table, datetime.now(UTC).date())
+    older = rebuild(settings, table, datetime.fromisoformat(late).date())
+    traffic_over.set()
+    sender.join()
+    stop.set()
+    lane.join()
+    Lane(settings, contract).drain()
+
+    after = silver(settings, table)
+    positions = {(r["_kafka_partition"], r["_offset"]) for r in before}
+    assert [r for r in after if (r["_kafka_partition"], r["_offset"]) in positions] == before
+    assert list(older.partitions.values()) == [20]
+    assert sum(today.partitions.values()) >= 580
+    assert documents(settings, table) == len(after)
+    assert prove(settings, contract).holds
+
+
+def test_a_successor_takes_over_and_nothing_is_lost_at_the_turn(settings: Settings) -> None:
+    contract = private_system(settings)
+    table = contract.table("events")
+    publish(settings, table, [event(n) for n in range(100)])
+    reports = {}
+
+    def run(name: str) -> None:
+        reports[name] = Lane(settings, contract, commit_seconds=0.2).follow(max_seconds=15)
+
+    first = threading.Thread(target=run, args=("first",))
+    first.start()
+    time.sleep(4)
+    publish(settings, table, [event(n) for n in range(100, 200)])
+    second = threading.Thread(target=run, args=("second",))
+    second.start()
+    publish(settings, table, [event(n) for n in range(200, 300)])
+    first.join()
+    second.join()
+    assert reports["first"].reason == "handed_over"
+    assert reports["second"].epoch > reports["first"].epoch
+    assert sum(r.tables["events"].records for r in reports.values()) == 300
+    assert len(silver(settings, table)) == 300
+    assert prove(settings, contract).holds
+
+
+def test_an_empty_minute_reports_and_claims(settings: Settings) -> None:
+    contract = private_system(settings)
+    report = Lane(settings, contract, commit_seconds=0.1).follow(max_seconds=1)
+    assert (report.reason, report.tables["events"].records) == ("time", 0)
+    assert Lane(settings, contract).drain().epoch == report.epoch + 1

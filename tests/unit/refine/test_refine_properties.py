@@ -1,0 +1,142 @@
+"""Whatever bytes arrive: no row is lost, nothing raises, what comes out is valid, no personal data shows."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from refine_samples import ACCESS, BROKER, EVENTS, MASKER, bronze, encoded, event
+
+from platform_assets.contracts.model import Table
+from platform_assets.refine import Refined, Refinery
+
+SECRET = "Zq7Secret7qZ"
+MAIL = "jane.doe@example.com"
+CARD = "4111111111111111"
+QUICK = settings(
+    max_examples=int(os.environ.get("ASSAY_EXAMPLES", "15")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+_json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([MAIL, CARD, int(CARD)]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+_names = st.sampled_from([*event(), "attributes", "more", "USER_ID", "event_id "])
+_objects = st.builds(
+    lambda base, changes: base | changes, st.just(event()), st.dictionaries(_names, _json_values, max_size=4)
+)
+_encodings = st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}, {"separators": (",", ":")}])
+
+
+@st.composite
+def _json_texts(draw: st.DrawFn) -> bytes:
+    text = json.dumps(draw(_objects | _json_values), **draw(_encodings))
+    return text.encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def _damaged(draw: st.DrawFn) -> bytes:
+    """A valid event with a secret user, damaged anywhere but in the letters of its name and value."""
+    value = encoded(user_id=SECRET, message=f"to {MAIL}, {CARD}", more=f"{CARD} {MAIL}")
+    whole = rb"user_id|" + SECRET.encode() + rb"|more|" + MAIL.encode() + b"|" + CARD.encode()
+    kept = {i for found in re.finditer(whole, value) for i in range(found.start(), found.end() + 1)}
+    places = [i for i in range(len(value)) if i not in kept]
+    damaged = bytearray(value)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.sampled_from(places))
+        damaged[place : place + 1] = draw(
+            st.sampled_from([b"", b'"', b"\\", b"}", b",", b"\x00", b"\xff", b"'", b"\n", b"[", b":"])
+        )
+        places = [i for i in places if i < place - 1]
+        if not places:
+            break
+    return bytes(damaged[: draw(st.integers(0, len(damaged)))]) if draw(st.booleans()) else bytes(damaged)
+
+
+@pytest.fixture(scope="module")
+def refineries() -> Any:
+    """One refinery for each table of logs."""
+    made = {table.name: Refinery(table, MASKER, threads=1) for table in (EVENTS, ACCESS, BROKER)}
+    yield made
+    for refinery in made.values():
+        refinery.close()
+
+
+def check(table: Table, values: list[bytes | None], refined: Refined) -> None:
+    """What holds for every input."""
+    kept = refined.accepted["_offset"].to_pylist()
+    refused = refined.rejected["_offset"].to_pylist()
+    assert sorted(kept + refused) == list(range(len(values)))
+    assert kept == sorted(kept)
+    assert refused == sorted(refused)
+    refined.accepted.validate(full=True)
+    refined.rejected.validate(full=True)
+    for field in refined.accepted.schema:
+        assert field.nullable or refined.accepted[field.name].null_count == 0, field.name
+    for number in refined.accepted["latency_ms"].to_pylist() if table is EVENTS else []:
+        assert number is None or math.isfinite(number)
+    for attributes in refined.accepted["attributes"].to_pylist() if table is EVENTS else []:
+        assert attributes is None or isinstance(json.loads(attributes, parse_constant=pytest.fail), dict)
+    for row in refined.rejected.to_pylist():
+        assert row["reason"] != "undecodable"
+        assert row["detail"]
+        assert row["excerpt"] is None or (len(row["excerpt"]) <= 300 and "\x00" not in row["excerpt"])
+
+
+@QUICK
+@given(
+    values=st.lists(
+        st.none() | st.binary(max_size=200) | st.text().map(lambda s: s.encode("utf-8", "replace")), max_size=30
+    )
+)
+def test_random_bytes(refineries: dict[str, Refinery], values: list[bytes | None]) -> None:
+    for table in (EVENTS, ACCESS, BROKER):
+        check(table, values, refineries[table.name].refine(bronze(values)))
+
+
+@QUICK
+@given(values=st.lists(_json_texts(), min_size=20, max_size=60))
+def test_random_json(refineries: dict[str, Refinery], values: list[bytes | None]) -> None:
+    refined = refineries["events"].refine(bronze(values))
+    check(EVENTS, values, refined)
+    for name in ("message", "attributes"):
+        shown = " ".join(filter(None, refined.accepted[name].to_pylist()))
+        assert MAIL not in shown
+        assert CARD not in shown
+
+
+@QUICK
+@given(values=st.lists(_damaged(), min_size=20, max_size=60))
+def test_damaged_events_show_no_personal_data(refineries: dict[str, Refinery], values: list[bytes | None]) -> None:
+    refined = refineries["events"].refine(bronze(values))
+    check(EVENTS, values, refined)
+    silver = refined.accepted.drop(["event_time", "_landed_at"]).to_pylist()
+    # Damage can make a valid member name around the field's name, and such a member is nobody's field.
+    silver = [row for row in silver if "user_id" not in (row["attributes"] or "")]
+    shown = json.dumps([silver, refined.rejected.drop(["_landed_at", "landed_date"]).to_pylist()])
+    assert SECRET not in shown
+    assert MAIL not in shown
+    assert CARD not in shown
+
+
+@QUICK
+@given(values=st.lists(_json_texts() | _damaged(), min_size=20, max_size=60))
+def test_what_is_accepted_is_what_was_sent(refineries: dict[str, Refinery], values: list[bytes]) -> None:
+    accepted = refineries["events"].refine(bronze(values)).accepted
+    for row in accepted.to_pylist():
+        sent = json.loads(values[row["_offset"]])
+        for name in ("event_id", "service", "level", "status", "trace_id", "host"):
+            assert row[name] == sent.get(name)
+            assert type(row[name]) is type(sent.get(name))
+        assert row["latency_ms"] == sent.get("latency_ms")
+        if sent.get("user_id") is not None:
+            assert row["user_id"] == MASKER.mask(sent["user_id"], "user_id")
