@@ -1,8 +1,102 @@
+"""`assay trace`: from a document back to the bytes that arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from platform_assets.cli.session import Command
+from platform_assets.cli.session import Command, Session, json_option, pass_session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from platform_assets.contracts.model import Table
+    from platform_assets.trust.trace import Trace
+
+_VERDICTS = {
+    "silver": "accepted: it is in silver",
+    "quarantine": "refused: it is in quarantine",
+    "duplicate": "a duplicate: another record with its key came first",
+    "waiting": "landed, and waiting for silver",
+    "no_record": "an offset that holds no record",
+    "lost": "IN NONE OF THE TABLES: see `assay prove`",
+}
 
 
-@click.command(cls=Command)
-def trace():
-    "x"
+@click.command(
+    cls=Command, examples=("assay trace logs 1a2B3c4D.0.42", "assay trace logs 1a2B3c4D.0.42 --reveal --json")
+)
+@click.argument("system")
+@click.argument("document_id")
+@click.option("--reveal", is_flag=True, help="Show the bytes as they arrived; they hold personal data in clear.")
+@json_option
+@pass_session
+def trace(session: Session, system: str, document_id: str, reveal: bool, as_json: bool) -> None:
+    """Follow a document, row or reject back to its offset.
+
+    DOCUMENT_ID is what `assay search` shows: the topic's beginning, partition and offset. The way goes from the index to silver,
+    bronze and the topic, with the file that holds each row.
+    """
+    from platform_assets.cli import render
+    from platform_assets.trust.trace import trace as run
+
+    contract = session.contract(system)
+    found = run(session.settings, contract, document_id, reveal=reveal)
+    if as_json:
+        render.emit(found.to_dict())
+    else:
+        _show(render.console(), contract.table(found.table), found)
+
+
+def _show(out: Console, table: Table, found: Trace) -> None:
+    from rich.text import Text
+
+    from platform_assets.cli import render
+
+    def line(name: str, said: str) -> None:
+        out.print(Text.assemble((f"{name:<11}", "bold"), render.clean(said)), soft_wrap=True)
+
+    def under(said: str) -> None:
+        out.print(Text(f"{'':<11}{render.clean(said)}", "dim"), soft_wrap=True)
+
+    line(table.qualified_name, "")
+    line("id", f"{found.id}, {_VERDICTS.get(found.verdict, found.verdict)}")
+    if found.survivor:
+        line("survivor", found.survivor)
+    for document in found.documents:
+        line("document", f"{document['id']} in {document['index']}, version {document['version']}")
+    if found.silver is not None:
+        _silver(line, under, table, found.silver)
+    for reject in found.quarantine:
+        line("quarantine", f"stage {reject['stage']}, {reject['reason']}: {render.one_line(reject['detail'], 200)}")
+        under(render.one_line(reject["excerpt"], 300))
+        under(str(reject["file"]))
+    if found.bronze is not None:
+        bronze = found.bronze
+        line(
+            "bronze",
+            f"commit {bronze['seq']}, landed {bronze['landed_at']}, {render.count(bronze['value_bytes'])} bytes",
+        )
+        under(f"sha256 {bronze['value_sha256']}")
+        under(str(bronze["file"]))
+        if bronze.get("value") is not None:
+            line("value", render.one_line(bronze["value"], 100_000))
+    line("topic", f"{found.topic}, partition {found.partition}, offset {found.offset}; broker: {found.broker}")
+    under(f"topic id {found.topic_id}")
+    for note in found.notes:
+        line("note", note)
+
+
+def _silver(line: Any, under: Any, table: Table, row: dict[str, Any]) -> None:
+    from platform_assets.cli import render
+
+    verdict = "its hash agrees" if row.get("hash_agrees") else "ITS HASH DOES NOT AGREE"
+    line(
+        "silver",
+        f"partition {row['event_partition']}, contract {row['_contract_version']}, commit {row['_seq']}, {verdict}",
+    )
+    under(str(row["file"]))
+    for field in table.fields:
+        if row.get(field.name) is not None:
+            line("", f"{field.name} = {render.one_line(row[field.name], 200)}")

@@ -31,6 +31,7 @@ class _Worker(threading.Thread, Generic[T]):
         super().__init__(name="lane-run", daemon=True)
         self._work = work
         self.stop = threading.Event()
+        self.done = threading.Event()
         self.value: T | None = None
         self.error: BaseException | None = None
 
@@ -39,6 +40,8 @@ class _Worker(threading.Thread, Generic[T]):
             self.value = self._work(self.stop)
         except BaseException as error:  # handed to the main thread, which raises it
             self.error = error
+        finally:
+            self.done.set()
 
 
 def supervise(
@@ -55,13 +58,13 @@ def supervise(
     worker.start()
     try:
         due = time.monotonic() + every_seconds
-        while worker.is_alive():
-            worker.join(POLL_SECONDS)
+        # Not `join`: interrupted by a signal's exception it takes a thread that runs for ended (CPython 3.11).
+        while not worker.done.wait(POLL_SECONDS):
             if time.monotonic() >= due:
                 due += every_seconds
                 on_tick()
     except (DagsterExecutionInterruptedError, KeyboardInterrupt) as raised:
         interrupt = raised
         worker.stop.set()
-        worker.join(grace_seconds)
+        worker.done.wait(grace_seconds)
     return Outcome(worker.value, worker.error or interrupt)

@@ -56,7 +56,7 @@ class Lane:
         self._index = index
         self._commit_seconds = commit_seconds
         self._compact_seconds = compact_seconds
-        self._report = LaneReport(contract.system, datetime.now(UTC))
+        self.report = LaneReport(contract.system, datetime.now(UTC))
         self._tracks: dict[str, Track] = {}  # by topic
         self._ahead: Future[list[TopicBatch]] | None = None
         self._compacted_at = time.monotonic()
@@ -73,10 +73,10 @@ class Lane:
                     self._cycle(None, on_commit)
                     for track in self._tracks.values():
                         track.landing.claim()
-                self._report.reason = "stopped" if stop.is_set() else "time"
+                self.report.reason = "stopped" if stop.is_set() else "time"
             except HandedOver:
-                self._report.reason = "handed_over"
-        return self._report
+                self.report.reason = "handed_over"
+        return self.report
 
     def drain(self, *, stop: threading.Event | None = None, on_commit: OnCommit | None = None) -> LaneReport:
         """Bounded: carry everything up to the offsets that the broker holds now, index included, then end."""
@@ -93,10 +93,10 @@ class Lane:
                 for track in self._tracks.values():
                     track.landing.claim()
                     track.publisher.finish(None)
-                self._report.reason = "stopped" if stop.is_set() else "caught_up"
+                self.report.reason = "stopped" if stop.is_set() else "caught_up"
             except HandedOver:
-                self._report.reason = "handed_over"
-        return self._report
+                self.report.reason = "handed_over"
+        return self.report
 
     # -- opening and closing -----------------------------------------------------------------------------------------
 
@@ -112,9 +112,9 @@ class Lane:
         for contract in self._contract.tables:
             track = Track(self._settings, lake, contract, topics[contract.topic], index=self._index)
             self._tracks[contract.topic] = track
-            self._report.tables[contract.name] = track.report
+            self.report.tables[contract.name] = track.report
             track.open()
-            self._report.epoch = max(self._report.epoch, track.landing.epoch)
+            self.report.epoch = max(self.report.epoch, track.landing.epoch)
         self._resync()
         return self
 
@@ -132,8 +132,8 @@ class Lane:
         for name, track in self._tracks.items():
             track.report.lag = {partition: n for (topic, partition), n in marks.items() if topic == name}
             track.close(FINISH_SECONDS if error is None else 0.0)
-        self._report.ended = datetime.now(UTC)
-        self._report.peak_rss = max(self._report.peak_rss, psutil.Process().memory_info().rss)
+        self.report.ended = datetime.now(UTC)
+        self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
 
     # -- one cycle ---------------------------------------------------------------------------------------------------
 
@@ -194,4 +194,4 @@ class Lane:
                 self._compaction.result()
             self._compaction = self._pool.submit(lambda: sum(track.compact() for track in list(self._tracks.values())))
             self._compacted_at = time.monotonic()
-        self._report.peak_rss = max(self._report.peak_rss, psutil.Process().memory_info().rss)
+        self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)

@@ -91,11 +91,10 @@ class Dagster:
 
     def processes(self) -> list[psutil.Process]:
         """Every process of it: supervisor, web server, daemon, code servers, runs."""
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             top = psutil.Process(self.supervisor.pid)
-            return [top, *top.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+            return _living([top, *top.children(recursive=True)])
+        return []
 
     def problem(self) -> str | None:
         """What keeps it from being healthy: a daemon without heartbeat, a code location that does not load; None if nothing."""
@@ -272,7 +271,7 @@ class Supervisor:
         """Ask every descendant to end, and kill what has not after a while; new ones may appear meanwhile."""
         deadline = time.monotonic() + STOP_SECONDS
         asked: set[int] = set()
-        while alive := self._descendants():
+        while alive := _living(psutil.Process().children(recursive=True)):
             for process in alive:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     if time.monotonic() > deadline:
@@ -286,14 +285,15 @@ class Supervisor:
             self._reap()
         log.info("ended")
 
-    @staticmethod
-    def _descendants() -> list[psutil.Process]:
-        found = []
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+
+def _living(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Those that are neither gone nor zombies."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _bind_to_parent(parent: int) -> None:

@@ -21,6 +21,7 @@ from platform_assets.refine.sql import (
     literal,
     matches,
     occurs_outside_strings,
+    one_of,
     replace_all,
     select,
     text_list,
@@ -51,7 +52,7 @@ def stages(table: Table) -> list[tuple[str, str]]:
     strings = f"json_extract_string(_document, [{pointers}]) AS _texts"
     texts = [f"_types[{len(members)}] AS _own_type"] if table.attributes else []
     for i, field in enumerate(fields, 1):
-        absent = f"CASE WHEN _texts[{i}] NOT IN ({text_list(field.null_values)}) THEN _texts[{i}] END"
+        absent = f"CASE WHEN NOT {one_of(f'_texts[{i}]', field.null_values)} THEN _texts[{i}] END"
         texts.append(f"{absent if field.null_values else f'_texts[{i}]'} AS _x{i}, _types[{i}] AS _t{i}")
     valid = f"CASE WHEN _fault IS NULL THEN json_valid(_body) AND NOT {_trailing_comma()} END"
     document = f"CASE WHEN {valid} THEN _body END AS _json"
@@ -122,9 +123,7 @@ def _space_literal() -> str:
 
 def _attribute_stages(table: Table, members: list[str]) -> list[tuple[str, str]]:
     # What is not unknown must be as many members as were found by name, or one of them occurs twice.
-    unknown = (
-        f"CASE WHEN _more THEN list_filter(_names, lambda name: name NOT IN ({text_list(members)})) END AS _unknown"
-    )
+    unknown = f"CASE WHEN _more THEN list_filter(_names, lambda name: NOT {one_of('name', members)}) END AS _unknown"
     twice = "CASE WHEN len(_unknown) > 1 THEN len(list_distinct(_unknown)) < len(_unknown) ELSE false END"
     doubled = f"CASE WHEN _more THEN len(_names) - len(_unknown) > list_count(_types) OR {twice} ELSE false END"
     counted = [

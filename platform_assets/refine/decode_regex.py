@@ -14,7 +14,7 @@ import re
 from platform_assets.contracts.model import Table
 from platform_assets.refine.fields import Source
 from platform_assets.refine.reasons import Reason
-from platform_assets.refine.sql import first_true, identifier, literal, select, text_list
+from platform_assets.refine.sql import first_true, identifier, literal, one_of, select, text_list
 
 _WHOLE = "_whole"
 
@@ -37,7 +37,7 @@ def stages(table: Table) -> list[tuple[str, str]]:
     texts = []
     for i, field in enumerate(table.fields, 1):
         group = f"_groups.{identifier(field.source or field.name)}"
-        present = f"{group} NOT IN ({text_list(field.null_values)})" if field.null_values else "true"
+        present = f"NOT {one_of(group, field.null_values)}" if field.null_values else "true"
         texts.append(f"CASE WHEN _groups.{_WHOLE} <> '' AND {present} THEN {group} END AS _x{i}")
     structure = first_true(
         [

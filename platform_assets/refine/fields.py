@@ -15,7 +15,7 @@ from datetime import timedelta
 from platform_assets.contracts.model import Field, FieldType, Mask, Table
 from platform_assets.refine.reasons import FieldFault, Reason
 from platform_assets.refine.scrub import scrub_text
-from platform_assets.refine.sql import identifier, literal, matches, text_list
+from platform_assets.refine.sql import identifier, literal, matches, one_of
 
 _ISO_TIME = r"\d{4}-\d{2}-\d{2}[T ](?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 _MIN_MICROS, _MAX_MICROS = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999: what readers can hold
@@ -107,7 +107,7 @@ def _type_cases(source: Source) -> list[tuple[str, str]]:
         range_ = literal(FieldFault.RANGE.of(field))
         too_long = f"WHEN {json_type} = 'DOUBLE' AND regexp_full_match({text}, {literal(_INTEGER_TEXT)}) THEN {range_} "
     result = f"CASE {not_finite} {too_long}ELSE {wrong} END"
-    return [(f"{text} IS NOT NULL AND {json_type} NOT IN ({text_list(_JSON_TYPES[field.type])})", result)]
+    return [(f"{text} IS NOT NULL AND NOT {one_of(json_type, _JSON_TYPES[field.type])}", result)]
 
 
 def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
@@ -128,7 +128,7 @@ def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
     if field.maximum is not None:
         cases.append((f"{column} > {_number(field.maximum)}", range_))
     if field.enum:
-        cases.append((f"{text} NOT IN ({text_list(field.enum)})", literal(FieldFault.ENUM.of(field))))
+        cases.append((f"NOT {one_of(text, field.enum)}", literal(FieldFault.ENUM.of(field))))
     if field.max_length is not None:
         cases.append((f"length({text}) > {field.max_length}", literal(FieldFault.LENGTH.of(field))))
     if field.pattern is not None:

@@ -35,11 +35,14 @@ def key_select(table: Table) -> str:
 
 
 def row_hash_select(table: Table) -> str:
-    """`_hash` and, if the table has a key, `_key_hi, _key_lo` of each row of `silver`, in its order."""
-    columns = f"{_hash_expression(table)} AS _hash"
+    """`_seq, _kafka_partition, _offset, _hash` and, if the table has a key, `_key_hi, _key_lo` of each row of `silver`."""
+    columns = f"_seq, _kafka_partition, _offset, {_hash_expression(table)} AS _hash"
     if not table.key:
         return select(columns, "silver")
-    return select(f"_hash, {_HALVES}", f"({select(f'{columns}, {_key_expression(table)} AS _key', 'silver')})")
+    return select(
+        f"_seq, _kafka_partition, _offset, _hash, {_HALVES}",
+        f"({select(f'{columns}, {_key_expression(table)} AS _key', 'silver')})",
+    )
 
 
 def _hash_expression(table: Table) -> str:

@@ -54,12 +54,12 @@ def compile_select(table: Table) -> str:
 
 
 def compile_excerpt(table: Table) -> str:
-    """DuckDB SQL over a relation `bronze` of rejected rows: `_excerpt` of each, in their order. Pure.
+    """DuckDB SQL over a relation `bronze` of rejected rows: coordinates and `_excerpt` of each. Pure.
 
     Apart from `compile_select`, because few rows need it and planning it would cost every batch.
     """
     excerpt = excerpt_expression(table, _decoder(table).sources(table))
-    return _chain(_decoded(table), [f"{excerpt} AS _excerpt"], "decoded")
+    return _chain(_decoded(table), ["_seq, _kafka_partition, _offset", f"{excerpt} AS _excerpt"], "decoded")
 
 
 def _decoder(table: Table) -> ModuleType:

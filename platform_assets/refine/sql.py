@@ -26,6 +26,11 @@ def text_list(items: Iterable[str]) -> str:
     return ", ".join(literal(item) for item in items)
 
 
+def one_of(sql: str, items: Iterable[str]) -> str:
+    """True where the text expression `sql` is one of the items; NULL where it is NULL."""
+    return f"{sql} IN ({text_list(items)})"
+
+
 def replace_all(sql: str, pattern: str, replacement: str) -> str:
     """Every match of an RE2 pattern in the text expression `sql` replaced (`\\1` refers to a group)."""
     return f"regexp_replace({sql}, {literal(pattern)}, {literal(replacement)}, 'g')"

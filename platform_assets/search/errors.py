@@ -48,7 +48,9 @@ def reason_of(error: OpenSearchException) -> str:
     """OpenSearch's own words in one line of at most 300 characters."""
     words: object = None
     if isinstance(error, TransportError) and len(error.args) > 2:
-        words = _cause(error.info).get("reason") or (error.info if isinstance(error.info, str) else None)
+        cause = _cause(error.info)
+        roots = cause.get("root_cause") or [cause]
+        words = roots[0].get("reason") or (error.info if isinstance(error.info, str) else None)
     return " ".join(str(words or type(error).__name__).split())[:300]
 
 

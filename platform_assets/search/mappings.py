@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from platform_assets.contracts.model import Field, FieldType, IndexType, Table
@@ -32,6 +33,10 @@ FLAT_DEPTH_LIMIT = 100
 """OpenSearch 3.4 parses flat objects by recursion: nesting of 900 overflows its stack and *ends the node*."""
 
 _DATE = {"type": "date_nanos", "format": "rfc3339_lenient", "ignore_malformed": True}
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2262, 4, 11, 23, 47, 16, 854775, tzinfo=UTC)
+"""What nanoseconds in 64 bits can hold: other times are stored and returned, but neither searched nor sorted."""
+
 _SOURCE_ONLY = {"index": False, "doc_values": False}
 _STORED_TYPE = {
     FieldType.STRING: "keyword",
@@ -51,7 +56,7 @@ def mapping(table: Table) -> dict[str, Any]:
         "dynamic": "strict",
         "properties": {
             "seq": {"type": "long", "index": False},
-            "partition": {"type": "integer", "index": False},
+            "partition": {"type": "long", "index": False},
             "offset": {"type": "long", "index": False},
             "hash": {"type": "long", **_SOURCE_ONLY},
             "contract": {"type": "keyword", **_SOURCE_ONLY},
@@ -110,7 +115,7 @@ def index_template(table: Table, *, shards: int = 1, replicas: int = 0, refresh:
 
 
 def _field(field: Field) -> dict[str, Any]:
-    """One field. Times keep microseconds; one that nanoseconds cannot hold (before 1970, after 2262) is stored, not searched."""
+    """One field. Times keep their microseconds."""
     match field.index:
         case IndexType.KEYWORD:
             return {"type": "keyword", "ignore_above": KEYWORD_LIMIT}

@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Field, IndexType, Mask, Table
 from platform_assets.search.errors import QueryError, Unavailable, translate
-from platform_assets.search.mappings import KEYWORD_LIMIT, SYSTEM, flat
+from platform_assets.search.mappings import EARLIEST, KEYWORD_LIMIT, LATEST, SYSTEM, flat
 from platform_assets.search.names import read_alias
 from platform_assets.search.syntax import Clause, Value, parse
 
@@ -41,6 +41,8 @@ _SYSTEM_FIELDS = {
 }
 _LONG = (-(2**63), 2**63 - 1)
 _ORDER = ("seq", "partition", "offset")
+_WINDOWS = (timedelta(seconds=10), timedelta(minutes=5), timedelta(hours=2))
+_PARAMS = {"ignore_unavailable": "true", "allow_no_indices": "true", "allow_partial_search_results": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +76,63 @@ def search(
     """
     if not 1 <= limit <= MAX_ROWS:
         raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
+    wanted = to_query(table, query, last=last, since=since, until=until, mask=mask)
+    after = _decode(cursor, table) if cursor is not None else None
+    try:
+        for window in _windows(client, table, until, after):
+            hits = _page(client, table, {"bool": {"filter": [wanted, *window]}}, limit, after, timeout_s)
+            if len(hits) == limit:
+                break
+    except OpenSearchException as error:
+        raise translate(error, f"searching {table.qualified_name}") from error
+    return Page([_row(table, hit) for hit in hits], _encode(hits[-1]["sort"], table) if len(hits) == limit else None)
+
+
+def _windows(
+    client: OpenSearch, table: Table, until: datetime | None, after: list[int] | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Filters of growing length back from where the page begins, the last without bound.
+
+    Sorting reads every match: a hundred milliseconds a million. A full page of the newest seconds is the same page, read from
+    those seconds alone, and costs the writers nothing (an index sorted by time does: 7 %).
+    """
+    if after is not None:
+        newest = EARLIEST + timedelta(microseconds=after[0] // 1000) if after[0] > 0 else None
+    else:
+        newest = _latest(client, table)
+    if newest is not None:
+        newest = min(newest, until or newest)
+        for length in _WINDOWS:
+            yield [{"range": {table.event_time: {"gte": _iso(newest - length)}}}]
+    yield []
+
+
+def _latest(client: OpenSearch, table: Table) -> datetime | None:
+    """The latest event time in the index; read from the physical indices, where it needs no document."""
+    body = {"size": 0, "track_total_hits": False, "aggs": {"latest": {"max": {"field": table.event_time}}}}
+    found = client.search(index=f"{read_alias(table)}-*", body=body, params=_PARAMS)
+    # Milliseconds, rounded down.
+    value = found.get("aggregations", {}).get("latest", {}).get("value")
+    return EARLIEST + timedelta(milliseconds=value + 1) if value is not None else None
+
+
+def _page(
+    client: OpenSearch, table: Table, query: dict[str, Any], limit: int, after: list[int] | None, timeout_s: float
+) -> list[dict[str, Any]]:
     body: dict[str, Any] = {
         "size": limit,
-        "query": to_query(table, query, last=last, since=since, until=until, mask=mask),
+        "query": query,
         "sort": [{table.event_time: "desc"}, *({f"{SYSTEM}.{name}": "desc"} for name in _ORDER)],
         "track_total_hits": False,
         "timeout": f"{max(1, int(timeout_s))}s",
     }
-    if cursor is not None:
-        body["search_after"] = _decode(cursor, table)
-    params = {"ignore_unavailable": "true", "allow_no_indices": "true", "allow_partial_search_results": "false"}
-    try:
-        found = client.search(index=read_alias(table), body=body, params={**params, "request_timeout": timeout_s + 5})
-    except OpenSearchException as error:
-        raise translate(error, f"searching {table.qualified_name}") from error
+    if after is not None:
+        body["search_after"] = after
+    found = client.search(index=read_alias(table), body=body, params={**_PARAMS, "request_timeout": timeout_s + 5})
     if found.get("timed_out"):
         raise Unavailable(f"the search took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
-    hits = found["hits"]["hits"]
-    more = len(hits) == limit
-    return Page([_row(table, hit) for hit in hits], _encode(hits[-1]["sort"], table) if more else None)
+    hits: list[dict[str, Any]] = found["hits"]["hits"]
+    return hits
 
 
 def to_query(
@@ -122,7 +162,7 @@ def to_query(
 
 def parse_duration(text: str) -> timedelta:
     """`90s`, `15m`, `24h`, `7d`, `2w`. Raises QueryError."""
-    match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
+    match = re.fullmatch(r"(\d{1,5})([smhdw])", text.strip())
     if match is None or int(match[1]) == 0:
         raise QueryError(f"not a duration: {text!r}", "write 90s, 15m, 24h, 7d or 2w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
@@ -186,7 +226,10 @@ def _equal(
             if _DAY.fullmatch(value.text):
                 day = parse_time(value.text)
                 return {"range": {path: {"gte": _iso(day), "lt": _iso(day + timedelta(days=1))}}}
-            return {"term": {path: _iso(parse_time(value.text))}}
+            time = parse_time(value.text)
+            if not EARLIEST <= time <= LATEST:
+                raise QueryError(f"{name} is searched from {EARLIEST:%Y} to {LATEST:%Y} only")
+            return {"term": {path: _iso(time)}}
         case IndexType.KEYWORD:
             if value.text.endswith("*") and not value.quoted:
                 return _prefix(path, value.text)
@@ -261,7 +304,8 @@ def _scalar(name: str, kind: IndexType, text: str) -> int | float | bool:
 
 
 def _iso(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if time.year >= 1000 else "1000-01-01T00:00:00Z"
+    """ISO 8601; what the index cannot hold becomes the nearest that it can, so that a bound there bounds nothing."""
+    return min(max(time.astimezone(UTC), EARLIEST), LATEST).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _row(table: Table, hit: dict[str, Any]) -> dict[str, Any]:

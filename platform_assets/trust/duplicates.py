@@ -55,7 +55,7 @@ def _look_at_keys(job: Job) -> None:
         job.con.sql(key_select(job.contract)).create_view("k", replace=True)
         job.refuse(check, "key_twice", "keys that silver holds more than once", job.con.sql(_TWICE))
         names = [str(f.partition) for f in files]
-        if (job.con.execute(_CLAIMS, [min(names), max(names)]).fetchone() or (0,))[0]:
+        if job.con.execute(_CLAIMS, [min(names), max(names)]).fetchall()[0][0]:
             job.store("unproved", job.con.sql(_WITHOUT))
             job.con.execute("DROP TABLE claimed")
             job.con.execute("ALTER TABLE unproved RENAME TO claimed")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,6 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake, TableSet
-from platform_assets.lake.table import LakeTable
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.sessions import masker, session
 from platform_assets.lane.settle import SEQ
@@ -35,17 +34,17 @@ from platform_assets.settings import Settings
 from platform_assets.trust.coverage import ask_broker
 from platform_assets.trust.snapshot import Snapshot
 
-_SHORT = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d{1,9})\.(\d{1,18})")
-_LONG = re.compile(r"([0-9A-Za-z_-]{8,64}):(\d{1,9}):(\d{1,18})")
+_SHORT = re.compile(r"([0-9A-Za-z_+/-]{1,8})\.(\d{1,9})\.(\d{1,18})")
+_LONG = re.compile(r"([0-9A-Za-z_+/-]{8,64}):(\d{1,9}):(\d{1,18})")
 
 
 @dataclass
 class Trace:
     """What is known of one coordinate. `verdict` is where the record ended:
 
-    `silver`, `quarantine`, `duplicate` (then `survivor` is the document that stands for it), `waiting` (silver has not consumed it
-    yet), `no_record` (a transaction marker or an accepted gap), `lost` (in none of them: prove it). Parts that do not exist
-    are None; `notes` say what could not be looked at and what does not agree.
+    `silver`, `quarantine`, `duplicate` (then `survivor` is the document that stands for it), `waiting` (silver has not
+    consumed it yet), `no_record` (a transaction marker or an accepted gap), `lost` (in none of them: prove it). Parts that do
+    not exist are None; `notes` say what could not be looked at and what does not agree.
     """
 
     id: str
@@ -65,13 +64,11 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form with stable names; times as ISO 8601."""
-        plain = _plain(asdict(self))
-        assert isinstance(plain, dict)
-        return plain
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_plain(v) for v in value]
@@ -81,7 +78,7 @@ def _plain(value: Any) -> Any:
 def trace(
     settings: Settings, contract: Contract, document_id: str, *, reveal: bool = False, services: bool = True
 ) -> Trace:
-    """Follow an id (`topic.partition.offset` as documents have it, or `topic-id:partition:offset`) through the system's tables.
+    """Follow an id (`topic.partition.offset` as documents have it, or `topic-id:partition:offset`) through a system's tables.
 
     With `services` the index and the broker are asked too; one that does not answer is a note. Raises AssayError for what is no
     id and for one that no table knows.
@@ -167,13 +164,29 @@ class _Tracer:
     def _layer(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """Rows of silver or quarantine at the coordinate, each with the `file` that it is in."""
         found = []
-        for f in snapshot.between("_offset", self._where.offset, self._where.offset):
-            rows = snapshot.table.relation(self._con, [f]).filter(self._where.sql("_")).to_arrow_table()
-            if rows.num_rows:
-                right = self._hash_agrees(rows) if "_hash" in rows.column_names else None
-                agrees = {} if right is None else {"hash_agrees": right}
-                found += [row | {"file": _file(snapshot.table, f)} | agrees for row in rows.to_pylist()]
+        files = snapshot.between("_offset", self._where.offset, self._where.offset)
+        for rows, path in self._rows(snapshot, files, self._where.sql("_"), "_seq"):
+            more: dict[str, Any] = {"file": path}
+            if "_hash" in rows.column_names:
+                more["hash_agrees"] = self._hash_agrees(rows)
+            found += [row | more for row in rows.to_pylist()]
         return found
+
+    def _rows(
+        self, snapshot: Snapshot, files: list[DataFile], condition: str, seq: str
+    ) -> Iterator[tuple[pa.Table, str]]:
+        """(rows, file) of the files that hold rows like that. One query for all files; which file it was is asked afterwards."""
+        if not files:
+            return
+        found = snapshot.table.relation(self._con, files).filter(condition).to_arrow_table()
+        for number in sorted(set(found.column(seq).to_pylist())):
+            holders = {f.path for f in snapshot.between(seq, number, number)}
+            for f in (f for f in files if f.path in holders):
+                rows = (
+                    snapshot.table.relation(self._con, [f]).filter(f"{condition} AND {seq} = {number}").to_arrow_table()
+                )
+                if rows.num_rows:
+                    yield rows, snapshot.table.uris([f])[0]
 
     def _hash_agrees(self, rows: pa.Table) -> bool:
         self._con.register("silver", rows)
@@ -188,25 +201,20 @@ class _Tracer:
         if seq is not None:
             commits = {f.path for f in snapshot.between("seq", seq, seq)}
             files = [f for f in files if f.path in commits]
-        for f in files:
-            rows = snapshot.table.relation(self._con, [f]).filter(self._where.sql("")).to_arrow_table()
-            if rows.num_rows:
-                return self._shown(rows.to_pylist()[0], snapshot.table, f), rows
         inside = (
             f"kind <> 'record' AND starts_with(topic_id, {literal(self._where.topic)})"
             f' AND kafka_partition = {self._where.partition} AND "offset" <= {offset} AND "offset" + span > {offset}'
         )
-        for f in snapshot.between("offset", 0, offset):
-            rows = snapshot.table.relation(self._con, [f]).filter(inside).to_arrow_table()
-            if rows.num_rows:
-                return self._shown(rows.to_pylist()[0], snapshot.table, f), rows
+        earlier = snapshot.between("offset", 0, offset)
+        for candidates, condition in ((files, self._where.sql("")), (earlier, inside)):
+            for rows, path in self._rows(snapshot, candidates, condition, "seq"):
+                return self._shown(rows.to_pylist()[0], path), rows
         return None, None
 
-    def _shown(self, row: dict[str, Any], table: LakeTable, f: DataFile) -> dict[str, Any]:
+    def _shown(self, row: dict[str, Any], path: str) -> dict[str, Any]:
         """Without the bytes that arrived, unless they are to be revealed."""
-        shown = {k: v for k, v in row.items() if k not in ("key", "value", "headers", "landed_date")} | {
-            "file": _file(table, f)
-        }
+        hidden = ("key", "value", "headers", "landed_date")
+        shown = {name: value for name, value in row.items() if name not in hidden} | {"file": path}
         for name in ("key", "value", "headers"):
             content: bytes | None = row[name]
             shown[f"{name}_bytes"] = None if content is None else len(content)
@@ -241,10 +249,6 @@ class _Tracer:
         keys = self._con.sql(key_select(self._table)).filter(f"_key_hi = {hi} AND _key_lo = {lo}").fetchall()
         if keys:
             found.verdict, found.survivor = "duplicate", document_id(*keys[0][:3])
-
-
-def _file(table: LakeTable, f: DataFile) -> str:
-    return table.uris([f])[0]
 
 
 def _ask_index(settings: Settings, table: Table, found: Trace) -> None:

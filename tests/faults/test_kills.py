@@ -6,13 +6,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from lane_runs import lane_process
 from support import event, private_settings, private_system
 
 from platform_assets.contracts.compat import to_json
@@ -61,17 +61,6 @@ class Traffic(threading.Thread):
             self.unique += 100
             self.bad += len(broken)
             time.sleep(0.05)
-
-
-def lane_process(contract: Path, lake: Path, fault: str, seconds: float = 30) -> subprocess.Popen[str]:
-    script = Path(__file__).with_name("lane_process.py")
-    return subprocess.Popen(
-        [sys.executable, str(script), str(contract), str(lake), str(seconds)],
-        env=os.environ | {"ASSAY_FAULT": fault},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.mark.timeout(3600)

@@ -108,14 +108,13 @@ def rows(table: Table, count: int, *, start: int = 0, partition: str = DAY, **va
 
 def normal(value: object) -> str:
     """JSON as refine stores it: in DuckDB's own spelling."""
-    found = duckdb.execute("SELECT CAST(json_extract(?, '$') AS VARCHAR)", [json.dumps(value)]).fetchone()
-    assert found is not None
-    return str(found[0])
+    [[found]] = duckdb.execute("SELECT CAST(json_extract(?, '$') AS VARCHAR)", [json.dumps(value)]).fetchall()
+    return str(found)
 
 
 def bulk_rows(table: Table, start: int, count: int, partition: str = DAY) -> pa.Table:
     """As `rows`, made by DuckDB: for tests that need thousands."""
-    relation = duckdb.sql(f"""
+    relation = duckdb.connect().sql(f"""
         SELECT 'e' || i AS event_id, TIMESTAMP '2026-11-21 12:00:00' AS event_time, 'users' AS service,
             'INFO' AS level, CAST(200 AS BIGINT) AS status, i + 0.5 AS latency_ms, true AS retried, 'h' AS user_id,
             'request ' || i AS message, NULL AS payload, '{{"n":' || i || '}}' AS attributes, '{TOPIC}' AS _topic_id,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from dagster import DagsterExecutionInterruptedError
@@ -11,9 +13,18 @@ from dagster import DagsterExecutionInterruptedError
 from platform_assets.defs.supervise import supervise
 
 
-def interrupt() -> None:
-    """What a termination does to the main thread."""
-    raise DagsterExecutionInterruptedError
+@pytest.fixture
+def interrupt(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A real signal soon, whose handler raises in the main thread wherever that is: what a termination does."""
+
+    def raise_it(number: int, frame: object) -> None:
+        raise getattr(request, "param", DagsterExecutionInterruptedError)
+
+    before = signal.signal(signal.SIGALRM, raise_it)
+    signal.setitimer(signal.ITIMER_REAL, 0.4)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_the_result_of_the_work() -> None:
@@ -36,20 +47,24 @@ def test_ticks_come_while_it_works() -> None:
     assert 2 <= len(ticks) <= 3
 
 
-@pytest.mark.parametrize("kind", [DagsterExecutionInterruptedError, KeyboardInterrupt])
-def test_an_interrupt_stops_the_work_and_keeps_its_result(kind: type[BaseException]) -> None:
-    def tick() -> None:
-        raise kind
+@pytest.mark.parametrize("interrupt", [DagsterExecutionInterruptedError, KeyboardInterrupt], indirect=True)
+@pytest.mark.usefixtures("interrupt")
+def test_an_interrupt_stops_the_work_and_waits_for_its_result() -> None:
+    def work(stop: threading.Event) -> str:
+        assert stop.wait(20)
+        time.sleep(0.5)  # commits what it holds
+        return "committed"
 
-    outcome = supervise(lambda stop: stop.wait(20), grace_seconds=10, every_seconds=0.1, on_tick=tick)
-    assert outcome.value is True
-    assert isinstance(outcome.error, kind)
+    outcome = supervise(work, grace_seconds=10)
+    assert outcome.value == "committed"
+    assert isinstance(outcome.error, (DagsterExecutionInterruptedError, KeyboardInterrupt))
 
 
+@pytest.mark.usefixtures("interrupt")
 def test_work_that_does_not_listen_is_left_behind() -> None:
     release = threading.Event()
     started = time.monotonic()
-    outcome = supervise(lambda stop: release.wait(20), grace_seconds=0.2, every_seconds=0.1, on_tick=interrupt)
+    outcome = supervise(lambda stop: release.wait(20), grace_seconds=0.2)
     release.set()
     assert time.monotonic() - started < 5
     assert outcome.value is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,28 @@ def test_rows_come_out_in_bronze_order() -> None:
     assert found.rejected.equals(expected.rejected)
     order = [found.accepted[name].to_pylist() for name in ("_seq", "_kafka_partition", "_offset")]
     assert list(zip(*order, strict=True)) == sorted(zip(*order, strict=True))
+
+
+@pytest.mark.parametrize("table", [EVENTS, ACCESS, BROKER], ids=lambda table: table.name)
+def test_the_plan_holds_nothing_that_could_change_the_order_of_rows(table: Table) -> None:
+    with Refinery(table, MASKER) as refinery:
+        connection = refinery._connection
+        connection.register("bronze", bronze([]))
+        ((_, plan),) = connection.execute(f"EXPLAIN {compile_select(table)}").fetchall()
+    operators = set(re.findall(r"╭─ ([A-Za-z ]+?) ─", plan))
+    assert operators == {"Projection", "Filter", "Python Arrow Scan"}
+
+
+def test_order_holds_when_the_engine_works_in_parallel() -> None:
+    values = [encoded(event_id=f"e{i}") if i % 50 else b"{" for i in range(30_000)]
+    batch = pa.concat_tables(
+        [bronze(values[i : i + 1_000], first=i % 10_000, partition=i // 10_000) for i in range(0, len(values), 1_000)]
+    )
+    with Refinery(EVENTS, MASKER, threads=4) as refinery:
+        refined = refinery.refine(batch)
+    sent = [refined.accepted[name].to_pylist() for name in ("_kafka_partition", "_offset", "event_id")]
+    assert all(name == f"e{partition * 10_000 + offset}" for partition, offset, name in zip(*sent, strict=True))
+    assert refined.rejected.num_rows == 600
 
 
 def test_rows_that_break_the_engine_are_set_aside_alone(monkeypatch: pytest.MonkeyPatch) -> None:

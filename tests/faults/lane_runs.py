@@ -1,0 +1,29 @@
+"""Starting a lane in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+
+def lane_process(
+    contract: Path, lake: Path, fault: str, seconds: float = 30, file_limit: int | None = None
+) -> subprocess.Popen[str]:
+    """`fault` is `<point>:<count>` or empty; `file_limit` bounds the bytes of any file it writes."""
+
+    def limited() -> None:
+        if file_limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+    environment = os.environ | ({"ASSAY_FAULT": fault} if fault else {})
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("lane_process.py")), str(contract), str(lake), str(seconds)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limited,  # noqa: PLW1509 (no threads are forked into: it only sets a limit)
+    )

@@ -1,0 +1,243 @@
+"""Everything around the lane fails, one thing at a time; afterwards the proof holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lane_runs import lane_process
+from opensearchpy.exceptions import TransportError
+from support import event, private_settings, private_system, publish
+
+from platform_assets.contracts.compat import to_json
+from platform_assets.contracts.model import Contract
+from platform_assets.lake.layout import Lake
+from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.report import LaneReport, TableReport
+from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import session
+from platform_assets.local import lifecycle
+from platform_assets.search import bulk
+from platform_assets.search.mappings import mapping, mapping_version
+from platform_assets.search.names import index_name, partition_alias, read_alias
+from platform_assets.settings import Settings
+from platform_assets.trust.prove import prove
+
+pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def settings(services: Settings, tmp_path: Path) -> Settings:
+    return private_settings(services, tmp_path)
+
+
+@pytest.fixture
+def contract(settings: Settings) -> Contract:
+    return private_system(settings)
+
+
+def eventually(true: Callable[[], bool], seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.5)
+
+
+class Background:
+    """A lane in a thread, until told to stop."""
+
+    def __init__(self, settings: Settings, contract: Contract) -> None:
+        self.stop = threading.Event()
+        self.reports: list[LaneReport] = []
+        self.errors: list[Exception] = []
+        self._lane = Lane(settings, contract, commit_seconds=0.2)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.reports.append(self._lane.follow(max_seconds=300, stop=self.stop))
+        except Exception as error:
+            self.errors.append(error)
+
+    @property
+    def part(self) -> TableReport:
+        return self._lane.report.tables.get("events", TableReport("events"))
+
+    def end(self) -> None:
+        self.stop.set()
+        self._thread.join()
+        assert not self.errors, self.errors
+
+
+def service_pid(settings: Settings, name: str) -> int:
+    (service,) = [s for s in lifecycle.status(settings.home).services if s.name == name]
+    assert service.pid
+    return service.pid
+
+
+@pytest.mark.parametrize("name", ["kafka", "opensearch"])
+def test_a_service_dies_and_comes_back(settings: Settings, contract: Contract, name: str) -> None:
+    table = contract.tables[0]
+    lane = Background(settings, contract)
+    publish(settings, table, [event(n) for n in range(200)])
+    eventually(lambda: sum(lane.part.indexed.values()) == 200)
+    os.kill(service_pid(settings, name), signal.SIGKILL)
+    if name == "opensearch":
+        publish(settings, table, [event(n) for n in range(200, 400)])
+        (
+            eventually(lambda: sum(lane.part.silver.values()) == 400),
+            "the lake does not wait for the index",
+        )
+    eventually(lambda: lifecycle.status(settings.home).healthy, 120)
+    publish(settings, table, [event(n) for n in range(400, 600)])
+    expected = 600 if name == "opensearch" else 400
+    eventually(lambda: sum(lane.part.indexed.values()) >= expected, 120)
+    lane.end()
+    assert prove(settings, contract).holds
+
+
+def test_a_read_only_index_holds_up_the_index_and_not_the_lake(settings: Settings, contract: Contract) -> None:
+    table = contract.tables[0]
+    publish(settings, table, [event(n) for n in range(100)])
+    Lane(settings, contract).drain()
+    client = connect_indices(settings).client
+    # Not `read_only_allow_delete`: the node itself lifts that one when its disk has room.
+    client.indices.put_settings(index=read_alias(table), body={"index.blocks.read_only": True})
+    publish(settings, table, [event(n) for n in range(100, 200)])
+    lane = Background(settings, contract)
+    eventually(lambda: "takes no writes" in lane.part.index_error or "did not take" in lane.part.index_error)
+    assert sum(lane.part.silver.values()) == 100
+    client.indices.put_settings(index=read_alias(table), body={"index.blocks.read_only": None})
+    eventually(lambda: sum(lane.part.indexed.values()) == 100)
+    lane.end()
+    assert prove(settings, contract).holds
+
+
+def test_an_overloaded_index_is_asked_again(
+    settings: Settings, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """429 cannot be had from an idle node on demand: the answer is put in, everything behind it is real."""
+    real, refusals = bulk.request_text, iter(range(5))
+
+    def overloaded(*args: object, **kwargs: object) -> str:
+        if next(refusals, None) is not None:
+            raise TransportError(
+                429, "es_rejected_execution_exception", {"error": {"type": "es_rejected_execution_exception"}}
+            )
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bulk, "request_text", overloaded)
+    publish(settings, contract.tables[0], [event(n) for n in range(100)])
+    report = Lane(settings, contract).drain()
+    assert sum(report.tables["events"].indexed.values()) == 100
+    assert next(refusals, None) is None
+    assert prove(settings, contract).holds
+
+
+def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, contract: Contract) -> None:
+    table = contract.tables[0]
+    today = datetime.now(UTC).date().isoformat()
+    narrow = mapping(table)
+    narrow["properties"]["host"] = {"type": "integer"}
+    client = connect_indices(settings).client
+    client.indices.create(
+        index=index_name(table, today, 1),
+        body={
+            "mappings": narrow | {"_meta": {"mapping_version": mapping_version(table), "base": -1}},
+            "aliases": {read_alias(table): {}, partition_alias(table, today): {}},
+        },
+    )
+    publish(settings, table, [event(n, host="7" if n % 2 else "h1") for n in range(100)])
+    report = Lane(settings, contract).drain().tables["events"]
+    assert report.index_refused == 50
+    tables = Lake(settings.lake_path).tables(table)
+    rows = tables.quarantine.read(session()).to_pylist()
+    assert {(r["stage"], r["reason"]) for r in rows} == {("index", "index:mapper_parsing_exception")}
+    assert sum(tables.silver.partitions().values()) == 100
+    assert prove(settings, contract).holds
+
+
+def test_two_lanes_at_once(settings: Settings, contract: Contract, tmp_path: Path) -> None:
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract))
+    lanes = []
+    for n in range(4):
+        publish(settings, contract.tables[0], [event(i) for i in range(n * 100, n * 100 + 150)])
+        lanes.append(lane_process(described, settings.lake_path, "", seconds=8))
+    for lane in lanes:
+        output = lane.communicate(timeout=60)[0]
+        assert lane.returncode == 0, output
+    Lane(settings, contract).drain()
+    assert sum(Lake(settings.lake_path).tables(contract.tables[0]).silver.partitions().values()) == 450
+    assert prove(settings, contract).holds
+
+
+def test_a_lane_that_slept_while_another_took_over_does_no_harm(
+    settings: Settings, contract: Contract, tmp_path: Path
+) -> None:
+    table = contract.tables[0]
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract))
+    sleeper = lane_process(described, settings.lake_path, "", seconds=60)
+    tables = Lake(settings.lake_path).tables(table)
+    number = 0
+    for _ in range(3):
+        publish(settings, table, [event(n) for n in range(number, number + 300)])
+        number += 300
+    eventually(lambda: sum(_rows(tables).values()) > 0)
+    sleeper.send_signal(signal.SIGSTOP)
+    publish(settings, table, [event(n) for n in range(number, number + 300)])
+    successor = lane_process(described, settings.lake_path, "", seconds=12)
+    eventually(lambda: sum(_rows(tables).values()) == number + 300)
+    sleeper.send_signal(signal.SIGCONT)
+    publish(settings, table, [event(n) for n in range(number + 300, number + 600)])
+    assert '"handed_over"' in sleeper.communicate(timeout=60)[0]
+    successor.communicate(timeout=60)
+    Lane(settings, contract).drain()
+    assert sum(_rows(tables).values()) == number + 600
+    assert prove(settings, contract).holds
+
+
+def _rows(tables: object) -> dict[str, int]:
+    silver = tables.silver  # type: ignore[attr-defined]
+    silver.refresh()
+    return silver.partitions()
+
+
+def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
+    settings: Settings, contract: Contract, tmp_path: Path
+) -> None:
+    """A limit on file size stands in for a full disk: the write fails part-way, as it does there."""
+    table = contract.tables[0]
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract))
+    Lane(settings, contract).drain()
+    publish(settings, table, [event(n, message="x" * 500) for n in range(3000)])
+    full = lane_process(described, settings.lake_path, "", seconds=20, file_limit=20_000)
+    output = full.communicate(timeout=60)[0]
+    assert full.returncode not in (0, -signal.SIGXFSZ), output
+    assert "File too large" in output
+    Lane(settings, contract).drain()
+    assert sum(_rows(Lake(settings.lake_path).tables(table)).values()) == 3000
+    assert prove(settings, contract).holds
+
+
+def test_a_batch_that_is_all_poison_is_reported_and_the_lane_goes_on(settings: Settings, contract: Contract) -> None:
+    table = contract.tables[0]
+    deep = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+    wide = b"{" + b",".join(b'"k%d":1' % i for i in range(50_000)) + b"}"
+    poison = [b"", None, b"\xff\xfe", b"\x00", b'{"event_id": NaN}', deep, wide, b"[" * 100_000, b"x" * 10_000_000]
+    publish(settings, table, poison)
+    report = Lane(settings, contract).drain().tables["events"]
+    assert sum(report.rejected.values()) == len(poison)
+    assert report.quarantine_rate == 1.0
+    publish(settings, table, [event(1)])
+    assert sum(Lane(settings, contract).drain().tables["events"].silver.values()) == 1
+    assert prove(settings, contract).holds

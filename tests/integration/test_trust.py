@@ -1,0 +1,349 @@
+"""Trust on real services: proof down to the index, replay, trace and gaps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from opensearchpy import OpenSearch
+from support import event, private_settings, private_system, publish
+
+from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.errors import AssayError
+from platform_assets.lake.layout import Lake, TableSet
+from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import session
+from platform_assets.search.names import partition_alias
+from platform_assets.settings import Settings
+from platform_assets.trust import replay as replay_module
+from platform_assets.trust.gap import accept_gap, find_gaps
+from platform_assets.trust.prove import prove
+from platform_assets.trust.replay import replay
+from platform_assets.trust.state import table_state
+from platform_assets.trust.trace import trace
+
+pytestmark = pytest.mark.services
+
+
+@dataclass
+class Drained:
+    """A system of its own whose topic went through the lane."""
+
+    settings: Settings
+    contract: Contract
+    client: OpenSearch
+
+    @property
+    def table(self) -> Table:
+        return self.contract.table("events")
+
+    @property
+    def tables(self) -> TableSet:
+        return Lake(self.settings.lake_path).tables(self.table)
+
+    def rows(self, layer: str, where: str = "true") -> list[dict[str, Any]]:
+        table = getattr(self.tables, layer)
+        table.refresh()
+        found: list[dict[str, Any]] = table.read(session(), where=where).to_pylist()
+        return found
+
+    def drain(self, values: list[bytes | None]) -> None:
+        publish(self.settings, self.table, values)
+        Lane(self.settings, self.contract).drain()
+
+    def failures(self) -> dict[str, int]:
+        proof = prove(self.settings, self.contract)
+        return {
+            f"{check.name}.{failure.code}": failure.count
+            for check in proof.tables["events"].checks.values()
+            for failure in check.failures
+        }
+
+    def document(self, event_id: str) -> tuple[str, str, dict[str, Any]]:
+        """(index alias, id, the document as stored) of one event."""
+        row = self.rows("silver", f"event_id = '{event_id}'")[0]
+        alias = partition_alias(self.table, row["event_partition"])
+        name = f"{row['_topic_id'][:8]}.{row['_kafka_partition']}.{row['_offset']}"
+        return alias, name, self.client.get(index=alias, id=name)
+
+    def put(self, alias: str, name: str, source: dict[str, Any], version: int) -> None:
+        params = {"version": version, "version_type": "external"}
+        self.client.index(index=alias, id=name, body=source, params=params)
+
+    def with_level(self, level: str) -> Drained:
+        """The same system under a newer contract that knows one more level."""
+        fields = tuple(replace(f, enum=(*f.enum, level)) if f.name == "level" else f for f in self.table.fields)
+        table = replace(self.table, version="1.1.0", fields=fields)
+        return replace(self, contract=replace(self.contract, version="1.1.0", tables=(table,)))
+
+
+@pytest.fixture
+def drained(services: Settings, tmp_path: Path) -> Iterator[Drained]:
+    """1,000 events over three Kafka partitions and two days, a duplicate, two rejects."""
+    settings = private_settings(services, tmp_path)
+    client = connect_indices(settings).client
+    made = Drained(settings, private_system(settings), client)
+    late = [event(n, event_time="2026-01-05T10:00:00.000001Z", attempt=n, note='ä\u2028\\"') for n in range(50)]
+    made.drain([*late, *(event(n) for n in range(50, 1000)), event(60), b"{", None])
+    yield made
+    client.close()
+
+
+def test_a_drained_topic_is_proved_down_to_the_index(drained: Drained) -> None:
+    proof = prove(drained.settings, drained.contract)
+    assert proof.holds, proof.to_dict()
+    table = proof.tables["events"]
+    assert all(check.holds for check in table.checks.values())
+    wanted = {
+        "records": 1003,
+        "silver": 1000,
+        "quarantined": 2,
+        "duplicates": 1,
+        "documents": 1000,
+        "lag": 0,
+        "index_behind": 0,
+    }
+    assert {name: table.counts[name] for name in wanted} == wanted
+
+
+def test_damage_in_the_index_is_named(drained: Drained) -> None:
+    """A document deleted, altered, altered but for its hash, added, and put into another index as well."""
+    alias, name, _ = drained.document("e-00000100")
+    drained.client.delete(index=alias, id=name)
+    assert drained.failures() == {"index.missing": 1}
+
+    alias, name, found = drained.document("e-00000101")
+    drained.put(alias, name, found["_source"] | {"level": "FATAL"}, found["_version"] + 1)
+    assert drained.failures() == {"index.missing": 1, "index.altered": 1}
+
+    source = found["_source"] | {"_assay": found["_source"]["_assay"] | {"hash": 1}}
+    drained.put(alias, name, source, found["_version"] + 2)
+    assert drained.failures() == {"index.missing": 1, "index.altered": 1}
+
+    drained.put(alias, name.rpartition(".")[0] + ".999999", found["_source"], 1)
+    assert drained.failures() == {"index.missing": 1, "index.altered": 1, "index.surplus": 1}
+
+    drained.put(partition_alias(drained.table, "2026-01-05"), name, found["_source"], 1)
+    assert drained.failures() == {"index.missing": 1, "index.altered": 1, "index.surplus": 2, "index.twice": 1}
+
+
+def test_a_lane_at_work_disturbs_no_proof(drained: Drained) -> None:
+    stop = threading.Event()
+    lane = Lane(drained.settings, drained.contract, commit_seconds=0.1, compact_seconds=0.5)
+    thread = threading.Thread(target=lambda: lane.follow(stop=stop))
+    thread.start()
+    traffic = threading.Thread(
+        target=lambda: [
+            publish(drained.settings, drained.table, [event(n + i) for i in range(100)]) for n in range(2000, 3500, 100)
+        ]
+    )
+    traffic.start()
+    try:
+        while traffic.is_alive():
+            proof = prove(drained.settings, drained.contract)
+            assert proof.holds, proof.to_dict()
+    finally:
+        traffic.join()
+        stop.set()
+        thread.join()
+
+
+def test_services_that_are_away_prove_nothing(drained: Drained) -> None:
+    away = replace(
+        drained.settings,
+        values={
+            **drained.settings.values,
+            "ASSAY_OPENSEARCH_URL": "https://127.0.0.1:1",
+            "ASSAY_KAFKA_LANE_PASSWORD": "wrong",
+        },
+    )
+    proof = prove(away, drained.contract)
+    assert {name for name, check in proof.tables["events"].checks.items() if check.holds is False} == {
+        "broker",
+        "index",
+    }
+
+
+def loud(first: int, count: int) -> list[bytes | None]:
+    return [event(n, level="LOUD") for n in range(first, first + count)]
+
+
+def test_replay_brings_fixed_rejects_to_silver_and_index(drained: Drained) -> None:
+    drained.drain([*loud(5000, 20), *loud(5000, 1)])
+    newer = drained.with_level("LOUD")
+    report = replay(newer.settings, newer.contract).tables["events"]
+    assert (report.accepted, report.duplicates, report.documents) == (20, 1, 20)
+    assert newer.failures() == {}
+    assert newer.document("e-00005003")[2]["_source"]["level"] == "LOUD"
+    assert replay(newer.settings, newer.contract).changed == 0
+
+
+@pytest.mark.parametrize("step", ["send", "_remove"])
+def test_a_replay_cut_off_is_finished_by_the_next(drained: Drained, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Silver has the rows; the index does not, or quarantine still does."""
+    drained.drain(loud(5000, 20))
+    newer = drained.with_level("LOUD")
+
+    def die(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay_module.Documents if step == "send" else replay_module._Replay, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            replay(newer.settings, newer.contract)
+    assert newer.failures() == {"exactly_once.both": 20} | ({"index.missing": 20} if step == "send" else {})
+    assert replay(newer.settings, newer.contract).tables["events"].finished == 20
+    assert newer.failures() == {}
+    assert replay(newer.settings, newer.contract).changed == 0
+
+
+def test_replay_goes_on_beside_a_lane(drained: Drained) -> None:
+    drained.drain(loud(5000, 50))
+    newer = drained.with_level("LOUD")
+    stop = threading.Event()
+    lane = Lane(newer.settings, newer.contract, commit_seconds=0.1, compact_seconds=0.5)
+    thread = threading.Thread(target=lambda: lane.follow(stop=stop))
+    thread.start()
+    try:
+        traffic = threading.Thread(
+            target=lambda: [
+                publish(newer.settings, newer.table, [event(n % 5060) for n in range(k, k + 60)])
+                for k in range(5000, 5400, 30)
+            ]
+        )
+        traffic.start()
+        report = replay(newer.settings, newer.contract).tables["events"]
+        traffic.join()
+    finally:
+        stop.set()
+        thread.join()
+    Lane(newer.settings, newer.contract).drain()
+    assert report.accepted + report.duplicates == 50
+    assert newer.failures() == {}
+
+
+def test_what_the_index_refused_is_tried_again(drained: Drained) -> None:
+    """A document that OpenSearch never takes stays in quarantine; one that it takes now leaves it."""
+    poison = event(7000, note={}).replace(b'"note": {}', b'"note": {"a": 1, "a": 2}')
+    drained.drain([poison])
+    assert [q["stage"] for q in drained.rows("quarantine", "stage = 'index'")] == ["index"]
+    assert drained.failures() == {}
+    alias, name, _ = drained.document("e-00000100")
+    row = drained.rows("silver", "event_id = 'e-00000100'")[0]
+    drained.client.delete(index=alias, id=name)
+    silver = drained.tables.silver
+    for _ in range(3):
+        silver.commit([])  # the version of the deletion stays behind silver's
+    reject = {
+        **{c: row[c] for c in ("_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at")},
+        "contract_version": "1.0.0",
+        "stage": "index",
+        "reason": "index:mapper_parsing_exception",
+        "landed_date": row["_landed_at"].date(),
+    }
+    quarantine = drained.tables.quarantine
+    quarantine.commit(quarantine.write(pa.Table.from_pylist([reject], schema=QUARANTINE_SCHEMA)))
+    assert drained.failures() == {}
+    report = replay(drained.settings, drained.contract).tables["events"]
+    assert (report.index_looked_at, report.index_accepted, report.index_refused) == (2, 1, 1)
+    assert drained.document("e-00000100")[1] == name
+    assert len(drained.rows("quarantine", "stage = 'index'")) == 1
+    assert drained.failures() == {}
+    assert replay(drained.settings, drained.contract).changed == 0
+
+
+def test_a_document_is_traced_to_its_offset(drained: Drained) -> None:
+    _, name, _ = drained.document("e-00000100")
+    found = trace(drained.settings, drained.contract, name)
+    assert (found.verdict, found.broker, found.notes) == ("silver", "held", [])
+    assert found.silver is not None and found.bronze is not None
+    assert [d["id"] for d in found.documents] == [name]
+    assert found.documents[0]["source"]["_assay"]["hash"] == found.silver["_hash"]
+    places = ((p, offset) for p in range(3) for offset in range(400))
+    traces = (_known(drained, f"{name[:8]}.{p}.{offset}") for p, offset in places)
+    duplicate = next(t for t in traces if t and t.verdict == "duplicate")
+    assert duplicate.survivor == drained.document("e-00000060")[1]
+
+
+def _known(drained: Drained, name: str) -> Any:
+    silver = drained.rows("silver", f"_kafka_partition = {name.split('.')[1]} AND _offset = {name.split('.')[2]}")
+    if silver:
+        return None
+    try:
+        return trace(drained.settings, drained.contract, name, services=False)
+    except AssayError:
+        return None
+
+
+def test_state_asks_the_services(drained: Drained) -> None:
+    publish(drained.settings, drained.table, [event(n) for n in range(9000, 9010)])
+    state = table_state(drained.settings, drained.table, services=True)
+    assert state.lag is not None and sum(state.lag.values()) == 10
+    assert (state.index_behind, state.unanswered) == (0, [])
+    assert state.watermark is not None and (datetime.now(UTC) - state.watermark).total_seconds() < 300
+
+
+def test_a_gap_stops_the_lane_until_somebody_accepts_it(drained: Drained) -> None:
+    topic = drained.table.topic
+    publish(drained.settings, drained.table, [event(n) for n in range(3000, 3300)])
+    admin = AdminClient(drained.settings.kafka_conf("admin"))
+    bronze = drained.rows("bronze", "kafka_partition = 1")
+    expected = max(r["offset"] + r["span"] for r in bronze)
+    with pytest.raises(AssayError, match="has no gap"):
+        accept_gap(drained.settings, drained.contract, "events", 1, "none", "a test")
+    admin.delete_records([TopicPartition(topic, 1, expected + 5)])[TopicPartition(topic, 1)].result(20)
+
+    gap = find_gaps(drained.settings, drained.contract)
+    assert [(g.partition, g.expected, g.missing) for g in gap] == [(1, expected, 5)]
+    assert drained.failures() == {"broker.gap": 5}
+    Lane(drained.settings, drained.contract).drain()
+    assert drained.failures() == {"broker.gap": 5}, "the lane goes on with the others and leaves this one alone"
+
+    with pytest.raises(AssayError, match="no partition 9"):
+        accept_gap(drained.settings, drained.contract, "events", 9, "retention", "a test")
+    with pytest.raises(AssayError, match="for a reason"):
+        accept_gap(drained.settings, drained.contract, "events", 1, " ", "a test")
+    accepted = accept_gap(drained.settings, drained.contract, "events", 1, "retention was too short", "a test")
+    assert (accepted.missing, accepted.seq) == (5, max(r["seq"] for r in drained.rows("bronze")))
+    assert find_gaps(drained.settings, drained.contract) == []
+    Lane(drained.settings, drained.contract).drain()
+    assert drained.failures() == {}
+    note = next(r for r in drained.rows("bronze") if r["kind"] == "gap")
+    assert (note["offset"], note["span"]) == (expected, 5)
+    assert b"retention was too short" in note["value"]
+    assert trace(drained.settings, drained.contract, f"{note['topic_id'][:8]}.1.{expected + 2}").verdict == "no_record"
+    with pytest.raises(AssayError, match="has no gap"):
+        accept_gap(drained.settings, drained.contract, "events", 1, "again", "a test")
+
+
+def test_a_gap_is_accepted_under_a_lane_at_work(drained: Drained) -> None:
+    """The lane of the next minute goes on behind the gap; the one at work is not disturbed."""
+    publish(drained.settings, drained.table, [event(n) for n in range(3000, 3300)])
+    expected = max(r["offset"] + r["span"] for r in drained.rows("bronze", "kafka_partition = 1"))
+    admin = AdminClient(drained.settings.kafka_conf("admin"))
+    where = TopicPartition(drained.table.topic, 1, expected + 5)
+    admin.delete_records([where])[where].result(20)
+    stop = threading.Event()
+    lane = Lane(drained.settings, drained.contract, commit_seconds=0.05)
+    thread = threading.Thread(target=lambda: lane.follow(stop=stop))
+    thread.start()
+    try:
+        for n in range(10):
+            publish(drained.settings, drained.table, [event(4000 + 100 * n + i) for i in range(100)])
+            if n == 5:
+                accept_gap(drained.settings, drained.contract, "events", 1, "test", "a test")
+    finally:
+        stop.set()
+        thread.join()
+    Lane(drained.settings, drained.contract).drain()
+    assert drained.failures() == {}
