@@ -40,6 +40,7 @@ demo: $(READY)  ## the whole platform on simulated logs; ONCE=1 ends after the p
 	$(BIN)/assay demo $(if $(ONCE),--once)
 
 bench: $(READY)  ## every benchmark, results in bench/results/latest.json
+	mkdir -p bench/results
 	$(BIN)/assay bench all --json > bench/results/latest.json
 
 lock: $(READY)  ## pin and hash the dependencies again

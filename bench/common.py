@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import psutil
 
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
+from platform_assets.local import lifecycle
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.settings import Settings
 from platform_assets.stream.produce import RecordProducer, send_paced
@@ -33,6 +35,23 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": os.getloadavg()[0],
     }
+
+
+@contextmanager
+def services(home: Path | None) -> Iterator[Settings]:
+    """The services of `home` when they are up; else new ones in a folder of their own, ended afterwards."""
+    if home is not None and lifecycle.status(home).healthy:
+        yield Settings.load(home)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="assay-bench-"))
+    folder.chmod(0o711)  # a root launcher runs the services as another user
+    try:
+        lifecycle.up(folder)
+        yield Settings.load(folder)
+    finally:
+        lifecycle.down(folder)
+        lifecycle.wipe(folder)
+        shutil.rmtree(folder)
 
 
 @contextmanager

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
 from bench.bulk import bulk_limit
-from bench.common import KAFKA_PARTITIONS, fill, median, private_lake, private_system
+from bench.common import KAFKA_PARTITIONS, fill, machine, median, private_lake, private_system, services
 from platform_assets.contracts.model import Contract
 from platform_assets.lane.run import Lane
 from platform_assets.settings import Settings
 from platform_assets.stream.consume import CONSUMER_CONF
 
 
-def run(settings: Settings, *, events: int = 1_000_000, repeats: int = 3) -> dict[str, Any]:
+def run(home: Path | None = None, *, events: int = 1_000_000, repeats: int = 3) -> dict[str, Any]:
     """`drain.*`: events a second, medians of `repeats` (the index once, it is the slow one)."""
+    with services(home) as settings:
+        return _run(settings, events, repeats)
+
+
+def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
     contract = private_system(settings)
     fill(settings, contract, events)
     consume = [events / _consume(settings, contract, events) for _ in range(repeats)]
@@ -40,6 +46,7 @@ def run(settings: Settings, *, events: int = 1_000_000, repeats: int = 3) -> dic
         "drain.bulk_limit_per_s": round(limit),
         "drain.index_ratio": round(indexed / limit, 3),
         "drain.rss_mb": round(max(memory)),
+        "machine": machine(),
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from bench.common import fill, median, private_lake, private_system
+from bench.common import fill, machine, median, private_lake, private_system, services
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.rebuild import rebuild
 from platform_assets.lane.run import Lane
@@ -14,8 +15,13 @@ from platform_assets.lane.sessions import session
 from platform_assets.settings import Settings
 
 
-def run(settings: Settings, *, events: int = 2_000_000, repeats: int = 3) -> dict[str, Any]:
+def run(home: Path | None = None, *, events: int = 2_000_000, repeats: int = 3) -> dict[str, Any]:
     """`rebuild.*`: bronze rows a second, median of `repeats`."""
+    with services(home) as settings:
+        return _run(settings, events, repeats)
+
+
+def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
     contract = private_system(settings)
     table = contract.tables[0]
     fill(settings, contract, events)
@@ -35,4 +41,5 @@ def run(settings: Settings, *, events: int = 2_000_000, repeats: int = 3) -> dic
         "rebuild.events": events,
         "rebuild.rows_per_s": round(median(rates)),
         "rebuild.raw_read_per_s": round(raw),
+        "machine": machine(),
     }

@@ -23,7 +23,9 @@ from platform_assets.settings import Settings
 from platform_assets.systems.logs.simulate import simulate
 
 SMALL = 1_000
-ACCESS_LINE = '203.0.113.{0} - user{0} [{1:%d/%b/%Y:%H:%M:%S %z}] "GET /products/{0} HTTP/1.1" 200 5120 "-" "Mozilla/5.0 (X11)"'
+ACCESS_LINE = (
+    '203.0.113.{0} - user{0} [{1:%d/%b/%Y:%H:%M:%S %z}] "GET /products/{0} HTTP/1.1" 200 5120 "-" "Mozilla/5.0 (X11)"'
+)
 
 
 def run(settings: Settings | None = None, *, events: int = 1_000_000, repeats: int = 5) -> dict[str, Any]:

@@ -75,6 +75,10 @@ def _show(out: Console, report: LaneReport) -> None:
     headers = ("table", "landed", "silver", "rejected", "duplicates", "documents", "lag", "why rejected")
     out.print(render.grid(headers, rows, right=headers[1:-1]))
     for table in report.tables.values():
+        if table.index_error:
+            behind = render.count(table.index_behind)
+            said = f"{report.system}.{table.table}: the index is {behind} commits behind: {table.index_error}"
+            out.print(render.clean(said), soft_wrap=True)
         for gap in table.gaps:
             out.print(
                 f"{gap.topic}[{gap.partition}] stands still: the broker lost offsets {gap.expected}..{gap.earliest - 1}; "

@@ -120,7 +120,7 @@ def _show_table(out: Console, system: str, table: TableProof) -> None:
     for check in table.checks.values():
         sign = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("-   ", "dim")}[check.holds]
         said = f"not looked at: {check.skipped}" if check.skipped else check.claim
-        out.print(Text.assemble("  ", sign, f" {check.name:<13}", said), soft_wrap=True)
+        out.print(Text.assemble("  ", sign, f" {check.name:<14}", said), soft_wrap=True)
         for failure in check.failures:
             out.print(Text(f"       {failure.code}: {failure.message} ({failure.count:,})", "red"), soft_wrap=True)
             for example in failure.examples[:EXAMPLES]:

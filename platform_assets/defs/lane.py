@@ -1,16 +1,16 @@
 """A system's lane as Dagster sees it: a multi-asset for all its tables, the job that follows, the job that rebuilds, the sensor.
 
-The same assets are made in two ways, and a run says which in its configuration (`mode`):
+The same assets are made in two ways, and the job says which:
 
-- `follow`: the job `<system>_lane`, launched by the sensor once a minute, follows the topics and reports every day it touched.
-- by selection, when a person materializes or backfills assets of any day: bronze or quarantine means "land what waits now",
-  silver or index means "rebuild that day from bronze". The job `<system>_rebuild` is this for `dagster job backfill`.
+- The job `<system>_lane`, launched by the sensor once a minute, follows the topics and reports every day it touched.
+- In any other run the selection speaks, when a person materializes or backfills assets of any day: bronze or quarantine means
+  "land what waits now", silver or index means "rebuild that day from bronze". `<system>_rebuild` is the job of that kind for
+  `dagster job backfill`.
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 
 from dagster import (
     AssetExecutionContext,
@@ -22,7 +22,6 @@ from dagster import (
     DefaultSensorStatus,
     Definitions,
     Failure,
-    RunConfig,
     RunRequest,
     RunsFilter,
     SensorEvaluationContext,
@@ -43,24 +42,20 @@ from platform_assets.defs.specs import Layer, lane_specs, topic_spec
 from platform_assets.errors import AssayError
 
 
-class Mode(Enum):
-    """What a run does with the assets that it was given."""
-
-    BY_SELECTION = "by_selection"
-    FOLLOW = "follow"
-
-
 class LaneConfig(Config):
     """The configuration of a lane's run."""
 
-    mode: Mode = Field(
-        Mode.BY_SELECTION,
-        description="FOLLOW: follow the topics until the next run takes over. BY_SELECTION: bronze or quarantine selected: land "
-        "and carry on what waits now; silver or index selected: rebuild the run's day from bronze.",
-    )
     max_seconds: float = Field(
-        policies.FOLLOW_MAX_SECONDS, gt=0, description="FOLLOW ends after so long without a successor."
+        float(policies.FOLLOW_MAX_SECONDS),
+        gt=0,
+        description="A run that follows ends after so long without a successor.",
     )
+
+
+def follow_job(system: str) -> str:
+    """The name of the job whose runs follow the topics. Not a setting of the run: that could be left out, and is by
+    whoever launches without looking at the launchpad; the run would then rebuild."""
+    return f"{system}_lane"
 
 
 def lane_definitions(contract: Contract) -> Definitions:
@@ -68,9 +63,8 @@ def lane_definitions(contract: Contract) -> Definitions:
     assets = lane_assets(contract)
     checks = AssetSelection.checks(*assets.check_keys)
     follow = define_asset_job(
-        f"{contract.system}_lane",
+        follow_job(contract.system),
         AssetSelection.assets(*assets.keys).without_checks() | checks,
-        config=RunConfig(ops={assets.op.name: LaneConfig(mode=Mode.FOLLOW, max_seconds=policies.FOLLOW_MAX_SECONDS)}),
         description=f"Follow the topics of {contract.system}. Launched by its sensor once a minute.",
         tags=policies.lane_tags(contract.system),
         executor_def=in_process_executor,
@@ -104,7 +98,7 @@ def next_lane_run(context: SensorEvaluationContext, system: str, now: datetime) 
     """This minute's run, unless so many are in flight that another would only wait behind them."""
     in_flight = context.instance.get_run_records(
         RunsFilter(
-            tags={policies.LANE_TAG: system},
+            job_name=follow_job(system),
             statuses=UNFINISHED,
             created_after=now - timedelta(seconds=policies.IN_FLIGHT_SECONDS),
         ),
@@ -134,12 +128,13 @@ def lane_assets(contract: Contract) -> AssetsDefinition:
         can_subset=True,
         partitions_def=DAYS,
         backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
-        description="Follows the topics, or lands what waits, or rebuilds a day: see the run's `mode`.",
+        description=f"Run by the job {follow_job(contract.system)}: follows the topics. Run in any other way: bronze or "
+        "quarantine selected lands what waits; silver or index selected rebuilds the run's day.",
     )
     def lane(context: AssetExecutionContext, config: LaneConfig) -> Iterator[Result]:
         try:
             run = LaneRun(context, contract)
-            if config.mode is Mode.FOLLOW:
+            if context.run.job_name == follow_job(contract.system):
                 yield from run.follow(config.max_seconds)
             else:
                 yield from run.by_selection()

@@ -10,7 +10,7 @@ that made it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,14 @@ from platform_assets.search.names import (
 READ_FILTER: dict[str, Any] = {"bool": {"must_not": {"ids": {"values": [PROGRESS_ID]}}}}
 """What the read alias hides."""
 
+_LAYERS = ("transient", "persistent", "defaults")  # the first that says something holds
 _LIST_FIELDS = "*.aliases,*.settings.index.creation_date,*.settings.index.blocks,*.mappings._meta"
+
+
+def auto_creates(found: Mapping[str, Any]) -> bool:
+    """Whether these cluster settings (with defaults) let a write create an index."""
+    values = [found.get(layer, {}).get("action", {}).get("auto_create_index") for layer in _LAYERS]
+    return str(next((value for value in values if value is not None), "true")).lower() != "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +66,18 @@ class Indices:
         self._creating = threading.Lock()
 
     def ensure_template(self, table: Table) -> None:
-        """Put the table's index template; an unchanged one changes nothing. Raises SearchError."""
+        """Put the table's index template; an unchanged one changes nothing. Raises SearchError.
+
+        Refuses a node that creates indices by itself: a document sent to an index that a rebuild has just replaced would make it
+        again, and nobody would ever read it there.
+        """
+        params = {"include_defaults": "true", "filter_path": "**.auto_create_index"}
         try:
+            if auto_creates(self.client.cluster.get_settings(params=params)):
+                raise SearchError(
+                    "OpenSearch creates indices by itself, so that documents could go astray",
+                    "set action.auto_create_index to false in opensearch.yml or in the cluster's settings",
+                )
             self.client.indices.put_index_template(name=template_name(table), body=index_template(table, **self._shape))
         except OpenSearchException as error:
             raise translate(error, f"putting the index template of {table.qualified_name}") from error

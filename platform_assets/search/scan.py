@@ -3,7 +3,8 @@
 Belongs here: streaming whole documents out of the index. Does not belong here: comparing them (trust), or people's queries.
 
 Pages come by point-in-time and `_shard_doc`, the cheapest order; the next page is fetched while DuckDB parses this one. The
-page's text is never parsed in Python.
+page's text is never parsed in Python. `_shard_doc` is unique within one index only (paging over several loses the ties at a
+page's end), so physical indices are read one after the other.
 """
 
 from __future__ import annotations
@@ -80,21 +81,22 @@ def scan(
     one that matches none stays short. A value that is not of its column's type is null. Call `Indices.refresh` before, if
     all that was written must show. Raises SearchError.
     """
-    target = partition_alias(table, event_partition) if event_partition else read_alias(table)
+    alias = partition_alias(table, event_partition) if event_partition else read_alias(table)
     cursor = (con or duckdb.connect()).cursor()
     known = {topic[:TOPIC_PREFIX]: topic for topic in [*(key.rpartition(":")[0] for key in below or ()), *topics]}
     sql = _select(table, known, below)
     try:
-        for page in _pages(client, target, seq, max(below.values(), default=0) if below is not None else None):
-            cursor.register("page", pa.table({"body": pa.array([page], pa.large_string())}))
-            rows = cursor.sql(sql).to_arrow_table()
-            cursor.unregister("page")
-            if rows.num_rows:
-                yield _typed(table, rows)
+        for index in sorted(client.indices.get_alias(name=alias)):
+            for page in _pages(client, index, seq, max(below.values(), default=0) if below is not None else None):
+                cursor.register("page", pa.table({"body": pa.array([page], pa.large_string())}))
+                rows = cursor.sql(sql).to_arrow_table()
+                cursor.unregister("page")
+                if rows.num_rows:
+                    yield _typed(table, rows)
     except NotFoundError:
         return  # nothing was ever indexed
     except OpenSearchException as error:
-        raise translate(error, f"scanning {target}") from error
+        raise translate(error, f"scanning {alias}") from error
     finally:
         cursor.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient
 
 from platform_assets.errors import AssayError
@@ -82,8 +82,13 @@ class Broker:
                 if kafka_error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
                 raise explain(kafka_error) from error
-            found[name] = Topic(name, str(description.topic_id), tuple(sorted(p.id for p in description.partitions)))
+            found[name] = Topic(name, _text(description.topic_id), tuple(sorted(p.id for p in description.partitions)))
         return found
+
+
+def _text(topic_id: Uuid) -> str:
+    """A topic's UUID as Kafka's own tools print it: safe in addresses and shells, where the client's form is not."""
+    return str(topic_id).translate(str.maketrans("+/", "-_"))
 
 
 def refused(error: KafkaError) -> bool:

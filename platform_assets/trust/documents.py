@@ -16,6 +16,8 @@ from platform_assets.lake.layout import TableSet
 from platform_assets.lane.publish import connect_indices
 from platform_assets.refine.hashing import _hash_expression as hash_expression
 from platform_assets.refine.sql import literal, text_list
+from platform_assets.search.errors import SearchError
+from platform_assets.search.indices import Indices
 from platform_assets.search.names import read_alias
 from platform_assets.search.progress import START, Frontier, read_frontier
 from platform_assets.search.scan import scan
@@ -25,6 +27,7 @@ from platform_assets.trust.proof import Progress
 from platform_assets.trust.snapshot import Snapshot
 
 _GENERATION = len("-000001")
+_TRIES = 3
 
 _DOCUMENTS = """
     CREATE OR REPLACE TABLE documents (
@@ -76,33 +79,41 @@ class DocumentProof:
 
     def read(self) -> None:
         """Keep every document's id, coordinates and hashes (stored, and made again of its content) in the session."""
-        self._con.execute(_DOCUMENTS)
         try:
-            self._read()
+            indices = connect_indices(self._settings)
+            try:
+                for _ in range(_TRIES):
+                    before = self._serving(indices)
+                    self._read(indices)
+                    if before <= self._serving(indices):
+                        return  # else a rebuild has put another index in the place of one that was being read
+            finally:
+                indices.client.close()
+            raise SearchError(
+                f"the indices of {self._contract.qualified_name} were replaced again and again", "try again"
+            )
         except AssayError as error:
             self._error = error
 
-    def _read(self) -> None:
-        indices = connect_indices(self._settings)
-        try:
-            self._frontier = read_frontier(indices.client, self._contract)
-            indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
-            topics = self._topics()
-            alias = literal(read_alias(self._contract))
-            # `<alias>-<event partition>-<generation>`, in lower case
-            partition = (
-                f"upper(substr(_index, length({alias}) + 2, length(_index) - length({alias}) - 1 - {_GENERATION}))"
+    def _serving(self, indices: Indices) -> set[str]:
+        return {index.name for index in indices.all(self._contract) if index.serving}
+
+    def _read(self, indices: Indices) -> None:
+        self._con.execute(_DOCUMENTS)
+        self._frontier = read_frontier(indices.client, self._contract)
+        indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
+        topics = self._topics()
+        alias = literal(read_alias(self._contract))
+        # `<alias>-<event partition>-<generation>`, in lower case
+        partition = f"upper(substr(_index, length({alias}) + 2, length(_index) - length({alias}) - 1 - {_GENERATION}))"
+        again, done = hash_expression(self._contract), 0
+        for batch in scan(indices.client, self._contract, topics=topics):
+            rows = self._con.from_arrow(batch).project(
+                f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, {partition}, _id, {again}"
             )
-            again, done = hash_expression(self._contract), 0
-            for batch in scan(indices.client, self._contract, topics=topics):
-                rows = self._con.from_arrow(batch).project(
-                    f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, {partition}, _id, {again}"
-                )
-                rows.insert_into("documents")
-                done += batch.num_rows
-                self._tell(self._contract.name, "documents", done, 0)
-        finally:
-            indices.client.close()
+            rows.insert_into("documents")
+            done += batch.num_rows
+            self._tell(self._contract.name, "documents", done, 0)
 
     def _topics(self) -> list[str]:
         silver = Snapshot.take(self._tables.silver)

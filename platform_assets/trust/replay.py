@@ -175,21 +175,24 @@ class _Replay:
         report.looked_at += wanted.num_rows
         report.unavailable += wanted.num_rows - records.num_rows
         refined = self._refinery.refine(records)
-        appended, duplicates, finished, version = self._append(refined.accepted, after, upto)
+        appended, duplicates, finished, version = self._append(refined.accepted, wanted, after, upto)
         report.accepted += appended.num_rows
         report.duplicates += duplicates.num_rows
         report.finished += finished.num_rows
-        report.still_rejected.update(counts(refined.rejected.column("reason")))
+        report.still_rejected.update(counts(self._join(_OUTSIDE, refined.rejected, finished).column("reason")))
         if self._dry_run:
             return
         self._documents.send(pa.concat_tables([appended, finished]), version)
         done = [t.select(_COORDINATES) for t in (appended, duplicates, finished)]
         self._remove(pa.concat_tables(done), REFINE_STAGE, after, upto)
 
-    def _append(self, accepted: pa.Table, after: int, upto: int) -> tuple[pa.Table, pa.Table, pa.Table, int]:
-        """Sort accepted rows into those appended now, duplicates, and those that an interrupted replay has appended.
+    def _append(
+        self, accepted: pa.Table, wanted: pa.Table, after: int, upto: int
+    ) -> tuple[pa.Table, pa.Table, pa.Table, int]:
+        """Sort accepted rows into those appended now and duplicates; beside them rejects that silver has all the same.
 
-        Also the silver version in which the rows are. Another writer's commit in between makes it look again.
+        Those are what an interrupted replay appended, or an interrupted rebuild refused. Also the silver version in which the
+        rows are. Another writer's commit in between makes it look again; raising `rewrite` makes a rebuild do so.
         """
         silver = self._tables.silver
         if accepted.num_rows and not self._dry_run:
@@ -197,21 +200,20 @@ class _Replay:
         for _ in range(_TRIES):
             silver.refresh()
             rewrite, seq = silver.transaction(REWRITE), silver.transaction(SEQ)
-            finished = self._join(_INSIDE, self._silver(after, upto), accepted)
-            left = self._join(_OUTSIDE, accepted, finished)
-            fresh, duplicates = self._deduplicate(left)
+            finished = self._join(_INSIDE, self._silver(after, upto), wanted)
+            fresh, duplicates = self._deduplicate(self._join(_OUTSIDE, accepted, finished))
             rows = fresh.select(self._schema.names)
-            if not self._dry_run and fresh.num_rows:
+            if not self._dry_run and rows.num_rows + finished.num_rows:
                 try:
                     silver.commit(
                         silver.write(rows), advance={REWRITE: (rewrite or 0) + 1}, expect={REWRITE: rewrite, SEQ: seq}
                     )
                 except Conflict:
                     continue
-            if self._keys is not None and fresh.num_rows:
+                if self._keys is not None:
+                    self._keys.rewrite = (rewrite or 0) + 1  # our own: the sets will hold these rows
+            if self._keys is not None and rows.num_rows:
                 self._keys.committed(fresh, seq or 0)
-                if not self._dry_run:
-                    self._keys.rewrite = (rewrite or 0) + 1  # our own: the sets hold these rows already
             return rows, duplicates, finished, silver.version
         raise AssayError(f"{self._contract.qualified_name} never stood still", "replay again")
 

@@ -34,8 +34,8 @@ from platform_assets.settings import Settings
 from platform_assets.trust.coverage import ask_broker
 from platform_assets.trust.snapshot import Snapshot
 
-_SHORT = re.compile(r"([0-9A-Za-z_+/-]{1,8})\.(\d{1,9})\.(\d{1,18})")
-_LONG = re.compile(r"([0-9A-Za-z_+/-]{8,64}):(\d{1,9}):(\d{1,18})")
+_SHORT = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d{1,9})\.(\d{1,18})")
+_LONG = re.compile(r"([0-9A-Za-z_-]{8,64}):(\d{1,9}):(\d{1,18})")
 
 
 @dataclass

@@ -135,3 +135,16 @@ def test_an_empty_minute_reports_and_claims(settings: Settings) -> None:
     report = Lane(settings, contract, commit_seconds=0.1).follow(max_seconds=1)
     assert (report.reason, report.tables["events"].records) == ("time", 0)
     assert Lane(settings, contract).drain().epoch == report.epoch + 1
+
+
+def test_documents_of_several_days_are_all_proved(settings: Settings) -> None:
+    """Enough for several pages of each index: paging over an alias of several indices would lose some."""
+    contract = private_system(settings)
+    table = contract.table("events")
+    for day in range(1, 5):
+        moment = f"2026-01-0{day}T10:00:00Z"
+        publish(settings, table, [event(n, event_time=moment) for n in range(day * 10_000, day * 10_000 + 700)])
+    Lane(settings, contract).drain()
+    proof = prove(settings, contract)
+    assert proof.holds, proof.to_dict()
+    assert proof.tables["events"].counts["documents"] == 2800

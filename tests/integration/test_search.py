@@ -649,6 +649,39 @@ class TestQueries:
         second = search(client, table, limit=30, cursor=first.cursor)
         assert [row["_assay"]["offset"] for row in first.rows + second.rows] == list(range(29, -1, -1))
 
+    def test_pages_are_whole_across_minutes_and_days(
+        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+    ) -> None:
+        # A page is first looked for in the newest seconds: rows further apart than any such window must not be skipped.
+        gaps = [
+            timedelta(seconds=1),
+            timedelta(seconds=20),
+            timedelta(minutes=7),
+            timedelta(hours=5),
+            timedelta(days=90),
+        ]
+        times = [NOON]
+        for number in range(59):
+            times.append(times[-1] - gaps[number % len(gaps)])
+        batches = [rows(table, 1, start=n, event_time=time) for n, time in enumerate(times)]
+        batches.append(rows(table, 1, start=60, event_time=datetime(1960, 1, 1, tzinfo=UTC)))  # not sortable: last
+        writer.write(table, to_ndjson(table, pa.concat_tables(batches), 1))
+        indices.refresh(table)
+        seen: list[int] = []
+        cursor: str | None = None
+        while True:
+            page = search(client, table, limit=4, cursor=cursor)
+            seen += [row["_assay"]["offset"] for row in page.rows]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert seen == list(range(61))
+        assert [r["_assay"]["offset"] for r in search(client, table, "offset:<=9", until=times[3], limit=3).rows] == [
+            4,
+            5,
+            6,
+        ]
+
     def test_time_range(self, client: OpenSearch, filled: Table) -> None:
         found = search(client, filled, since=NOON + timedelta(microseconds=3), until=NOON + timedelta(microseconds=6))
         assert [row["event_id"] for row in found.rows] == ["e5", "e4", "e3"]

@@ -9,6 +9,7 @@ import pytest
 
 from platform_assets.contracts.model import Field, FieldType, Format, IndexType, Table
 from platform_assets.contracts.read import load_contracts
+from platform_assets.search.indices import auto_creates
 from platform_assets.search.mappings import index_template, mapping, mapping_version
 from platform_assets.search.names import (
     document_id,
@@ -98,3 +99,29 @@ def test_document_ids() -> None:
     for wrong in ("", "a.b.c", "a.1", "a.1.2.3", "a/b.1.2"):
         with pytest.raises(ValueError, match="not a document id"):
             parse_document_id(wrong)
+
+
+@pytest.mark.parametrize(
+    ("found", "creates"),
+    [
+        ({"defaults": {"action": {"auto_create_index": "false"}}}, False),
+        (
+            {
+                "persistent": {"action": {"auto_create_index": False}},
+                "defaults": {"action": {"auto_create_index": "true"}},
+            },
+            False,
+        ),
+        (
+            {
+                "transient": {"action": {"auto_create_index": "true"}},
+                "persistent": {"action": {"auto_create_index": "false"}},
+            },
+            True,
+        ),
+        ({"persistent": {"action": {"auto_create_index": "-logs-*,+*"}}}, True),
+        ({}, True),  # OpenSearch's own default
+    ],
+)
+def test_a_node_that_creates_indices_by_itself_is_noticed(found: dict[str, object], creates: bool) -> None:
+    assert auto_creates(found) is creates

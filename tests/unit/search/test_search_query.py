@@ -150,7 +150,10 @@ def test_no_text_escapes_into_the_query(text: str) -> None:
 
 
 def test_time_ranges() -> None:
-    since, until = datetime(2026, 11, 21, 8, tzinfo=UTC), datetime(2026, 11, 21, 10, tzinfo=timezone(timedelta(hours=2)))
+    since, until = (
+        datetime(2026, 11, 21, 8, tzinfo=UTC),
+        datetime(2026, 11, 21, 10, tzinfo=timezone(timedelta(hours=2))),
+    )
     built = to_query(EVENTS, "", since=since, until=until)
     bounds = {"gte": "2026-11-21T08:00:00.000000Z", "lt": "2026-11-21T08:00:00.000000Z"}
     assert built == {"bool": {"filter": [{"range": {"event_time": bounds}}], "must_not": []}}

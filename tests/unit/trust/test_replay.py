@@ -152,6 +152,20 @@ def test_a_lane_at_work_reads_its_keys_anew(loud: Lab) -> None:
     assert holds(loud)
 
 
+def test_a_reject_that_silver_has_all_the_same_leaves_quarantine(lab: Lab) -> None:
+    """A rebuild under a stricter contract died between its quarantine and silver commits; silver is the decision."""
+    stricter = lab.with_contract(
+        fields=tuple(replace(f, enum=("FATAL",)) if f.name == "level" else f for f in lab.table.fields)
+    )
+    lab.rewrite(
+        "quarantine",
+        "FROM rows UNION ALL SELECT * REPLACE (0 AS _kafka_partition, 3 AS _offset, 1 AS _seq) FROM rows LIMIT 4",
+    )
+    report = run(stricter)
+    assert (report.finished, report.still_rejected.total()) == (1, 3)
+    assert holds(stricter)
+
+
 def test_undecided_rejects_are_left_alone(loud: Lab) -> None:
     """A lane died between quarantine and silver: those rejects are not yet true."""
     loud.land([event(200, level="LOUD")])

@@ -1,0 +1,49 @@
+"""What Dagster costs when no event comes, with and without lane runs; how long the code location takes to import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.common import machine, median, services
+from bench.processes import sleep_measured
+from platform_assets.contracts.read import load_contracts
+from platform_assets.local.dagster import dagster_home, start_dagster
+from platform_assets.local.prepare import prepare
+
+
+def run(home: Path | None = None, *, seconds: float = 120, repeats: int = 5) -> dict[str, Any]:
+    """`import_s` (a fresh interpreter), `idle_cores` (sensors stopped) and `idle_lane_cores` (a lane run every minute)."""
+    imports = [_import() for _ in range(repeats)]
+    with services(home) as settings:
+        prepare(settings, load_contracts().values())
+        dagster = start_dagster(settings.home)
+        try:
+            time.sleep(90)  # the first lane runs pay for caches
+            following = sleep_measured(dagster, seconds)
+            subprocess.run(
+                [sys.executable, "-m", "dagster", "sensor", "stop", "logs_lane", "-w", "workspace.yaml"],
+                env=os.environ | {"DAGSTER_HOME": str(dagster_home(settings.home))},
+                check=True,
+                capture_output=True,
+            )
+            time.sleep(200)  # the last lane run ends
+            idle = sleep_measured(dagster, seconds)
+        finally:
+            dagster.stop()
+    return {
+        "import_s": round(median(imports), 2),
+        "idle_cores": round(idle, 3),
+        "idle_lane_cores": round(following, 3),
+        "machine": machine(),
+    }
+
+
+def _import() -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import platform_assets.definitions"], check=True)
+    return time.perf_counter() - started

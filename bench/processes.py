@@ -1,0 +1,66 @@
+"""What Dagster's processes cost: memory of lane runs, processor time when idle, from a sensor's tick to a run's first step."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from bench.common import median
+from platform_assets.local.dagster import Dagster, dagster_home
+
+
+class Watch:
+    """Samples the processes of a Dagster once a second while the block runs."""
+
+    def __init__(self, dagster: Dagster) -> None:
+        self._dagster = dagster
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.largest_run = 0  # bytes of the largest process: a lane run, once there was one
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._over.wait(1.0):
+            for process in self._dagster.processes():
+                with suppress(psutil.Error):
+                    self.largest_run = max(self.largest_run, process.memory_info().rss)
+
+
+def processor_seconds(dagster: Dagster) -> float:
+    """Processor time of all its living processes so far."""
+    total = 0.0
+    for process in dagster.processes():
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def tick_to_step(home: Path) -> float | None:
+    """Median seconds from a run's creation by the sensor to the start of its first step; None without runs."""
+    delays = []
+    with suppress(sqlite3.Error):
+        for runs in (dagster_home(home) / "history").rglob("runs.db"):
+            with sqlite3.connect(f"file:{runs}?mode=ro", uri=True) as database:
+                query = "SELECT strftime('%s', create_timestamp), start_time FROM runs WHERE start_time IS NOT NULL"
+                delays += [float(start) - float(created) for created, start in database.execute(query)]
+    return round(median(delays), 1) if delays else None
+
+
+def sleep_measured(dagster: Dagster, seconds: float) -> float:
+    """Cores that Dagster uses while nothing happens."""
+    before, began = processor_seconds(dagster), time.monotonic()
+    time.sleep(seconds)
+    return (processor_seconds(dagster) - before) / (time.monotonic() - began)
