@@ -29,6 +29,7 @@ from types import FrameType
 from typing import Any
 
 import psutil
+import yaml
 
 from platform_assets.errors import AssayError
 from platform_assets.local.files import locked, make_folder, tail, write_text
@@ -179,14 +180,14 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _last_words(folder: Path) -> str:
-    for name in ("supervisor", "webserver", "daemon"):
-        if said := tail(folder / OUTPUT / f"{name}.log", 1):
+    for path in sorted((folder / OUTPUT).glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if said := tail(path, 1):
             return said
     return "it said nothing"
 
 
 def _free_port(port: int | None) -> int:
-    for candidate in (port,) if port else (USUAL_PORT, 0):
+    for candidate in (USUAL_PORT, 0) if port is None else (port,):
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -199,15 +200,55 @@ def _append(path: Path) -> Any:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
-class Supervisor:
-    """Owns web server and daemon: starts them, starts them again when they crash, and ends everything."""
+@dataclass(frozen=True)
+class CodeServer:
+    """A process that loads a code location for web server and daemon alike, and whose children the runs are.
 
-    def __init__(self, home: Path, port: int, workspace: str) -> None:
-        scripts = Path(sys.executable).parent
+    Left to themselves both would start a server of their own, and the daemon a new one each minute: it takes its servers
+    for stale after that time, and importing Dagster costs seconds.
+    """
+
+    module: str
+    name: str
+    folder: str | None
+    port: int
+
+    def command(self) -> list[str]:
+        """Its command line."""
+        place = ["-d", self.folder] if self.folder else []
+        listen = ["-h", HOST, "-p", str(self.port), "--location-name", self.name, "--log-level", "warning"]
+        return [_script("dagster"), "code-server", "start", "-m", self.module, *place, *listen]
+
+
+def code_servers(workspace: Path) -> list[CodeServer]:
+    """One for each `python_module` of a workspace file, on a free port. Raises AssayError for anything else in it."""
+    servers = []
+    for entry in yaml.safe_load(workspace.read_text(encoding="utf-8"))["load_from"]:
+        module = entry.get("python_module")
+        if not isinstance(module, dict):
+            raise AssayError(f"{workspace}: only python_module entries are started here", "list others by themselves")
+        name = str(module.get("location_name", module["module_name"]))
+        servers.append(CodeServer(module["module_name"], name, module.get("working_directory"), _free_port(0)))
+    return servers
+
+
+def _script(name: str) -> str:
+    """A command of the environment that we run in."""
+    return str(Path(sys.executable).with_name(name))
+
+
+class Supervisor:
+    """Owns code servers, web server and daemon: starts them, starts them again when they crash, and ends everything."""
+
+    def __init__(self, home: Path, port: int, workspace: Path) -> None:
         self._logs = dagster_home(home) / OUTPUT
-        self._commands = {
-            "webserver": [str(scripts / "dagster-webserver"), "-h", HOST, "-p", str(port), "-w", workspace],
-            "daemon": [str(scripts / "dagster-daemon"), "run", "-w", workspace],
+        self._servers = code_servers(workspace)
+        loaded = dagster_home(home) / "workspace.yaml"
+        entries = [{"grpc_server": {"host": HOST, "port": s.port, "location_name": s.name}} for s in self._servers]
+        write_text(loaded, yaml.safe_dump({"load_from": entries}))
+        self._commands = {f"code-{server.name}": server.command() for server in self._servers} | {
+            "webserver": [_script("dagster-webserver"), "-h", HOST, "-p", str(port), "-w", str(loaded)],
+            "daemon": [_script("dagster-daemon"), "run", "-w", str(loaded)],
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._crashes = 0
@@ -220,6 +261,8 @@ class Supervisor:
         try:
             while not self._ending:
                 for name in self._commands:
+                    if name in ("webserver", "daemon") and not all(_listens(server.port) for server in self._servers):
+                        continue  # they do not look again for a code server that was not there
                     if not self._watch(name):
                         return 1
                 self._reap()
@@ -296,6 +339,12 @@ def _living(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
 def _bind_to_parent(parent: int) -> None:
     """End with the parent, and adopt the orphans of our children. Linux only; elsewhere `stop` is what ends us."""
     if sys.platform == "linux":
@@ -308,15 +357,14 @@ def _bind_to_parent(parent: int) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Own the processes of HOME on PORT with WORKSPACE until told to end or PARENT has ended; an exit code."""
-    home, port, workspace, parent = Path(arguments[0]), int(arguments[1]), arguments[2], int(arguments[3])
+    home, port, workspace, parent = Path(arguments[0]), int(arguments[1]), Path(arguments[2]), int(arguments[3])
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    supervisor = Supervisor(home, port, workspace)
     _bind_to_parent(parent)
     with locked(dagster_home(home) / "lock", wait=False) as ours:
         if not ours:
             log.error("Dagster runs for %s already", home)
             return 1
-        return supervisor.run()
+        return Supervisor(home, port, workspace).run()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from platform_assets.search.indices import Index, Indices
 from platform_assets.search.lease import StaleWatch, end_orphaned_block
 
 CONCURRENCY = 2
-"""Requests at a time. Measured on two cores: 2 is a third faster than 1; 3 and 4 add nothing."""
+"""Requests at a time. Measured on two cores: 2 is half as fast again as 1; 3 and 4 add nothing."""
 PATIENCE_S = 60.0
 """How long one body is tried before the index counts as unavailable."""
 

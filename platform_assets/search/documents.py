@@ -79,7 +79,7 @@ def to_ndjson(
     """Render silver rows as documents of external version `version` (the silver version they were read at).
 
     `batch` has silver's columns (others are ignored). Bodies hold up to `body_bytes`, and one document at least; rows of a
-    partition keep their order. 0.5 M to 0.9 M rows/s on two cores.
+    partition keep their order. About 0.4 M rows/s on two cores.
     """
     batch, refused = _without_too_deep(table, batch)
     bodies: dict[str, list[Body]] = {}

@@ -24,7 +24,7 @@ from opensearchpy.exceptions import NotFoundError, OpenSearchException
 from platform_assets.contracts.arrow import UTC_MICROS, silver_schema
 from platform_assets.contracts.model import FieldType, Table
 from platform_assets.search.client import request_text
-from platform_assets.search.errors import SearchError, translate
+from platform_assets.search.errors import Conflict, SearchError, translate
 from platform_assets.search.indices import READ_FILTER
 from platform_assets.search.mappings import SYSTEM
 from platform_assets.search.names import TOPIC_PREFIX, partition_alias, read_alias
@@ -79,26 +79,33 @@ def scan(
     `seq` keeps documents of bronze commits up to it, `below` those under an offset (`topic_id:partition` -> offset; others are
     left out). Documents hold 8 characters of their topic's id: `topics` are the ids in full, so that `_topic_id` is silver's;
     one that matches none stays short. A value that is not of its column's type is null. Call `Indices.refresh` before, if
-    all that was written must show. Raises SearchError.
+    all that was written must show. Raises SearchError, Conflict when a rebuild replaces an index meanwhile.
     """
     alias = partition_alias(table, event_partition) if event_partition else read_alias(table)
     cursor = (con or duckdb.connect()).cursor()
     known = {topic[:TOPIC_PREFIX]: topic for topic in [*(key.rpartition(":")[0] for key in below or ()), *topics]}
     sql = _select(table, known, below)
     try:
-        for index in sorted(client.indices.get_alias(name=alias)):
+        for index in _serving(client, alias):
             for page in _pages(client, index, seq, max(below.values(), default=0) if below is not None else None):
                 cursor.register("page", pa.table({"body": pa.array([page], pa.large_string())}))
                 rows = cursor.sql(sql).to_arrow_table()
                 cursor.unregister("page")
                 if rows.num_rows:
                     yield _typed(table, rows)
-    except NotFoundError:
-        return  # nothing was ever indexed
+    except NotFoundError as error:
+        # Never a shorter scan: it would look like lost documents.
+        raise Conflict(f"an index of {alias} was replaced while it was being scanned", "scan again") from error
     except OpenSearchException as error:
         raise translate(error, f"scanning {alias}") from error
     finally:
         cursor.close()
+
+
+def _serving(client: OpenSearch, alias: str) -> list[str]:
+    """The physical indices behind an alias. (Asking for the alias itself needs a right on every index of the node.)"""
+    found = client.indices.get(index=alias, params={"ignore": 404, "filter_path": "*.settings.index.uuid"})
+    return [] if found.get("status") == 404 else sorted(found)
 
 
 def _pages(client: OpenSearch, target: str, seq: int | None, below: int | None) -> Iterator[str]:

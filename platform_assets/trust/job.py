@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from platform_assets.trust.proof import EXAMPLES, Check, Progress, TableProof, d
 from platform_assets.trust.snapshot import Snapshot
 
 MEMORY = "1GB"
+_SPILL = "_trust-"
+_STALE_S = 86_400
 COORDINATES = "_topic_id, _kafka_partition, _offset"
 
 
@@ -91,7 +94,10 @@ def _name(topic_id: str | None, partition: int | None, offset: int | None) -> st
 @contextmanager
 def bounded_session(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB session in UTC with bounded memory. It may spill, so its folder lies in the lake, as closed as bronze is."""
-    folder = Path(tempfile.mkdtemp(prefix="_trust-", dir=lake))
+    for left in lake.glob(f"{_SPILL}*"):  # of a proof that was killed
+        if time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_SPILL, dir=lake))
     con = duckdb.connect(
         config={"memory_limit": MEMORY, "temp_directory": str(folder), "preserve_insertion_order": False, "threads": 2}
     )

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -117,8 +120,9 @@ def platform(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
         shutil.copy(services.home / name, home / name)
     contract = private_system(services)
     (home / "contract.json").write_text(to_json(contract), encoding="utf-8")
-    (home / "location.py").write_text(LOCATION, encoding="utf-8")
-    workspace = {"load_from": [{"python_file": {"relative_path": "location.py", "location_name": "private"}}]}
+    (home / "private_location.py").write_text(LOCATION, encoding="utf-8")
+    module = {"module_name": "private_location", "location_name": "private", "working_directory": str(home)}
+    workspace = {"load_from": [{"python_module": module}]}
     (home / "workspace.yaml").write_text(json.dumps(workspace), encoding="utf-8")
     late = (NOW - timedelta(days=1)).isoformat()
     publish(services, contract.tables[0], [event(n) for n in range(200)])
@@ -203,3 +207,28 @@ def test_a_killed_run_does_not_stay_at_work(platform: Platform) -> None:
     wait("the failure", lambda: platform.status(run_id) == "FAILURE")
     platform.carry(600, 10)  # by the run of the next tick
     assert platform.dagster.problem() is None
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from platform_assets.local.dagster import start_dagster
+home = Path(sys.argv[1])
+dagster = start_dagster(home, workspace=home / "workspace.yaml")
+print(*[process.pid for process in dagster.processes()], flush=True)
+time.sleep(600)
+"""
+
+
+def test_nothing_outlives_a_killed_command(tmp_path: Path) -> None:
+    (tmp_path / "empty_location.py").write_text("import dagster\ndefs = dagster.Definitions()\n", encoding="utf-8")
+    module = {"module_name": "empty_location", "working_directory": str(tmp_path)}
+    (tmp_path / "workspace.yaml").write_text(json.dumps({"load_from": [{"python_module": module}]}), encoding="utf-8")
+    command = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    pids = [int(pid) for pid in command.stdout.readline().split()]
+    processes = [psutil.Process(pid) for pid in pids]
+    assert len(processes) >= 5  # supervisor, code server and its proxy, web server, daemon
+    command.kill()
+    command.wait()
+    wait("the end of all", lambda: not any(process.is_running() for process in processes))

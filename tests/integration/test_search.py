@@ -207,6 +207,17 @@ class TestDocuments:
         assert scanned(client, indices, table, below={}).num_rows == 0
         assert same_ids(scanned(client, indices, table, seq=1), range(20))
 
+    def test_a_scan_never_ends_early_without_saying_so(
+        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+    ) -> None:
+        writer.write(table, to_ndjson(table, bulk_rows(table, 0, 5000), 1))
+        indices.refresh(table)
+        pages = scan(client, table)
+        next(pages)
+        client.indices.delete(index=index_name(table, DAY, 1))
+        with pytest.raises(SearchError, match="scan again"):
+            list(pages)
+
     def test_scan_of_what_was_never_indexed_is_empty(self, client: OpenSearch, table: Table) -> None:
         assert list(scan(client, table)) == []
         assert list(scan(client, table, event_partition=DAY)) == []
