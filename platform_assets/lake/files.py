@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", "event_time", "landed_at", "_landed_at")
-"""Columns whose minimum and maximum go into the Delta log, where the table has them."""
+STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max")
+"""Columns whose minimum and maximum go into the Delta log, where the table has them; so do those of every time."""
 
 ROW_GROUP_ROWS = 131_072
 
@@ -51,8 +51,8 @@ def _statistics(table: pa.Table) -> str:
     low: dict[str, object] = {}
     high: dict[str, object] = {}
     nulls: dict[str, int] = {}
-    for name in STATISTICS_COLUMNS:
-        if name in table.column_names:
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if name in STATISTICS_COLUMNS or pa.types.is_timestamp(kind):
             bounds = pc.min_max(table.column(name)).as_py()
             nulls[name] = table.column(name).null_count
             if bounds["min"] is not None:

@@ -39,8 +39,10 @@ def maintain(
     bronze_until = (now - contract.bronze_retention).date().isoformat()
     silver_until = now - contract.retention
     report.rows["bronze"] = expire(tables.bronze, bronze_until)
-    report.rows["quarantine"] = expire(tables.quarantine, bronze_until)
     report.rows["silver"] = _expire_landed(tables.silver, silver_until)
+    report.rows["quarantine"] = expire(
+        tables.quarantine, min(bronze_until, _oldest_landing(tables.silver, silver_until))
+    )
     for layer in ("bronze", "silver", "quarantine", "ledger"):
         report.files[layer] = vacuum(getattr(tables, layer), KEEP_VERSIONS)
     if index:
@@ -60,3 +62,10 @@ def _expire_landed(silver: LakeTable, until: datetime) -> int:
     if old:
         silver.commit([], removes=old)
     return sum(f.rows for f in old)
+
+
+def _oldest_landing(silver: LakeTable, until: datetime) -> str:
+    """The date of the oldest silver row: quarantine tells why some of them have no document, so it lives as long."""
+    silver.refresh()
+    landed: list[datetime] = [f.low["_landed_at"] for f in silver.files() if "_landed_at" in f.low]
+    return min([*landed, until]).date().isoformat()

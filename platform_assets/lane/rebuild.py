@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Literal
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+from deltalake.transaction import AddAction
 
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Grain, Table
@@ -26,7 +28,7 @@ from platform_assets.lane.keys import KeySet, first_of_each, key_columns
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import masker, session
 from platform_assets.lane.settle import REWRITE, SEQ, seq_windows
-from platform_assets.refine import Refinery
+from platform_assets.refine import Refinery, key_select
 from platform_assets.settings import Settings
 
 FILE_ROWS = 1_000_000
@@ -81,6 +83,16 @@ def _partitions(contract: Table, tables: TableSet, con: duckdb.DuckDBPyConnectio
     return sorted(p for p in known | {str(r[0]) for r in fed} if p.startswith(wanted))
 
 
+@dataclass(frozen=True, slots=True)
+class _Refined:
+    """The new partition, written and not yet committed: its files, coordinates and keys, and what was rejected on the way."""
+
+    adds: list[AddAction]
+    coordinates: pa.Table
+    rejected: pa.Table
+    keys: KeySet
+
+
 class _Rebuild:
     def __init__(
         self,
@@ -107,15 +119,15 @@ class _Rebuild:
         base = silver.transaction(SEQ) or 0
         rewrite = silver.transaction(REWRITE)
         old = silver.files(self._partition)
-        adds, coordinates, refused = self._refine(base)
-        self._keep_every_row(old, base, coordinates, refused)
+        refined = self._refine(base)
+        self._keep_every_row(old, base, refined)
         for _ in range(_TRIES):
             silver.refresh()
             live = silver.files(self._partition)
             tail = self._tail([f for f in live if f.path not in {o.path for o in old}], base)
             try:
                 silver.commit(
-                    [*adds, *silver.write(tail)],
+                    [*refined.adds, *silver.write(tail)],
                     removes=live,
                     advance={REWRITE: (rewrite or 0) + 1},
                     expect={REWRITE: rewrite},
@@ -145,8 +157,8 @@ class _Rebuild:
             self._con, files=files, where=f"_seq > {base}", order="_seq, _kafka_partition, _offset"
         )
 
-    def _refine(self, base: int) -> tuple[list, pa.Table, pa.Table]:  # type: ignore[type-arg]
-        """Write the partition's new files; (add actions, coordinates of their rows, rejects found on the way)."""
+    def _refine(self, base: int) -> _Refined:
+        """Write the partition's new files; nothing is visible yet."""
         quarantined = self._quarantined(base)
         keys = KeySet()
         adds, pending, done, refused = [], [], [], []
@@ -173,7 +185,8 @@ class _Rebuild:
         if pending:
             adds += self._tables.silver.write(pa.concat_tables(pending))
         none = self._schema.empty_table().select(COORDINATES)
-        return adds, pa.concat_tables([none, *done]), pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *refused])
+        rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *refused])
+        return _Refined(adds, pa.concat_tables([none, *done]), rejected, keys)
 
     def _bronze(self, base: int) -> Iterator[pa.Table]:
         """The bronze rows that may belong to the partition, in bronze order, a bounded number at a time."""
@@ -204,13 +217,13 @@ class _Rebuild:
             self._con, columns=COORDINATES, where=f"stage = 'refine' AND _seq <= {base}"
         )
 
-    def _keep_every_row(self, old: list[DataFile], base: int, new: pa.Table, refused: pa.Table) -> None:
-        """A row of the old partition is in the new one or becomes a reject; anything else would be a loss."""
+    def _keep_every_row(self, old: list[DataFile], base: int, refined: _Refined) -> None:
+        """A row of the old partition is in the new one, is a duplicate in it, or becomes a reject; else it would be lost."""
         before = self._tables.silver.read(self._con, columns=COORDINATES, files=old, where=f"_seq <= {base}")
-        lost = _without(self._con, before, new)
+        lost = self._without_duplicates(_without(self._con, before, refined.coordinates), old, refined.keys)
         if lost.num_rows == 0:
             return
-        again = _without(self._con, refused, _without(self._con, refused, lost))
+        again = _among(self._con, refined.rejected, lost)
         if again.num_rows != lost.num_rows:
             raise AssayError(
                 f"{self._contract.qualified_name} {self._partition}: the present contract would lose "
@@ -218,7 +231,16 @@ class _Rebuild:
                 "nothing was changed; put the key, event time and grain back as they were when the rows were written",
             )
         self._report.rejected += again.num_rows
-        self._tables.quarantine.commit(self._tables.quarantine.write(again))
+        fresh = _without(self._con, again, self._quarantined(base))  # a rebuild that died here left some already
+        self._tables.quarantine.commit(self._tables.quarantine.write(fresh))
+
+    def _without_duplicates(self, lost: pa.Table, old: list[DataFile], keys: KeySet) -> pa.Table:
+        """Leave out rows whose key the new partition holds: an older record with the key is accepted now and survives."""
+        if lost.num_rows == 0 or not self._contract.key:
+            return lost
+        hashed = select_from(self._tables.silver.relation(self._con, old), "silver", key_select(self._contract))
+        mine = _among(self._con, hashed, lost)
+        return mine.filter(pa.array(~keys.holds(*key_columns(mine)))).select(COORDINATES)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -237,14 +259,20 @@ def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 def _without(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table) -> pa.Table:
     """Rows whose coordinates are not among `others`; order is kept."""
-    if rows.num_rows == 0 or others.num_rows == 0:
+    return rows if others.num_rows == 0 else _joined(con, rows, others, "ANTI")
+
+
+def _among(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table) -> pa.Table:
+    """Rows whose coordinates are among `others`; order is kept."""
+    return _joined(con, rows, others, "SEMI")
+
+
+def _joined(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table, how: Literal["ANTI", "SEMI"]) -> pa.Table:
+    if rows.num_rows == 0:
         return rows
     numbered = con.from_arrow(rows.select(COORDINATES).append_column("_row", pa.array(np.arange(rows.num_rows))))
     con.register("_others", others.select(COORDINATES))
-    kept = select_from(
-        numbered,
-        "mine",
-        "SELECT _row FROM mine ANTI JOIN _others USING (_topic_id, _kafka_partition, _offset) ORDER BY _row",
-    )
+    join = f"SELECT _row FROM mine {how} JOIN _others USING (_topic_id, _kafka_partition, _offset) ORDER BY _row"  # noqa: S608
+    kept = select_from(numbered, "mine", join)
     con.unregister("_others")
     return rows if kept.num_rows == rows.num_rows else rows.take(kept.column("_row"))

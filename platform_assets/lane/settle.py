@@ -29,6 +29,7 @@ from platform_assets.refine import Refinery
 SEQ = "seq"
 REWRITE = "rewrite"
 CATCH_UP_ROWS = 200_000
+CATCH_UP_BYTES = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +190,19 @@ def seq_windows(
     column: str = "seq",
     rows: int = CATCH_UP_ROWS,
 ) -> Iterator[tuple[int, int]]:
-    """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least."""
+    """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least.
+
+    Windows of bronze are bounded in message bytes too: a few commits may hold thousands of large messages.
+    """
     files = table.between(column, after + 1, last)
     inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
-    total, start, end = 0, after, after
-    for seq, n in inside.aggregate(f"{column}, count(*)", column).order(column).fetchall():
-        if total and total + n > rows:
+    size = "sum(coalesce(octet_length(value), 0))" if "value" in table.schema.names else "0"
+    total = weight = 0
+    start = end = after
+    for seq, n, heavy in inside.aggregate(f"{column}, count(*), {size}", column).order(column).fetchall():
+        if total and (total + n > rows or weight + heavy > CATCH_UP_BYTES):
             yield start, end
-            total, start = 0, end
-        total, end = total + n, int(seq)
+            total, weight, start = 0, 0, end
+        total, weight, end = total + n, weight + int(heavy), int(seq)
     if start < last:
         yield start, last

@@ -20,7 +20,7 @@ _HALVES = f"CAST(_key >> 64 AS UBIGINT) AS _key_hi, CAST(_key & {_LOW_64} AS UBI
 
 def hash_select(table: Table) -> str:
     """`_topic_id, _kafka_partition, _offset, _hash` (int64) of each row of a relation `silver`."""
-    return select(f"{_COORDINATES}, {_hash_expression(table)} AS _hash", "silver")
+    return select(f"{_COORDINATES}, {hash_expression(table)} AS _hash", "silver")
 
 
 def key_select(table: Table) -> str:
@@ -36,7 +36,7 @@ def key_select(table: Table) -> str:
 
 def row_hash_select(table: Table) -> str:
     """`_seq, _kafka_partition, _offset, _hash` and, if the table has a key, `_key_hi, _key_lo` of each row of `silver`."""
-    columns = f"_seq, _kafka_partition, _offset, {_hash_expression(table)} AS _hash"
+    columns = f"_seq, _kafka_partition, _offset, {hash_expression(table)} AS _hash"
     if not table.key:
         return select(columns, "silver")
     return select(
@@ -45,7 +45,7 @@ def row_hash_select(table: Table) -> str:
     )
 
 
-def _hash_expression(table: Table) -> str:
+def hash_expression(table: Table) -> str:
     """SQL for the content hash (BIGINT) of a silver row: contract fields as stored, attributes and coordinates."""
     named = {field.name: _text(field) for field in table.fields}
     if table.attributes:

@@ -8,15 +8,17 @@ Belongs here: comparing documents with silver. Does not belong here: reading an 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import duckdb
 
 from platform_assets.contracts.model import Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.layout import TableSet
 from platform_assets.lane.publish import connect_indices
-from platform_assets.refine.hashing import _hash_expression as hash_expression
+from platform_assets.refine.hashing import hash_expression
 from platform_assets.refine.sql import literal, text_list
-from platform_assets.search.errors import SearchError
+from platform_assets.search.errors import Conflict, SearchError
 from platform_assets.search.indices import Indices
 from platform_assets.search.names import read_alias
 from platform_assets.search.progress import START, Frontier, read_frontier
@@ -84,9 +86,10 @@ class DocumentProof:
             try:
                 for _ in range(_TRIES):
                     before = self._serving(indices)
-                    self._read(indices)
-                    if before <= self._serving(indices):
-                        return  # else a rebuild has put another index in the place of one that was being read
+                    with suppress(Conflict):  # a rebuild has put another index in the place of one that was being read
+                        self._read(indices)
+                        if before <= self._serving(indices):
+                            return
             finally:
                 indices.client.close()
             raise SearchError(

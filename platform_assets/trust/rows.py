@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from platform_assets.refine import Refinery
-from platform_assets.refine.hashing import _hash_expression as hash_expression
+from platform_assets.refine.hashing import hash_expression
 from platform_assets.trust.coverage import Coverage
 from platform_assets.trust.job import COORDINATES, Job, size
 

@@ -161,6 +161,11 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
     assert platform.reported(Layer.SILVER, YESTERDAY)["rows"] == 20
     assert platform.reported(Layer.INDEX, YESTERDAY)["documents"] == 20
     assert platform.reported(Layer.QUARANTINE, TODAY)["reasons"] == {"malformed_json": 1}
+    path = json.dumps(key(Layer.SILVER, platform.table).path)
+    node = platform.ask(
+        f"{{ assetNodeOrError(assetKey: {{ path: {path} }}) {{ ... on AssetNode {{ partitionStats {{ numMaterialized }} }} }} }}"
+    )
+    assert node["assetNodeOrError"]["partitionStats"]["numMaterialized"] == 2  # as the UI shows it
     offsets = platform.reported(Layer.BRONZE, TODAY)["offsets"]
     assert sum(end - start for start, end in offsets.values()) >= 221
     assert platform.instance.get_latest_materialization_event(topic_key(platform.table)) is not None

@@ -21,10 +21,12 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import session
 from platform_assets.search.names import partition_alias
 from platform_assets.settings import Settings
+from platform_assets.trust import documents as documents_module
 from platform_assets.trust import replay as replay_module
 from platform_assets.trust.gap import accept_gap, find_gaps
 from platform_assets.trust.prove import prove
@@ -156,6 +158,21 @@ def test_a_lane_at_work_disturbs_no_proof(drained: Drained) -> None:
         traffic.join()
         stop.set()
         thread.join()
+
+
+def test_an_index_that_is_rebuilt_meanwhile_is_read_again(drained: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the documents were read from an index that is gone: as a proof that would be a loss."""
+    original, calls = documents_module.scan, []
+
+    def scan(*args: Any, **options: Any) -> Iterator[pa.Table]:
+        calls.append(1)
+        if len(calls) == 1:
+            rebuild_index(drained.settings, drained.table, drained.tables, "2026-01-05")
+        return original(*args, **options)
+
+    monkeypatch.setattr(documents_module, "scan", scan)
+    assert drained.failures() == {}
+    assert len(calls) == 2
 
 
 def test_services_that_are_away_prove_nothing(drained: Drained) -> None:
