@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +32,8 @@ COMMIT_SECONDS = 2.0
 """How long a batch is collected at most; a reader waits for it, for the commits and for the index's refresh."""
 BATCH_ROWS = 100_000
 BATCH_BYTES = 64 * 1024 * 1024
+SETTLING = 1
+"""Bronze commits that may wait to be settled: the next one lands meanwhile."""
 COMPACT_SECONDS = 15.0
 FINISH_SECONDS = 30.0
 """How long an ending lane goes on publishing what it has settled; the rest is its successor's."""
@@ -76,6 +79,7 @@ class Lane:
                 self.report.reason = "stopped" if stop.is_set() else "time"
             except HandedOver:
                 self.report.reason = "handed_over"
+            self._settled(0, on_commit)
         return self.report
 
     def drain(self, *, stop: threading.Event | None = None, on_commit: OnCommit | None = None) -> LaneReport:
@@ -90,6 +94,7 @@ class Lane:
             try:
                 while not stop.is_set() and not self._reached(until):
                     self._cycle(until, on_commit)
+                self._settled(0, on_commit)
                 for track in self._tracks.values():
                     track.landing.claim()
                     track.publisher.finish(None)
@@ -103,6 +108,8 @@ class Lane:
     def __enter__(self) -> Lane:
         self._reader = TopicReader(self._settings.kafka_conf("lane"))
         self._pool = ThreadPoolExecutor(2, "lane")
+        self._settle_pool = ThreadPoolExecutor(1, "settle")
+        self._settling: deque[Future[TableReport]] = deque()
         self._compaction: Future[int] | None = None
         topics = self._reader.describe([t.topic for t in self._contract.tables])
         missing = [t.topic for t in self._contract.tables if t.topic not in topics]
@@ -127,6 +134,7 @@ class Lane:
         if self._compaction is not None:
             self._compaction.exception()
         self._pool.shutdown()
+        self._settle_pool.shutdown()
         marks = {} if error is not None else self._reader.lag()
         self._reader.close()
         for name, track in self._tracks.items():
@@ -148,15 +156,22 @@ class Lane:
             track = self._tracks[batch.topic.name]
             track.report.seconds["consume"] += consumed / len(batches)
             try:
-                track.carry(batch)
+                landed = track.land(batch)
             except Conflict:
                 self._resync()
                 break
-            if on_commit is not None:
-                on_commit(track.report)
+            self._settling.append(self._settle_pool.submit(track.settle, landed))
+        self._settled(SETTLING, on_commit)
         for track in self._tracks.values():
             track.check()
         self._watch()
+
+    def _settled(self, left: int, on_commit: OnCommit | None) -> None:
+        """Hear of what was settled meanwhile; waits until at most `left` commits are under way. Raises what settling raised."""
+        while self._settling and (len(self._settling) > left or self._settling[0].done()):
+            report = self._settling.popleft().result()
+            if on_commit is not None:
+                on_commit(report)
 
     def _read(self, until: Position | None) -> list[TopicBatch]:
         return self._reader.read(max_rows=BATCH_ROWS, max_bytes=BATCH_BYTES, seconds=self._commit_seconds, until=until)

@@ -8,7 +8,7 @@ from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import compact
 from platform_assets.lake.table import Conflict
-from platform_assets.lane.land import Landing
+from platform_assets.lane.land import Landed, Landing
 from platform_assets.lane.publish import Publisher
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import masker, session
@@ -28,7 +28,7 @@ ORDER = {
 
 
 class Track:
-    """Carries the batches of one topic. Used by one lane run, from one thread (publishing and compaction have their own)."""
+    """Carries the batches of one topic. Landing, settling, publishing and compacting have a thread each."""
 
     def __init__(self, settings: Settings, lake: Lake, contract: Table, topic: Topic, *, index: bool) -> None:
         self.contract = contract
@@ -62,17 +62,22 @@ class Track:
         self._began = self.landing.next_offsets()
         return dict(self._began)
 
-    def carry(self, batch: TopicBatch) -> None:
-        """Land, settle and hand to the publisher. Raises `Conflict` when the batch must be read again."""
+    def land(self, batch: TopicBatch) -> Landed:
+        """Commit the batch to bronze. Raises `Conflict` when it must be read again, `HandedOver` when the lane is over."""
         clock = time.perf_counter()
         landed = self.landing.land(batch, self._began)
         self._began |= batch.next
         self.report.seconds["bronze"] += time.perf_counter() - clock
         self._note(batch, landed.landed_date)
+        return landed
+
+    def settle(self, landed: Landed) -> TableReport:
+        """Carry a bronze commit to quarantine and silver and hand it to the publisher; commits are settled in their order."""
         try:
             self.publisher.offer(self._settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report))
         except Conflict:
             self._catch_up()
+        return self.report
 
     def check(self) -> None:
         """Notice a younger lane or a failed publisher even when no batch comes."""

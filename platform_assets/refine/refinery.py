@@ -32,6 +32,7 @@ _RECORDS = pa.schema(
         if field.name in {"topic_id", "kafka_partition", "offset", "kind", "value", "seq", "landed_at"}
     ]
 )
+_PARALLEL_ROWS = 25_000  # the engine's threads share the work by record batch: one batch is one thread's work
 _KEY_FIELDS = (pa.field("_key_hi", pa.uint64()), pa.field("_key_lo", pa.uint64()))
 # Faults of the environment or of our own SQL: setting rows aside would blame the data for them.
 _NOT_THE_DATA = (
@@ -132,7 +133,8 @@ class Refinery:
         while start < len(records):
             before = int(total[start - 1]) if start else 0
             stop = max(start + 1, int(np.searchsorted(total, before + self._slice_bytes, side="right")))
-            yield records.slice(start, stop - start) if order is None else records.take(order[start:stop])
+            part = records.slice(start, stop - start) if order is None else records.take(order[start:stop])
+            yield pa.Table.from_batches(part.to_batches(max_chunksize=_PARALLEL_ROWS), part.schema)
             start = stop
 
     def _refine_slice(self, records: pa.Table) -> Refined:
