@@ -26,7 +26,8 @@ from platform_assets.lake.files import DataFile, split_by_partition, write_file
 _COMMIT_TRIES = 50
 _CONFIGURATION = {
     "delta.checkpointInterval": "50",
-    "delta.logRetentionDuration": "interval 7 days",
+    # A commit every two seconds: a longer log would make each refresh list tens of thousands of files.
+    "delta.logRetentionDuration": "interval 2 hours",
     "delta.deletedFileRetentionDuration": "interval 1 days",
 }
 
