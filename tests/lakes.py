@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,9 +48,13 @@ def topic_batch(values: Sequence[bytes | None], start: int, partition: int = 0, 
 class SmallLake:
     """One `logs.events` table set under `root`, with a landing and a settler as a lane has them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, tolerant: bool = False) -> None:
+        """`tolerant`: a later contract, which lets negative latencies in."""
         self.root = root
         self.contract = load_contracts()["logs"].table("events")
+        if tolerant:
+            fields = tuple(replace(f, minimum=None) if f.name == "latency_ms" else f for f in self.contract.fields)
+            self.contract = replace(self.contract, version="1.9.0", fields=fields)
         self.tables = Lake(root).tables(self.contract)
         self.con = session()
         self.refinery = Refinery(self.contract, MASKER)

@@ -86,6 +86,7 @@ def write_file(
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+    sync(target.parent)
     return AddAction(
         path=relative.as_posix(),
         size=target.stat().st_size,
@@ -94,6 +95,15 @@ def write_file(
         data_change=data_change,
         stats=_statistics(table),
     )
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _dictionary_columns(table: pa.Table) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import duckdb
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from platform_assets.faultpoints import fault_point
@@ -20,7 +21,9 @@ TIERS = (512 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024)
 MERGE_AT = (12, 12, 4)
 """How many files of each tier make a merge worth while."""
 MERGE_BYTES = 64 * 1024 * 1024
-"""Compressed bytes merged at once: bounds the memory of a merge to a few hundred MB."""
+"""Compressed bytes merged at once."""
+MERGE_RAW_BYTES = 256 * 1024 * 1024
+"""Bytes of rows merged at once: what repeats itself is compressed thirty times."""
 
 
 def mergeable(files: list[DataFile]) -> list[list[DataFile]]:
@@ -46,7 +49,10 @@ def compact(table: LakeTable, con: duckdb.DuckDBPyConnection, order: str) -> int
     """
     merged = 0
     table.refresh()
-    for group in mergeable(table.files()):
+    for candidates in mergeable(table.files()):
+        group = _fitting(table, candidates)
+        if len(group) < 2:
+            continue
         rows = table.read(con, files=group, order=order)
         adds = table.write(rows, data_change=False)
         fault_point("compact_file_written")
@@ -56,6 +62,19 @@ def compact(table: LakeTable, con: duckdb.DuckDBPyConnection, order: str) -> int
             continue
         merged += len(group) - len(adds)
     return merged
+
+
+def _fitting(table: LakeTable, group: list[DataFile]) -> list[DataFile]:
+    """The first files of a group that fit into memory together when they are read."""
+    total = 0
+    fitting = []
+    for f, path in zip(group, table.uris(group), strict=True):
+        footer = pq.read_metadata(path)
+        total += sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+        if total > MERGE_RAW_BYTES:
+            break
+        fitting.append(f)
+    return fitting
 
 
 def expire(table: LakeTable, before: str) -> int:

@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from platform_assets.errors import AssayError
-from platform_assets.lake.files import DataFile, split_by_partition, write_file
+from platform_assets.lake.files import DataFile, split_by_partition, sync, write_file
 
 _COMMIT_TRIES = 50
 _CONFIGURATION = {
@@ -176,12 +176,18 @@ class LakeTable:
                     pass  # somebody else committed between refresh and write: look again
                 else:
                     self.refresh()
+                    self._sync_log(int(table.version()))
                     return int(table.version())
             time.sleep(random.uniform(0.001, 0.01) * (attempt + 1))  # noqa: S311 (jitter)
         raise AssayError(
             f"{self.path.name} is too busy to commit to",
             "another process commits without pause; look at the running lanes",
         )
+
+    def _sync_log(self, version: int) -> None:
+        """Survive a power cut: delta-rs links the log entry into place without waiting for the disk."""
+        for path in (self.path / "_delta_log" / f"{version:020d}.json", self.path / "_delta_log"):
+            sync(path)
 
     def _remove_actions(self, removes: Sequence[DataFile], data_change: bool) -> list[RemoveAction]:
         now = int(time.time() * 1000)

@@ -25,6 +25,9 @@ from platform_assets.refine.hashing import key_select
 
 U64 = NDArray[np.uint64]
 
+KEY_FOLDER = "_keys"
+"""Where snapshots lie, below the lake's root."""
+
 
 @dataclass
 class KeySet:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,6 +70,10 @@ class Landing:
         recorded = self._bronze.transactions(self._topic.app_id(p) for p in self._topic.partitions)
         return {p: recorded[self._topic.app_id(p)] for p in self._topic.partitions}
 
+    def recorded(self, partition: int) -> int | None:
+        """Where bronze ends for a Kafka partition, in the snapshot in hand."""
+        return self._bronze.transaction(self._topic.app_id(partition))
+
     def check(self) -> None:
         """Raises `HandedOver` when a younger lane has claimed the table."""
         self._bronze.refresh()
@@ -77,8 +82,9 @@ class Landing:
 
     def claim(self) -> None:
         """Take the lane without any row: an empty commit that ends the predecessor."""
-        if self._claimed is None:
-            self._commit([], {}, {})
+        while self._claimed is None:
+            with suppress(Conflict):  # another lane has claimed meanwhile: claim after it
+                self._commit([], {}, {})
 
     def land(self, batch: TopicBatch, began: dict[int, int | None]) -> Landed:
         """Commit one batch. `began` is what bronze held for partitions that had no offset yet (None stays None).

@@ -5,14 +5,17 @@ Rows count from their landing: history that was sent yesterday is kept as long a
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from platform_assets.contracts.model import Table
-from platform_assets.lake.layout import Lake
+from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import expire, vacuum
 from platform_assets.lake.table import LakeTable
+from platform_assets.lane.keys import KEY_FOLDER
 from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.reindex import rebuild_index
 from platform_assets.settings import Settings
 
 KEEP_VERSIONS = timedelta(days=1)
@@ -43,12 +46,18 @@ def maintain(
     report.rows["quarantine"] = expire(
         tables.quarantine, min(bronze_until, _oldest_landing(tables.silver, silver_until))
     )
+    report.rows["ledger"] = _expire_ledger(tables)
+    report.files["keys"] = _forget_keys(settings, contract, tables.silver)
     for layer in ("bronze", "silver", "quarantine", "ledger"):
         report.files[layer] = vacuum(getattr(tables, layer), KEEP_VERSIONS)
     if index:
         indices = connect_indices(settings)
         try:
+            tables.silver.refresh()
             report.indices = indices.expire(contract, silver_until.date().isoformat(), keep=tables.silver.partitions())
+            tables.silver.refresh()
+            for partition in set(report.indices) & set(tables.silver.partitions()):
+                rebuild_index(settings, contract, tables, partition)  # a late row came back while its index went
         finally:
             indices.client.close()
     return report
@@ -69,3 +78,26 @@ def _oldest_landing(silver: LakeTable, until: datetime) -> str:
     silver.refresh()
     landed: list[datetime] = [f.low["_landed_at"] for f in silver.files() if "_landed_at" in f.low]
     return min([*landed, until]).date().isoformat()
+
+
+def _expire_ledger(tables: TableSet) -> int:
+    """Drop ledger files whose bronze commits are all gone; rows removed."""
+    tables.bronze.refresh()
+    tables.ledger.refresh()
+    oldest = min((f.low["seq"] for f in tables.bronze.files() if "seq" in f.low), default=0)
+    old = [f for f in tables.ledger.files() if f.high.get("seq_max", oldest) < oldest]
+    if old:
+        tables.ledger.commit([], removes=old)
+    return sum(f.rows for f in old)
+
+
+def _forget_keys(settings: Settings, contract: Table, silver: LakeTable) -> int:
+    """Delete key snapshots of partitions that silver no longer has, and what a killed lane left half written; files deleted."""
+    kept = {f"{contract.qualified_name}.{silver.identity}.{partition}.npz" for partition in silver.partitions()}
+    folder = settings.lake_path / KEY_FOLDER
+    yesterday = time.time() - KEEP_VERSIONS.total_seconds()
+    mine = [p for p in folder.glob(f"{contract.qualified_name}.*.npz") if p.name not in kept]
+    torn = [p for p in folder.glob("*.tmp") if p.stat().st_mtime < yesterday]
+    for path in (*mine, *torn):
+        path.unlink(missing_ok=True)
+    return len(mine) + len(torn)

@@ -25,9 +25,10 @@ def quarantine_refused(
     wanted = wanted.filter(pc.is_in(wanted.column("_offset"), pa.array([offset for _, offset in reasons], pa.int64())))
     found = [row for row in wanted.to_pylist() if (row["_kafka_partition"], row["_offset"]) in reasons]
     quarantine.refresh()
-    known = quarantine.read(
-        con, columns=["_topic_id", "_kafka_partition", "_offset"], where=f"stage = '{STAGE}'"
-    ).to_pylist()
+    bounds = pc.min_max(wanted.column("_seq")).as_py()
+    files = quarantine.between("_seq", bounds["min"] or 0, bounds["max"] or 0)
+    columns = ["_topic_id", "_kafka_partition", "_offset"]
+    known = quarantine.read(con, columns=columns, files=files, where=f"stage = '{STAGE}'").to_pylist()
     there = {(k["_topic_id"], k["_kafka_partition"], k["_offset"]) for k in known}
     fresh = [
         row

@@ -202,6 +202,8 @@ class Lane:
                     f"topic {name} was deleted or created again", "the next run starts with the new topic"
                 )
             track.report.gaps = [gap for (topic, _), gap in self._reader.gaps.items() if topic == name]
+            if any(track.landing.recorded(gap.partition) != gap.expected for gap in track.report.gaps):
+                self._resync()  # an operator has accepted a gap: go on behind it
         if time.monotonic() - self._compacted_at > self._compact_seconds and (
             self._compaction is None or self._compaction.done()
         ):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.arrow import LEDGER_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Table
+from platform_assets.errors import AssayError
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.layout import TableSet
 from platform_assets.lake.table import Conflict, LakeTable
@@ -28,6 +30,8 @@ from platform_assets.refine import Refinery
 
 SEQ = "seq"
 REWRITE = "rewrite"
+FENCE = "fence"
+"""Raised by whoever replaces a quarantine commit that silver has not confirmed: the lane that made it can confirm it no more."""
 CATCH_UP_ROWS = 200_000
 CATCH_UP_BYTES = 128 * 1024 * 1024
 
@@ -65,6 +69,11 @@ class Settler:
         self._tables.silver.refresh()
         self._tables.bronze.refresh()
         last = self._tables.bronze.transaction(SEQ) or 0
+        if self.seq > last:
+            raise AssayError(
+                f"{self._contract.qualified_name}: silver holds bronze commit {self.seq}, bronze ends at {last}",
+                "bronze was restored from an older copy or damaged; restore the newer one, nothing was written",
+            )
         bronze = self._tables.bronze
         for after, upto in seq_windows(bronze, self._con, self.seq, last) if self.seq < last else ():
             rows = bronze.read(
@@ -82,26 +91,28 @@ class Settler:
         """
         silver, quarantine = self._tables.silver, self._tables.quarantine
         clock = time.perf_counter()
-        quarantine.refresh()
-        before = quarantine.transaction(SEQ)
         silver.refresh()
         if self.seq != after:
             raise Conflict(silver.path, {SEQ: self.seq})
+        self._continues(bronze)
         rewrite = silver.transaction(REWRITE)
+        fence = self._fence(after)
+        quarantined = quarantine.transactions((SEQ, FENCE))
         refined = self._refinery.refine(bronze)
         accepted, duplicates = self._deduplicate(refined.accepted)
         report.seconds["refine"] += time.perf_counter() - clock
 
         clock = time.perf_counter()
         self._write_ledger(accepted)
-        self._write_quarantine(refined.rejected, after, upto, before)
+        self._write_quarantine(refined.rejected, after, upto, fence, quarantined)
         fault_point("quarantine_committed")
         rows = accepted.select(self._schema.names)
         adds = silver.write(rows)
         fault_point("silver_file_written")
-        offsets = _next_offsets(bronze)
         version = silver.commit(
-            adds, advance={**self._raised(offsets), SEQ: upto}, expect={SEQ: after or None, REWRITE: rewrite}
+            adds,
+            advance={**_offsets(bronze, "end", "max"), SEQ: upto},
+            expect={SEQ: after or None, REWRITE: rewrite, FENCE: fence},
         )
         fault_point("silver_committed")
         if self.keys is not None:
@@ -110,10 +121,28 @@ class Settler:
         self._count(report, rows, refined.rejected, duplicates)
         return Settled(after, upto, rows, version)
 
-    def _raised(self, offsets: dict[str, int]) -> dict[str, int]:
-        """A replaying broker or an old zombie can never lower what silver says it consumed."""
-        known = self._tables.silver.transactions(offsets)
-        return {app_id: max(offset, known[app_id] or 0) for app_id, offset in offsets.items()}
+    def _continues(self, bronze: pa.Table) -> None:
+        """Fail closed when these rows do not begin where silver ended: one of the tables was changed from outside."""
+        begins = _offsets(bronze, "offset", "min")
+        ended = self._tables.silver.transactions(begins)
+        for app_id, begin in begins.items():
+            if ended[app_id] is not None and ended[app_id] != begin:
+                raise AssayError(
+                    f"{self._contract.qualified_name}: silver ended at {ended[app_id]} of {app_id}, bronze goes on at {begin}",
+                    "bronze or silver was restored or damaged; `assay prove` tells which, nothing was written",
+                )
+
+    def _fence(self, after: int) -> int | None:
+        """The fence to settle behind; a new one when quarantine holds what silver has not confirmed."""
+        silver, quarantine = self._tables.silver, self._tables.quarantine
+        quarantine.refresh()
+        fence = silver.transaction(FENCE)
+        if (quarantine.transaction(SEQ) or 0) <= after:
+            return fence
+        raised = (fence or 0) + 1
+        silver.commit([], advance={FENCE: raised}, expect={SEQ: after or None, FENCE: fence})
+        quarantine.refresh()
+        return raised
 
     def _deduplicate(self, accepted: pa.Table) -> tuple[pa.Table, int]:
         if self.keys is None:
@@ -130,16 +159,18 @@ class Settler:
             ledger = ledger_rows(accepted)
             self._tables.ledger.commit(self._tables.ledger.write(ledger))
 
-    def _write_quarantine(self, rejected: pa.Table, after: int, upto: int, before: int | None) -> None:
+    def _write_quarantine(
+        self, rejected: pa.Table, after: int, upto: int, fence: int | None, found: dict[str, int | None]
+    ) -> None:
         """Append rejects, or replace what a lane that died before silver's commit left of these very bronze commits."""
         quarantine: LakeTable = self._tables.quarantine
-        undecided = quarantine.between("_seq", after + 1, 2**63 - 1) if (before or 0) > after else []
+        before = found[SEQ] or 0
+        undecided = quarantine.between("_seq", after + 1, 2**63 - 1) if before > after else []
         if undecided:
-            decided = quarantine.read(self._con, files=undecided, where=f"_seq <= {after}")
+            decided = quarantine.read(self._con, files=undecided, where=f"_seq <= {after} OR stage <> 'refine'")
             rejected = pa.concat_tables([decided.cast(QUARANTINE_SCHEMA), rejected.cast(QUARANTINE_SCHEMA)])
-        quarantine.commit(
-            quarantine.write(rejected), removes=undecided, advance={SEQ: max(upto, before or 0)}, expect={SEQ: before}
-        )
+        advance = {SEQ: max(upto, before)} | ({} if fence is None else {FENCE: fence})
+        quarantine.commit(quarantine.write(rejected), removes=undecided, advance=advance, expect=found)
 
     def _count(self, report: TableReport, rows: pa.Table, rejected: pa.Table, duplicates: int) -> None:
         report.commits += 1
@@ -171,15 +202,14 @@ def ledger_rows(accepted: pa.Table) -> pa.Table:
     return pa.table([grouped.column(names[f.name]).cast(f.type) for f in LEDGER_SCHEMA], schema=LEDGER_SCHEMA)
 
 
-def _next_offsets(bronze: pa.Table) -> dict[str, int]:
-    """The end of each Kafka partition's range in these rows, by application transaction."""
+def _offsets(bronze: pa.Table, column: Literal["offset", "end"], how: Literal["min", "max"]) -> dict[str, int]:
+    """Where each Kafka partition's range in these rows begins or ends, by application transaction."""
     if bronze.num_rows == 0:
         return {}
-    ends = bronze.select(["topic_id", "kafka_partition"]).append_column(
-        "end", pc.add(bronze.column("offset"), bronze.column("span"))
-    )
-    grouped = ends.group_by(["topic_id", "kafka_partition"]).aggregate([("end", "max")]).to_pylist()
-    return {f"{g['topic_id']}:{g['kafka_partition']}": int(g["end_max"]) for g in grouped}
+    ends = pc.add(bronze.column("offset"), bronze.column("span"))
+    rows = bronze.select(["topic_id", "kafka_partition", "offset"]).append_column("end", ends)
+    grouped = rows.group_by(["topic_id", "kafka_partition"]).aggregate([(column, how)]).to_pylist()
+    return {f"{g['topic_id']}:{g['kafka_partition']}": int(g[f"{column}_{how}"]) for g in grouped}
 
 
 def seq_windows(
@@ -192,11 +222,13 @@ def seq_windows(
 ) -> Iterator[tuple[int, int]]:
     """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least.
 
-    Windows of bronze are bounded in message bytes too: a few commits may hold thousands of large messages.
+    Windows are bounded in bytes of text too: a few commits may hold thousands of large messages.
     """
     files = table.between(column, after + 1, last)
     inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
-    size = "sum(coalesce(octet_length(value), 0))" if "value" in table.schema.names else "0"
+    texts = [f"coalesce(strlen({name}), 0)" for name in _texts(table, pa.types.is_string)]
+    texts += [f"coalesce(octet_length({name}), 0)" for name in _texts(table, pa.types.is_binary)]
+    size = f"sum({' + '.join(texts)})"
     total = weight = 0
     start = end = after
     for seq, n, heavy in inside.aggregate(f"{column}, count(*), {size}", column).order(column).fetchall():
@@ -206,3 +238,9 @@ def seq_windows(
         total, weight, end = total + n, weight + int(heavy), int(seq)
     if start < last:
         yield start, last
+
+
+def _texts(table: LakeTable, kind: Callable[[pa.DataType], bool]) -> list[str]:
+    """Columns of that type whose values can be long, quoted; the platform's own are short."""
+    own = {"topic_id", "kind", table.partition_by}
+    return [f'"{f.name}"' for f in table.schema if kind(f.type) and not f.name.startswith("_") and f.name not in own]

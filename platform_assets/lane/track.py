@@ -8,6 +8,7 @@ from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import compact
 from platform_assets.lake.table import Conflict
+from platform_assets.lane.keys import KEY_FOLDER
 from platform_assets.lane.land import Landed, Landing
 from platform_assets.lane.publish import Publisher
 from platform_assets.lane.report import TableReport
@@ -39,7 +40,7 @@ class Track:
         self._merging = session(threads=1)
         self.landing = Landing(self.tables.bronze, topic, contract.qualified_name)
         self._refinery = Refinery(contract, masker(settings))
-        self._settler = Settler(contract, self.tables, self._refinery, self._con, lake.root / "_keys")
+        self._settler = Settler(contract, self.tables, self._refinery, self._con, lake.root / KEY_FOLDER)
         self.publisher = Publisher(settings, contract, self.tables, self.report, enabled=index)
         self._began: dict[int, int | None] = {}
 

@@ -33,6 +33,7 @@ CONSUMER_CONF: Mapping[str, Any] = {
     "check.crcs": True,
 }
 _CHUNK = 10_000
+_YEAR_9999_MS = 253_402_300_799_999
 PATIENCE_S = 30.0
 """How long the broker may be away (a restart) before the reader gives up; its client reconnects by itself meanwhile."""
 _FATAL_FOR_PARTITION = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
@@ -80,6 +81,7 @@ class TopicReader:
         self._topics: dict[str, Topic] = {}
         self._next: dict[tuple[str, int], int] = {}
         self._empty: set[tuple[str, int]] = set()
+        self._failed: set[tuple[str, int]] = set()
         self._heard = time.monotonic()
         self.gaps: dict[tuple[str, int], Gap] = {}
 
@@ -167,9 +169,9 @@ class TopicReader:
             size += values
             if until is not None and self._reached(pending, until):
                 break
-        return [
-            batch for name, p in pending.items() if (batch := self._batch(self._topics[name], p, until)) is not None
-        ]
+        batches = [self._batch(self._topics[name], p, until) for name, p in pending.items()]
+        self._stop_failed()
+        return [batch for batch in batches if batch is not None]
 
     def _raise_errors(self) -> None:
         errors, self._errors[:] = list(self._errors), []
@@ -190,7 +192,7 @@ class TopicReader:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     pending.setdefault(where[0], _Pending()).ends[where[1]] = message.offset() or 0
                 elif error.code() in _FATAL_FOR_PARTITION:
-                    self._stop_partition(*where)
+                    self._failed.add(where)
                 else:
                     raise explain(error)
             messages = records
@@ -202,11 +204,14 @@ class TopicReader:
             group.messages.extend(messages if len(names) == 1 else [m for m in messages if m.topic() == name])
         return len(messages), sum(map(len, messages))
 
-    def _stop_partition(self, name: str, partition: int) -> None:
-        expected = self._next.pop((name, partition))
-        low, _ = watermarks(self._consumer, self._topics[name])[partition]
-        self.gaps[(name, partition)] = Gap(name, partition, expected, low)
-        self._assign()
+    def _stop_failed(self) -> None:
+        """Leave partitions whose next offset is gone, after what was read of them is covered; the others go on."""
+        for name, partition in self._failed & self._next.keys():
+            expected = self._next.pop((name, partition))
+            low, _ = watermarks(self._consumer, self._topics[name])[partition]
+            self.gaps[(name, partition)] = Gap(name, partition, expected, low)
+            self._consumer.incremental_unassign([TopicPartition(name, partition)])
+        self._failed.clear()
 
     def _reached(self, pending: dict[str, _Pending], until: Mapping[tuple[str, int], int]) -> bool:
         last = dict(self._next)
@@ -252,6 +257,7 @@ ROW_SCHEMA = pa.schema(
 def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
     n = len(messages)
     milliseconds = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, n)
+    no_time = (milliseconds < 0) | (milliseconds > _YEAR_9999_MS)  # a producer's nonsense must not stop the lane
     headers = list(map(Message.headers, messages))
     encoded = [None if not h else encode_headers(h) for h in headers] if any(headers) else [None] * n
     return pa.table(
@@ -261,7 +267,7 @@ def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
             pa.array(np.fromiter(map(Message.offset, messages), np.int64, n)),
             pa.array(np.ones(n, np.int64)),
             _repeat("record", n),
-            pa.array(milliseconds * 1000, pa.timestamp("us", tz="UTC"), mask=milliseconds < 0),
+            pa.array(np.where(no_time, 0, milliseconds) * 1000, pa.timestamp("us", tz="UTC"), mask=no_time),
             pa.array(map(Message.key, messages), pa.binary(), size=n),
             pa.array(map(Message.value, messages), pa.binary(), size=n),
             pa.array(encoded, pa.binary()),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lakes import SmallLake, topic_batch
 from support import event
 
+from platform_assets.errors import AssayError
 from platform_assets.lake.table import Conflict
+from platform_assets.lane import settle
 from platform_assets.lane.land import HandedOver
 from platform_assets.lane.report import TableReport
+from platform_assets.stream import consume
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_a_quarantine_commit_without_its_silver_commit_is_replaced(lake: SmallLa
     """Quarantine is written first; a lane that dies then must not leave its rejects twice."""
     landed = lake.land([event(1), b"{"])
     refined = lake.refinery.refine(landed.rows)
-    lake.settler._write_quarantine(refined.rejected, 0, 1, None)
+    lake.settler._write_quarantine(refined.rejected, 0, 1, None, {"seq": None, "fence": None})
     lake.settler = lake.new_settler()
     list(lake.settler.catch_up(lake.report))
     assert lake.quarantine_reasons() == ["malformed_json"]
@@ -111,3 +116,86 @@ def test_events_days_late_and_history_land_where_they_belong(lake: SmallLake) ->
     assert lake.report.history == 1
     assert lake.report.watermark is not None
     assert lake.report.watermark.year > 2015
+
+
+def test_who_replaces_an_unconfirmed_quarantine_commit_fences_out_who_made_it(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two contract versions at a hand-over: the record must not vanish between the one's quarantine and the other's silver."""
+    landed = lake.land([event(1), event(2, latency_ms=-1)])
+    tolerant = SmallLake(lake.root, tolerant=True)
+    real = settle.fault_point
+
+    def interrupted(name: str) -> None:
+        if name == "quarantine_committed":
+            monkeypatch.setattr(settle, "fault_point", real)
+            list(tolerant.settler.catch_up(tolerant.report))
+        real(name)
+
+    monkeypatch.setattr(settle, "fault_point", interrupted)
+    with pytest.raises(Conflict):
+        lake.settle(landed)
+    list(lake.settler.catch_up(lake.report))
+    assert (lake.silver_ids(), lake.quarantine_reasons()) == (["e-00000001", "e-00000002"], [])
+
+
+def test_the_fence_holds_in_the_other_order_too(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who replaces stalls before its silver commit; the one who was fenced out looks again and finishes first."""
+    landed = lake.land([event(1), event(2, latency_ms=-1)])
+    refined = lake.refinery.refine(landed.rows)
+    lake.settler._write_quarantine(refined.rejected, 0, 1, None, {"seq": None, "fence": None})
+    tolerant = SmallLake(lake.root, tolerant=True)
+    real = settle.fault_point
+
+    def interrupted(name: str) -> None:
+        if name == "quarantine_committed":
+            monkeypatch.setattr(settle, "fault_point", real)
+            list(lake.new_settler().catch_up(lake.report))
+        real(name)
+
+    monkeypatch.setattr(settle, "fault_point", interrupted)
+    with pytest.raises(Conflict):
+        list(tolerant.settler.catch_up(tolerant.report))
+    assert (lake.silver_ids(), lake.quarantine_reasons()) == (["e-00000001"], ["range:latency_ms"])
+
+
+def test_a_bronze_older_than_its_silver_stops_the_lane(lake: SmallLake) -> None:
+    """Restored from a backup: commits would be numbered again, and what they hold would never be settled."""
+    lake.land_and_settle([1])
+    lake.land_and_settle([2])
+    shutil.rmtree(lake.tables.bronze.path)
+    restored = SmallLake(lake.root)
+    restored.land([event(1)])
+    with pytest.raises(AssayError, match="silver holds bronze commit 2, bronze ends at 1"):
+        list(restored.settler.catch_up(restored.report))
+
+
+def test_bronze_that_does_not_go_on_where_silver_ended_stops_the_lane(lake: SmallLake) -> None:
+    lake.land_and_settle([1, 2])
+    landed = lake.land([event(3), event(4)])
+    with pytest.raises(AssayError, match="bronze goes on at 3"):
+        lake.settler.settle(landed.rows.slice(1), 1, 2, lake.report)
+
+
+def test_a_timestamp_past_the_year_9999_lands(lake: SmallLake) -> None:
+    """What a producer may write into Kafka's own timestamp is not ours to choose."""
+
+    class Odd:
+        def __getattr__(self, name: str) -> Callable[[], object]:
+            values = {
+                "timestamp": (1, 10**17),
+                "partition": 0,
+                "offset": 0,
+                "value": event(1),
+                "key": None,
+                "headers": None,
+            }
+            return lambda: values[name]
+
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(consume, "Message", Odd)
+        for name in ("timestamp", "partition", "offset", "value", "key", "headers"):
+            patch.setattr(Odd, name, lambda self, name=name: Odd.__getattr__(self, name)(), raising=False)
+        rows = consume._columns(topic_batch([event(1)], 0).topic, [Odd()])  # type: ignore[list-item]
+    assert rows.column("record_time").to_pylist() == [None]
