@@ -310,14 +310,11 @@ class TestBlocks:
     def test_read_only_for_too_long_is_unavailable(self, client: OpenSearch, indices: Indices, table: Table) -> None:
         with BulkWriter(indices, patience_s=1.5) as impatient:
             impatient.write(table, to_ndjson(table, rows(table, 1), 1))
-            client.indices.put_settings(
-                index=index_name(table, DAY, 1), body={"index.blocks.read_only_allow_delete": True}
-            )
+            # Not `read_only_allow_delete`: the node itself lifts that one when its disk has room.
+            client.indices.put_settings(index=index_name(table, DAY, 1), body={"index.blocks.read_only": True})
             with pytest.raises(Unavailable, match=r"did not take 10 documents .* within 2 s"):
                 impatient.write(table, to_ndjson(table, rows(table, 10), 2))
-            client.indices.put_settings(
-                index=index_name(table, DAY, 1), body={"index.blocks.read_only_allow_delete": None}
-            )
+            client.indices.put_settings(index=index_name(table, DAY, 1), body={"index.blocks.read_only": None})
             assert impatient.write(table, to_ndjson(table, rows(table, 10), 3)).indexed == 10
 
     def test_stop_ends_the_waiting(self, client: OpenSearch, indices: Indices, table: Table) -> None:
