@@ -80,10 +80,14 @@ def _fitting(table: LakeTable, group: list[DataFile]) -> list[DataFile]:
 def expire(table: LakeTable, before: str) -> int:
     """Drop partitions whose value sorts before `before`; rows removed. For date-like partition columns only."""
     table.refresh()
-    old = [f for f in table.files() if f.partition is not None and f.partition < before]
-    if old:
-        table.commit([], removes=old)
-    return sum(f.rows for f in old)
+    return drop(table, [f for f in table.files() if f.partition is not None and f.partition < before])
+
+
+def drop(table: LakeTable, files: list[DataFile]) -> int:
+    """Remove files with their rows; rows removed."""
+    if files:
+        table.commit([], removes=files)
+    return sum(f.rows for f in files)
 
 
 def vacuum(table: LakeTable, keep: timedelta) -> int:

@@ -268,7 +268,7 @@ class LakeTable:
             rel = rel.project(", ".join(f'"{c}"' for c in columns))
         return rel.to_arrow_table()
 
-    def between(self, column: str, low: int, high: int, partition: str | None = None) -> list[DataFile]:
+    def between(self, column: str, low: int, high: int = 2**63 - 1, *, partition: str | None = None) -> list[DataFile]:
         """Files that may hold `low <= column <= high`, by their statistics."""
         return [
             f for f in self.files(partition) if column not in f.low or (f.low[column] <= high and f.high[column] >= low)

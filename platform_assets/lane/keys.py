@@ -109,7 +109,7 @@ class KeyIndex:
         return self._sets[partition]
 
     def _read(self, partition: str, after: int) -> tuple[U64, U64]:
-        files = self._silver.between("_seq", after + 1, 2**63 - 1, partition)
+        files = self._silver.between("_seq", after + 1, partition=partition)
         if not files:
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
         rows = self._silver.relation(self._con, files).filter(f"_seq > {after}")
@@ -139,7 +139,7 @@ class KeyIndex:
     # -- snapshots: the next run is a new process and should not read the day again -------------------------------------
 
     def _file(self, partition: str) -> Path:
-        return self._cache / f"{self._contract.qualified_name}.{self._silver.identity}.{partition}.npz"
+        return snapshot_file(self._cache, self._contract, self._silver, partition)
 
     def save(self, largest: int = 2) -> None:
         """Write the largest sets beside the lake, whole or not at all."""
@@ -175,6 +175,11 @@ class KeyIndex:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             path.unlink(missing_ok=True)  # a torn snapshot: silver still knows
         return KeySet(), 0
+
+
+def snapshot_file(folder: Path, contract: Table, silver: LakeTable, partition: str) -> Path:
+    """Where the keys of one event partition are kept."""
+    return folder / f"{contract.qualified_name}.{silver.identity}.{partition}.npz"
 
 
 def key_columns(rows: pa.Table) -> tuple[U64, U64]:

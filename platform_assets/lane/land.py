@@ -27,6 +27,11 @@ SEQ = "seq"
 CLOCK = "clock"
 
 
+def next_clock(bronze: LakeTable) -> int:
+    """Microseconds since 1970, never before the last commit's, whatever the machine's clock says."""
+    return max(time.time_ns() // 1000, (bronze.transaction(CLOCK) or 0) + 1)
+
+
 class HandedOver(AssayError):
     """A younger lane has committed: this one ends, which is how it should be."""
 
@@ -93,7 +98,7 @@ class Landing:
         `HandedOver` when a younger lane has claimed the table.
         """
         seq = self.seq + 1
-        clock = self._clock()
+        clock = next_clock(self._bronze)
         moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
         rows = self._stamp(batch.rows, seq, clock, moment)
         expect = {
@@ -108,10 +113,6 @@ class Landing:
         )
         fault_point("bronze_committed")
         return Landed(seq, rows, moment.date().isoformat())
-
-    def _clock(self) -> int:
-        """Microseconds since 1970, never before the last commit's, whatever the machine's clock says."""
-        return max(time.time_ns() // 1000, (self._bronze.transaction(CLOCK) or 0) + 1)
 
     def _stamp(self, rows: pa.Table, seq: int, clock: int, moment: datetime) -> pa.Table:
         n = rows.num_rows

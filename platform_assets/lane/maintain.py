@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake, TableSet
-from platform_assets.lake.maintain import expire, vacuum
+from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.keys import KEY_FOLDER
+from platform_assets.lane.keys import KEY_FOLDER, snapshot_file
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.settings import Settings
@@ -67,10 +67,7 @@ def _expire_landed(silver: LakeTable, until: datetime) -> int:
     """Drop the event partitions whose rows have all landed before `until`; rows removed."""
     silver.refresh()
     young = {f.partition for f in silver.files() if "_landed_at" not in f.high or f.high["_landed_at"] >= until}
-    old = [f for f in silver.files() if f.partition not in young]
-    if old:
-        silver.commit([], removes=old)
-    return sum(f.rows for f in old)
+    return drop(silver, [f for f in silver.files() if f.partition not in young])
 
 
 def _oldest_landing(silver: LakeTable, until: datetime) -> str:
@@ -85,18 +82,15 @@ def _expire_ledger(tables: TableSet) -> int:
     tables.bronze.refresh()
     tables.ledger.refresh()
     oldest = min((f.low["seq"] for f in tables.bronze.files() if "seq" in f.low), default=0)
-    old = [f for f in tables.ledger.files() if f.high.get("seq_max", oldest) < oldest]
-    if old:
-        tables.ledger.commit([], removes=old)
-    return sum(f.rows for f in old)
+    return drop(tables.ledger, [f for f in tables.ledger.files() if f.high.get("seq_max", oldest) < oldest])
 
 
 def _forget_keys(settings: Settings, contract: Table, silver: LakeTable) -> int:
     """Delete key snapshots of partitions that silver no longer has, and what a killed lane left half written; files deleted."""
-    kept = {f"{contract.qualified_name}.{silver.identity}.{partition}.npz" for partition in silver.partitions()}
     folder = settings.lake_path / KEY_FOLDER
+    kept = {snapshot_file(folder, contract, silver, partition) for partition in silver.partitions()}
     yesterday = time.time() - KEEP_VERSIONS.total_seconds()
-    mine = [p for p in folder.glob(f"{contract.qualified_name}.*.npz") if p.name not in kept]
+    mine = [p for p in folder.glob(f"{contract.qualified_name}.*.npz") if p not in kept]
     torn = [p for p in folder.glob("*.tmp") if p.stat().st_mtime < yesterday]
     for path in (*mine, *torn):
         path.unlink(missing_ok=True)

@@ -25,9 +25,10 @@ from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import Conflict, select_from
 from platform_assets.lane.keys import KeySet, first_of_each, key_columns
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import masker, session
-from platform_assets.lane.settle import REWRITE, SEQ, seq_windows
+from platform_assets.lane.settle import REWRITE, seq_windows
 from platform_assets.refine import Refinery, key_select
 from platform_assets.settings import Settings
 

@@ -9,16 +9,15 @@ import duckdb
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import TableSet
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.land import SEQ
+from platform_assets.lane.publish import BATCH_ROWS, connect_indices
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.sessions import session
-from platform_assets.lane.settle import REWRITE, SEQ
+from platform_assets.lane.settle import REWRITE
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.progress import ensure_progress_index
 from platform_assets.search.rebuild import Snapshot, SnapshotLost, rebuild
 from platform_assets.settings import Settings
-
-BATCH_ROWS = 60_000
 
 
 def rebuild_index(
@@ -62,7 +61,7 @@ class _SilverRows:
         elif rewrite != self._rewrite:
             raise SnapshotLost  # rows changed behind what was read: begin again
         after = -1 if since is None else since.seq
-        files = self._silver.between("_seq", after + 1, 2**63 - 1, self._partition)
+        files = self._silver.between("_seq", after + 1, partition=self._partition)
         where = f"_seq > {after}"
         fresh = self._silver.relation(self._con, files).filter(where)
         ends = fresh.aggregate(

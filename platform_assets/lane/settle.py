@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,10 +25,10 @@ from platform_assets.faultpoints import fault_point
 from platform_assets.lake.layout import TableSet
 from platform_assets.lake.table import Conflict, LakeTable
 from platform_assets.lane.keys import KeyIndex
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.report import TableReport
 from platform_assets.refine import Refinery
 
-SEQ = "seq"
 REWRITE = "rewrite"
 FENCE = "fence"
 """Raised by whoever replaces a quarantine commit that silver has not confirmed: the lane that made it can confirm it no more."""
@@ -165,7 +165,7 @@ class Settler:
         """Append rejects, or replace what a lane that died before silver's commit left of these very bronze commits."""
         quarantine: LakeTable = self._tables.quarantine
         before = found[SEQ] or 0
-        undecided = quarantine.between("_seq", after + 1, 2**63 - 1) if before > after else []
+        undecided = quarantine.between("_seq", after + 1) if before > after else []
         if undecided:
             decided = quarantine.read(self._con, files=undecided, where=f"_seq <= {after} OR stage <> 'refine'")
             rejected = pa.concat_tables([decided.cast(QUARANTINE_SCHEMA), rejected.cast(QUARANTINE_SCHEMA)])
@@ -226,9 +226,7 @@ def seq_windows(
     """
     files = table.between(column, after + 1, last)
     inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
-    texts = [f"coalesce(strlen({name}), 0)" for name in _texts(table, pa.types.is_string)]
-    texts += [f"coalesce(octet_length({name}), 0)" for name in _texts(table, pa.types.is_binary)]
-    size = f"sum({' + '.join(texts)})"
+    size = f"sum({' + '.join(_text_bytes(table))})"
     total = weight = 0
     start = end = after
     for seq, n, heavy in inside.aggregate(f"{column}, count(*), {size}", column).order(column).fetchall():
@@ -240,7 +238,10 @@ def seq_windows(
         yield start, last
 
 
-def _texts(table: LakeTable, kind: Callable[[pa.DataType], bool]) -> list[str]:
-    """Columns of that type whose values can be long, quoted; the platform's own are short."""
+def _text_bytes(table: LakeTable) -> Iterator[str]:
+    """SQL for the bytes of each column whose values can be long; the platform's own are short."""
+    length = {pa.string(): "strlen", pa.binary(): "octet_length"}
     own = {"topic_id", "kind", table.partition_by}
-    return [f'"{f.name}"' for f in table.schema if kind(f.type) and not f.name.startswith("_") and f.name not in own]
+    for f in table.schema:
+        if f.type in length and not f.name.startswith("_") and f.name not in own:
+            yield f'coalesce({length[f.type]}("{f.name}"), 0)'

@@ -7,7 +7,6 @@ claiming the lane: a lane at work sees a commit that is not its own, looks again
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +18,7 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.table import Conflict, LakeTable
-from platform_assets.lane.land import CLOCK, SEQ
+from platform_assets.lane.land import CLOCK, SEQ, next_clock
 from platform_assets.settings import Settings
 from platform_assets.stream.topics import Topic
 from platform_assets.trust.coverage import TopicMarks, ask_broker
@@ -120,7 +119,7 @@ def _accept(bronze: LakeTable, topic: Topic, gap: GapReport, note: dict[str, str
     app_id = topic.app_id(gap.partition)
     before = bronze.transaction(SEQ)
     seq = (before or 0) + 1
-    clock = max(time.time_ns() // 1000, (bronze.transaction(CLOCK) or 0) + 1)
+    clock = next_clock(bronze)
     moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
     value = json.dumps(note | {"when": moment.isoformat(), "missing": gap.missing}, ensure_ascii=False).encode()
     row = {

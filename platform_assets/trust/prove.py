@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.sessions import masker
-from platform_assets.lane.settle import REWRITE, SEQ
+from platform_assets.lane.settle import REWRITE
 from platform_assets.refine import Refinery
 from platform_assets.settings import Settings
 from platform_assets.trust.coverage import TopicMarks, ask_broker, check_broker, unreachable

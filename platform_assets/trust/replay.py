@@ -23,10 +23,11 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import Conflict
 from platform_assets.lane.gate import accept_contract
-from platform_assets.lane.keys import KeyIndex
+from platform_assets.lane.keys import KEY_FOLDER, KeyIndex
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.refusals import STAGE as INDEX_STAGE
 from platform_assets.lane.sessions import masker, session
-from platform_assets.lane.settle import REWRITE, SEQ, counts, ledger_rows
+from platform_assets.lane.settle import REWRITE, counts, ledger_rows
 from platform_assets.refine import Refinery
 from platform_assets.settings import Settings
 from platform_assets.trust.replay_index import Documents
@@ -100,7 +101,7 @@ def _replay_table(
         Refinery(table, key) as refinery,
         Documents(settings, table, tables, con, report, enabled=index and not dry_run) as documents,
     ):
-        keys = KeyIndex(table, tables.silver, con, settings.lake_path / "_keys") if table.key else None
+        keys = KeyIndex(table, tables.silver, con, settings.lake_path / KEY_FOLDER) if table.key else None
         _Replay(table, tables, con, refinery, keys, documents, report, dry_run, tell).run()
 
 

@@ -42,6 +42,14 @@ def contract(settings: Settings) -> Contract:
     return private_system(settings)
 
 
+@pytest.fixture
+def described(contract: Contract, tmp_path: Path) -> Path:
+    """The contract in a file, for a lane in a process of its own."""
+    path = tmp_path / "contract.json"
+    path.write_text(to_json(contract))
+    return path
+
+
 def eventually(true: Callable[[], bool], seconds: float = 90) -> None:
     until = time.monotonic() + seconds
     while not true():
@@ -164,9 +172,7 @@ def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, 
     assert prove(settings, contract).holds
 
 
-def test_two_lanes_at_once(settings: Settings, contract: Contract, tmp_path: Path) -> None:
-    described = tmp_path / "contract.json"
-    described.write_text(to_json(contract))
+def test_two_lanes_at_once(settings: Settings, contract: Contract, described: Path) -> None:
     lanes = []
     for n in range(4):
         publish(settings, contract.tables[0], [event(i) for i in range(n * 100, n * 100 + 150)])
@@ -180,11 +186,9 @@ def test_two_lanes_at_once(settings: Settings, contract: Contract, tmp_path: Pat
 
 
 def test_a_lane_that_slept_while_another_took_over_does_no_harm(
-    settings: Settings, contract: Contract, tmp_path: Path
+    settings: Settings, contract: Contract, described: Path
 ) -> None:
     table = contract.tables[0]
-    described = tmp_path / "contract.json"
-    described.write_text(to_json(contract))
     sleeper = lane_process(described, settings.lake_path, "", seconds=60)
     tables = Lake(settings.lake_path).tables(table)
     number = 0
@@ -212,12 +216,10 @@ def _rows(tables: object) -> dict[str, int]:
 
 
 def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
-    settings: Settings, contract: Contract, tmp_path: Path
+    settings: Settings, contract: Contract, described: Path
 ) -> None:
     """A limit on file size stands in for a full disk: the write fails part-way, as it does there."""
     table = contract.tables[0]
-    described = tmp_path / "contract.json"
-    described.write_text(to_json(contract))
     Lane(settings, contract).drain()
     publish(settings, table, [event(n, message="x" * 500) for n in range(3000)])
     full = lane_process(described, settings.lake_path, "", seconds=20, file_limit=20_000)
