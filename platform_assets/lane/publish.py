@@ -37,7 +37,7 @@ from platform_assets.search.progress import (
 )
 from platform_assets.settings import Settings
 
-MEMORY_BYTES = 256 * 1024 * 1024
+MEMORY_BYTES = 128 * 1024 * 1024
 """Settled rows kept for publishing; past that they are read from silver again."""
 BATCH_ROWS = 60_000
 PATIENCE_S = 2.0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeVar
 
 import duckdb
 import numpy as np
@@ -36,6 +37,7 @@ FILE_ROWS = 1_000_000
 _TRIES = 20
 COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
 
+T = TypeVar("T")
 Progress = Callable[[str, int], None]
 """Called with a phase (`rows`, `documents`) and how many more are done."""
 
@@ -162,40 +164,54 @@ class _Rebuild:
         """Write the partition's new files; nothing is visible yet."""
         quarantined = self._quarantined(base)
         keys = KeySet()
-        adds, pending, done, refused = [], [], [], []
-        for bronze in self._bronze(base):
-            refined = self._refinery.refine(bronze)
-            rows = refined.accepted.filter(
-                pa.compute.equal(refined.accepted.column("event_partition"), self._partition)
-            )
-            rows = _without(self._con, rows, quarantined)
-            if self._contract.key and rows.num_rows:
-                hi, lo = key_columns(rows)
-                fresh = first_of_each(hi, lo) & ~keys.holds(hi, lo)
-                keys.add(hi[fresh], lo[fresh])
-                self._report.duplicates += int(np.count_nonzero(~fresh))
-                rows = rows.filter(pa.array(fresh))
-            refused.append(refined.rejected)
-            pending.append(rows.select(self._schema.names))
-            done.append(rows.select(COORDINATES))
-            self._report.bronze_rows += bronze.num_rows
-            self._tell("rows", bronze.num_rows)
-            if sum(p.num_rows for p in pending) >= FILE_ROWS:
-                adds += self._tables.silver.write(pa.concat_tables(pending))
-                pending = []
-        if pending:
-            adds += self._tables.silver.write(pa.concat_tables(pending))
+        pending, done, refused = [], [], []
+        adds: list[AddAction] = []
+        writing: Future[list[AddAction]] | None = None
+        # One thread each reads, refines, deduplicates (this one) and writes.
+        with (
+            session(threads=1) as con,
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as refiner,
+            ThreadPoolExecutor(1) as writer,
+        ):
+            bronze = _ahead(reader, self._bronze(base, con))
+            for refined in _ahead(refiner, map(self._refinery.refine, bronze)):
+                rows = self._fresh(refined.accepted, quarantined, keys)
+                refused.append(refined.rejected)
+                pending.append(rows.select(self._schema.names))
+                done.append(rows.select(COORDINATES))
+                read = refined.accepted.num_rows + refined.rejected.num_rows
+                self._report.bronze_rows += read
+                self._tell("rows", read)
+                if sum(p.num_rows for p in pending) >= FILE_ROWS:
+                    adds += writing.result() if writing else []
+                    writing = writer.submit(self._tables.silver.write, pa.concat_tables(pending))
+                    pending = []
+            adds += writing.result() if writing else []
+        adds += self._tables.silver.write(pa.concat_tables(pending)) if pending else []
         none = self._schema.empty_table().select(COORDINATES)
         rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *refused])
         return _Refined(adds, pa.concat_tables([none, *done]), rejected, keys)
 
-    def _bronze(self, base: int) -> Iterator[pa.Table]:
+    def _fresh(self, accepted: pa.Table, quarantined: pa.Table, keys: KeySet) -> pa.Table:
+        """Rows of the partition that replay is not for and whose key comes for the first time; `keys` learns theirs."""
+        rows = accepted.filter(pa.compute.equal(accepted.column("event_partition"), self._partition))
+        rows = _without(self._con, rows, quarantined)
+        if self._contract.key and rows.num_rows:
+            hi, lo = key_columns(rows)
+            fresh = first_of_each(hi, lo) & ~keys.holds(hi, lo)
+            keys.add(hi[fresh], lo[fresh])
+            self._report.duplicates += int(np.count_nonzero(~fresh))
+            rows = rows if fresh.all() else rows.filter(pa.array(fresh))
+        return rows
+
+    def _bronze(self, base: int, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
         """The bronze rows that may belong to the partition, in bronze order, a bounded number at a time."""
         bronze, ledger = self._tables.bronze, self._tables.ledger
         bronze.refresh()
         ledger.refresh()
         ranges = (
-            ledger.relation(self._con)
+            ledger.relation(con)
             .filter(duckdb.ColumnExpression("event_partition") == duckdb.ConstantExpression(self._partition))
             .filter(f"seq_min <= {base}")
             .project("seq_min, least(seq_max, " + str(base) + ") AS seq_max")
@@ -203,9 +219,9 @@ class _Rebuild:
             .fetchall()
         )
         for low, high in _merged(ranges):
-            for after, upto in seq_windows(bronze, self._con, low - 1, high):
+            for after, upto in seq_windows(bronze, con, low - 1, high):
                 yield bronze.read(
-                    self._con,
+                    con,
                     files=bronze.between("seq", after + 1, upto),
                     where=f"seq > {after} AND seq <= {upto} AND kind = 'record'",
                     order='seq, kafka_partition, "offset"',
@@ -242,6 +258,14 @@ class _Rebuild:
         hashed = select_from(self._tables.silver.relation(self._con, old), "silver", key_select(self._contract))
         mine = _among(self._con, hashed, lost)
         return mine.filter(pa.array(~keys.holds(*key_columns(mine)))).select(COORDINATES)
+
+
+def _ahead(pool: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
+    """The same items; the pool's one thread makes the next while this one is worked on."""
+    coming = pool.submit(next, items, None)
+    while (item := coming.result()) is not None:
+        coming = pool.submit(next, items, None)
+        yield item
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -35,6 +35,8 @@ BATCH_BYTES = 64 * 1024 * 1024
 SETTLING = 1
 """Bronze commits that may wait to be settled: the next one lands meanwhile."""
 COMPACT_SECONDS = 15.0
+CATCHING_UP = 10
+"""How much less often small files are merged while batches come full: a backlog has the machine first, its files are large."""
 FINISH_SECONDS = 30.0
 """How long an ending lane goes on publishing what it has settled; the rest is its successor's."""
 
@@ -63,6 +65,7 @@ class Lane:
         self._tracks: dict[str, Track] = {}  # by topic
         self._ahead: Future[list[TopicBatch]] | None = None
         self._compacted_at = time.monotonic()
+        self._behind = False  # the last batch was full: more is waiting
 
     def follow(
         self, *, max_seconds: float = 180.0, stop: threading.Event | None = None, on_commit: OnCommit | None = None
@@ -151,6 +154,7 @@ class Lane:
         batches = self._read(until) if self._ahead is None else self._ahead.result()
         consumed = time.perf_counter() - started
         self._ahead = self._pool.submit(self._read, until)
+        self._behind = sum(batch.rows.num_rows for batch in batches) >= BATCH_ROWS
         fault_point("after_consume")
         for batch in batches:
             track = self._tracks[batch.topic.name]
@@ -204,9 +208,8 @@ class Lane:
             track.report.gaps = [gap for (topic, _), gap in self._reader.gaps.items() if topic == name]
             if any(track.landing.recorded(gap.partition) != gap.expected for gap in track.report.gaps):
                 self._resync()  # an operator has accepted a gap: go on behind it
-        if time.monotonic() - self._compacted_at > self._compact_seconds and (
-            self._compaction is None or self._compaction.done()
-        ):
+        due = self._compact_seconds * (CATCHING_UP if self._behind else 1)
+        if time.monotonic() - self._compacted_at > due and (self._compaction is None or self._compaction.done()):
             if self._compaction is not None:
                 self._compaction.result()
             self._compaction = self._pool.submit(lambda: sum(track.compact() for track in list(self._tracks.values())))

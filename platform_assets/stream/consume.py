@@ -27,8 +27,9 @@ CONSUMER_CONF: Mapping[str, Any] = {
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
     "fetch.message.max.bytes": 16 * 1024 * 1024,
-    "fetch.max.bytes": 64 * 1024 * 1024,
-    "queued.max.messages.kbytes": 65_536,
+    # The client's memory is several times this; measured: the lane is no slower than with twice as much.
+    "fetch.max.bytes": 32 * 1024 * 1024,
+    "queued.max.messages.kbytes": 32_768,
     "fetch.wait.max.ms": 100,
     "check.crcs": True,
 }
