@@ -44,7 +44,7 @@ bench: $(READY)  ## every benchmark, results in bench/results/latest.json
 	mkdir -p bench/results
 	$(BIN)/assay bench all --json > bench/results/latest.json
 
-lock: $(READY)  ## pin and hash the dependencies again
+lock:  ## pin and hash the dependencies again (after a change in pyproject.toml; run `make install` before the change)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock --quiet
 

@@ -357,7 +357,7 @@ def _texts(value: Any, place: str) -> tuple[str, ...]:
 def _whole(value: Any, place: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
         raise at(place, f"{value!r} is not a positive whole number", "1 to 2147483647")
-    return value
+    return int(value)
 
 
 def _bound(value: Any, place: str) -> float | None:
