@@ -84,7 +84,11 @@ class SmallLake:
 
     def refined(self, numbers: Iterable[int]) -> pa.Table:
         """Events refined, not written: what the deduplication is asked about."""
-        batch = topic_batch([event(n) for n in numbers], 10_000)
+        return self.refined_values([event(n) for n in numbers])
+
+    def refined_values(self, values: Sequence[bytes | None]) -> pa.Table:
+        """Messages refined, not written."""
+        batch = topic_batch(values, 10_000)
         now = datetime.now(UTC)
         rows = batch.rows
         for name, value in (("seq", 99), ("landed_at", now), ("landed_date", now.date())):

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ def private_settings(settings: Settings, folder: Path) -> Settings:
     return replace(settings, lake_path=folder / "lake")
 
 
+BEGAN = datetime.now(UTC)
+"""When event 0 happened: about now, and the same for the whole session."""
+
+
 def event(number: int, **changes: Any) -> bytes:
-    """One valid log event; `changes` replace or add members (None as a value stays null)."""
+    """One valid log event, always the same of a number; `changes` replace or add members (None as a value stays null)."""
     value = {
         "event_id": f"e-{number:08d}",
-        "event_time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "event_time": (BEGAN + timedelta(microseconds=number)).isoformat(timespec="microseconds"),
         "service": ("users", "payments", "delivery")[number % 3],
         "level": "INFO" if number % 10 else "ERROR",
         "status": 200 if number % 10 else 500,

@@ -6,9 +6,10 @@ Belongs here: rules over the model, so that a contract from any source obeys the
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.model import Contract, Field, FieldType, Format, IndexType, Mask, Table
+from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask, Table
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 TOPIC = re.compile(r"[a-z][a-z0-9_.-]{0,248}")
@@ -149,6 +150,13 @@ def _key(table: Table, place: str) -> None:
                 "is part of the key and masked",
                 "a key that stays the same when the masking key rotates",
             )
+    if table.dedupe_window is None:
+        return
+    where = f"{place}.customProperties[dedupeWindow]"
+    if not table.key:
+        raise at(where, "a table without a key has no duplicates", "primaryKey: true on a property")
+    if timedelta(days=1) / (1 if table.grain is Grain.DAY else 24) % table.dedupe_window:
+        raise at(where, f"does not divide the partition's {table.grain}", "e.g. 10m or 1h")
 
 
 def _format(table: Table, place: str) -> None:

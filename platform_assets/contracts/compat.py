@@ -20,6 +20,7 @@ _PROMISES = {
     "pattern": "pattern",
     "event_time": "event time",
     "key": "key",
+    "dedupe_window": "dedupe window",
     "grain": "partition grain",
     "attributes": "attributes column",
 }

@@ -53,7 +53,9 @@ Contract version {{ contract.version }}, answered for by {{ contract.owner }}.
 {{ table.max_ahead | span }} ahead is rejected; more than {{ table.lateness | span }} late is history: stored and \
 searchable, but it moves no watermark.
 {% if table.key -%}
-- **Key**: {{ table.key | ticks }}. The same key again in its partition is a duplicate; the first to arrive stays.
+- **Key**: {{ table.key | ticks }}. The same key again \
+{% if table.dedupe_window %}in the same {{ table.dedupe_window | span }} of event time{% else %}in its partition{% endif %} \
+is a duplicate, whenever it arrives; the first to arrive stays.
 {% else -%}
 - **Key**: none. Identical messages are distinct rows.
 {% endif -%}

@@ -38,7 +38,7 @@ MAX_EXACT = 2**53
 
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
-    "bronzeRetention", "topicPartitions", "display", "sample",
+    "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow",
 )  # fmt: skip
 FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues")
 ATTRIBUTES_PROPERTIES = ("maxBytes",)
@@ -150,6 +150,7 @@ def _table(table: SchemaObject, system: str, version: str, slas: Sequence[Servic
         ("maxAhead", "max_ahead"),
         ("lateness", "lateness"),
         ("bronzeRetention", "bronze_retention"),
+        ("dedupeWindow", "dedupe_window"),
     ):
         if key in custom:
             given[attribute] = _duration(custom[key], f"{place}.customProperties[{key}]")

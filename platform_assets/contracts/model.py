@@ -92,7 +92,8 @@ class Table:
     format: Format
     fields: tuple[Field, ...]
     event_time: str  # name of the timestamp field that says when it happened
-    key: tuple[str, ...] = ()  # identity within an event partition; empty: no duplicates exist
+    key: tuple[str, ...] = ()  # identity within a dedupe window; empty: no duplicates exist
+    dedupe_window: timedelta | None = None  # of event time, a divisor of the grain; None: the whole event partition
     grain: Grain = Grain.DAY
     pattern: str | None = None  # RE2 with named groups, for Format.REGEX
     attributes: str | None = None  # name of the column for unknown fields (JSON), None: unknown fields reject

@@ -29,7 +29,7 @@ ROW_GROUP_ROWS = 131_072
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One live file of a snapshot. `low` and `high` map a column to its bounds (integers, or microseconds for times)."""
+    """One live file of a snapshot. `low` and `high` map a column to its bounds (integers, or aware datetimes)."""
 
     path: str
     size: int

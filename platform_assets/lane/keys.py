@@ -1,16 +1,19 @@
-"""Which keys silver already holds, by event partition: the memory behind "the same event twice".
+"""Which keys silver already holds, by dedupe window: the memory behind "the same event twice".
 
 A key is known by 128 bits of its hash (`_key_hi`, `_key_lo`, made by refine), kept in sorted NumPy runs that merge as they
 grow. It is a cache of silver, never a second truth: it states up to which bronze commit it covers silver and reads the
 rest from there, so a lost or old snapshot costs time, not rows. Two different keys share 128 bits with probability 1e-21
-in a partition of a billion rows.
+in a window of a billion rows.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -25,8 +28,16 @@ from platform_assets.refine.hashing import key_select
 
 U64 = NDArray[np.uint64]
 
+Window = tuple[str, int]
+"""Event partition, and number of the dedupe window since 1970 (0 where that is the whole partition)."""
+
 KEY_FOLDER = "_keys"
 """Where snapshots lie, below the lake's root."""
+MOST_KEYS = 24_000_000
+"""Keys kept in memory (16 bytes each) beyond the windows that the last batch touched."""
+KEEP_SNAPSHOTS = timedelta(hours=2)
+"""A window that nothing was added to for so long is read from silver when a late row comes."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -75,7 +86,7 @@ def first_of_each(hi: U64, lo: U64) -> NDArray[np.bool_]:
 
 
 class KeyIndex:
-    """The key sets of one silver table, loaded as partitions are touched, kept up with what other writers commit.
+    """The key sets of one silver table by dedupe window, loaded as windows are touched, kept up with what others commit.
 
     `covered` is the last bronze commit (`_seq`) whose silver rows every loaded set includes; `rewrite` is the value of the
     table's rewrite transaction for which that holds (a rebuild or replay changes rows behind `covered`).
@@ -86,7 +97,8 @@ class KeyIndex:
         self._silver = silver
         self._con = con
         self._cache = cache
-        self._sets: dict[str, KeySet] = {}
+        self._sets: OrderedDict[Window, KeySet] = OrderedDict()  # least recently used first
+        self._unsaved: set[Window] = set()
         self.covered = 0
         self.rewrite = 0
 
@@ -96,75 +108,128 @@ class KeyIndex:
         rewrite = self._silver.transaction("rewrite") or 0
         if rewrite != self.rewrite:
             self._sets.clear()
+            self._unsaved.clear()
         elif seq > self.covered:
-            for partition, keys in self._sets.items():
-                keys.add(*self._read(partition, self.covered))
+            self._fill(list(self._sets), self.covered)
         self.covered, self.rewrite = seq, rewrite
-
-    def _set(self, partition: str) -> KeySet:
-        if partition not in self._sets:
-            keys, after = self._load(partition)
-            keys.add(*self._read(partition, after))
-            self._sets[partition] = keys
-        return self._sets[partition]
-
-    def _read(self, partition: str, after: int) -> tuple[U64, U64]:
-        files = self._silver.between("_seq", after + 1, partition=partition)
-        if not files:
-            return np.empty(0, np.uint64), np.empty(0, np.uint64)
-        rows = self._silver.relation(self._con, files).filter(f"_seq > {after}")
-        return key_columns(select_from(rows, "silver", key_select(self._contract)))
 
     def first_seen(self, accepted: pa.Table) -> NDArray[np.bool_]:
         """For accepted rows in bronze order: True where no earlier row, here or in silver, has the key."""
         hi, lo = key_columns(accepted)
         keep = np.zeros(len(hi), np.bool_)
-        partitions = accepted.column("event_partition").combine_chunks().dictionary_encode()
-        codes = partitions.indices.to_numpy(zero_copy_only=False)
-        for code, partition in enumerate(partitions.dictionary.to_pylist()):
-            mine = np.flatnonzero(codes == code)
-            fresh = first_of_each(hi[mine], lo[mine]) & ~self._set(partition).holds(hi[mine], lo[mine])
-            keep[mine] = fresh
+        touched = self._windows(accepted)
+        self._open([window for window, _ in touched])
+        for window, mine in touched:
+            keep[mine] = first_of_each(hi[mine], lo[mine]) & ~self._sets[window].holds(hi[mine], lo[mine])
         return keep
 
     def committed(self, accepted: pa.Table, seq: int) -> None:
         """These rows, up to bronze commit `seq`, are in silver now."""
         hi, lo = key_columns(accepted)
+        touched = self._windows(accepted)
+        self._open([window for window, _ in touched])
+        for window, mine in touched:
+            self._sets[window].add(hi[mine], lo[mine])
+            self._unsaved.add(window)
+        self.covered = seq
+        self._evict(len(touched))
+
+    def _windows(self, accepted: pa.Table) -> list[tuple[Window, NDArray[np.intp]]]:
+        """The dedupe windows that rows fall into, each with its rows' positions in order."""
+        length = self._contract.dedupe_window
         partitions = accepted.column("event_partition").combine_chunks().dictionary_encode()
         codes = partitions.indices.to_numpy(zero_copy_only=False)
-        for code, partition in enumerate(partitions.dictionary.to_pylist()):
-            self._set(partition).add(hi[codes == code], lo[codes == code])
-        self.covered = seq
+        names = partitions.dictionary.to_pylist()
+        if length is None:
+            return [((str(name), 0), np.flatnonzero(codes == code)) for code, name in enumerate(names)]
+        times = accepted.column(self._contract.event_time).cast(pa.int64()).to_numpy()
+        numbers = times // round(length.total_seconds() * 1_000_000)
+        order = np.argsort(numbers, kind="stable")
+        starts = np.flatnonzero(np.diff(numbers[order], prepend=numbers[order][:1] - 1))
+        groups = np.split(order, starts[1:])
+        return [((str(names[codes[rows[0]]]), int(numbers[rows[0]])), rows) for rows in groups if len(rows)]
 
-    # -- snapshots: the next run is a new process and should not read the day again -------------------------------------
-
-    def _file(self, partition: str) -> Path:
-        return snapshot_file(self._cache, self._contract, self._silver, partition)
-
-    def save(self, largest: int = 2) -> None:
-        """Write the largest sets beside the lake, whole or not at all."""
-        self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for partition, keys in sorted(self._sets.items(), key=lambda item: -len(item[1]))[:largest]:
-            merged = KeySet()
-            merged.add(
-                np.concatenate([hi for hi, _ in keys.runs] or [np.empty(0, np.uint64)]),
-                np.concatenate([lo for _, lo in keys.runs] or [np.empty(0, np.uint64)]),
-            )
-            if not merged.runs:
+    def _open(self, windows: list[Window]) -> None:
+        """Have the sets of these windows, from a snapshot where there is one, completed from silver."""
+        after: dict[int, list[Window]] = {}
+        for window in windows:
+            if window in self._sets:
+                self._sets.move_to_end(window)
                 continue
-            descriptor, name = tempfile.mkstemp(dir=self._cache, suffix=".tmp")
-            with os.fdopen(descriptor, "wb") as sink:
-                np.savez(
-                    sink,
-                    hi=merged.runs[0][0],
-                    lo=merged.runs[0][1],
-                    state=np.array([self.covered, self.rewrite], np.int64),
-                )
-            Path(name).replace(self._file(partition))
+            self._sets[window], covered = self._load(window)
+            after.setdefault(covered, []).append(window)
+        for covered, opened in after.items():
+            self._fill(opened, covered)
 
-    def _load(self, partition: str) -> tuple[KeySet, int]:
+    def _fill(self, windows: list[Window], after: int) -> None:
+        """Add what silver holds of these windows from bronze commits past `after`, a partition at a time."""
+        wanted: dict[str, list[int]] = {}
+        for partition, number in windows:
+            wanted.setdefault(partition, []).append(number)
+        for partition, numbers in wanted.items():
+            rows = self._rows(partition, numbers, after)
+            if rows is None:
+                continue
+            keyed = select_from(rows, "silver", key_select(self._contract))
+            found = keyed.column("_window").to_numpy()
+            hi, lo = key_columns(keyed)
+            order = np.argsort(found, kind="stable")
+            ordered = found[order]
+            for number in numbers:
+                mine = order[np.searchsorted(ordered, number, "left") : np.searchsorted(ordered, number, "right")]
+                if len(mine):
+                    self._sets[(partition, number)].add(hi[mine], lo[mine])
+                    self._unsaved.add((partition, number))
+
+    def _rows(self, partition: str, numbers: list[int], after: int) -> duckdb.DuckDBPyRelation | None:
+        """Silver rows of a partition from the first to the last of these windows, of bronze commits past `after`."""
+        files = self._silver.between("_seq", after + 1, partition=partition)
+        where = f"_seq > {after}"
+        if (length := self._contract.dedupe_window) is not None:
+            name = self._contract.event_time
+            begin, end = (_EPOCH + length * n for n in (min(numbers), max(numbers) + 1))
+            files = [f for f in files if name not in f.low or (f.low[name] < end and f.high[name] >= begin)]
+            where += f" AND \"{name}\" >= TIMESTAMPTZ '{begin}' AND \"{name}\" < TIMESTAMPTZ '{end}'"
+        return self._silver.relation(self._con, files).filter(where) if files else None
+
+    def _evict(self, in_use: int) -> None:
+        """Forget the windows that were not used for longest, above the bound on keys; those of the last batch stay."""
+        total = sum(map(len, self._sets.values()))
+        while total > MOST_KEYS and len(self._sets) > in_use:
+            window = next(iter(self._sets))
+            if window in self._unsaved:
+                self._save(window)
+            total -= len(self._sets.pop(window))
+
+    # -- snapshots: the next run is a new process and should not read the window again ----------------------------------
+
+    def save(self, largest: int = 4) -> None:
+        """Write the largest sets that have grown beside the lake, each whole or not at all; delete what is old."""
+        for window in sorted(self._unsaved, key=lambda w: -len(self._sets[w]))[:largest]:
+            self._save(window)
+        forget_snapshots(self._cache, time.time() - KEEP_SNAPSHOTS.total_seconds())
+
+    def _save(self, window: Window) -> None:
+        self._unsaved.discard(window)
+        keys = self._sets[window]
+        merged = KeySet()
+        merged.add(
+            np.concatenate([hi for hi, _ in keys.runs] or [np.empty(0, np.uint64)]),
+            np.concatenate([lo for _, lo in keys.runs] or [np.empty(0, np.uint64)]),
+        )
+        if not merged.runs:
+            return
+        self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, name = tempfile.mkstemp(dir=self._cache, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as sink:
+            np.savez(
+                sink, hi=merged.runs[0][0], lo=merged.runs[0][1], state=np.array([self.covered, self.rewrite], np.int64)
+            )
+        Path(name).replace(snapshot_file(self._cache, self._contract, self._silver, window))
+
+    def _load(self, window: Window) -> tuple[KeySet, int]:
         """A snapshot that this silver table still agrees with, and the bronze commit that it covers."""
-        path = self._file(partition)
+        path = snapshot_file(self._cache, self._contract, self._silver, window)
         if not path.exists():
             return KeySet(), 0
         try:
@@ -177,9 +242,18 @@ class KeyIndex:
         return KeySet(), 0
 
 
-def snapshot_file(folder: Path, contract: Table, silver: LakeTable, partition: str) -> Path:
-    """Where the keys of one event partition are kept."""
-    return folder / f"{contract.qualified_name}.{silver.identity}.{partition}.npz"
+def snapshot_file(folder: Path, contract: Table, silver: LakeTable, window: Window) -> Path:
+    """Where the keys of one dedupe window are kept."""
+    partition, number = window
+    return folder / f"{contract.qualified_name}.{silver.identity}.{partition}.{number}.npz"
+
+
+def forget_snapshots(folder: Path, before: float) -> int:
+    """Delete snapshots, and what a killed lane left half written, last changed before a Unix time; files deleted."""
+    old = [p for p in (*folder.glob("*.npz"), *folder.glob("*.tmp")) if p.stat().st_mtime < before]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
 
 
 def key_columns(rows: pa.Table) -> tuple[U64, U64]:

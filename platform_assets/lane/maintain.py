@@ -5,7 +5,6 @@ Rows count from their landing: history that was sent yesterday is kept as long a
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +12,6 @@ from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.keys import KEY_FOLDER, snapshot_file
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.settings import Settings
@@ -47,7 +45,6 @@ def maintain(
         tables.quarantine, min(bronze_until, _oldest_landing(tables.silver, silver_until))
     )
     report.rows["ledger"] = _expire_ledger(tables)
-    report.files["keys"] = _forget_keys(settings, contract, tables.silver)
     for layer in ("bronze", "silver", "quarantine", "ledger"):
         report.files[layer] = vacuum(getattr(tables, layer), KEEP_VERSIONS)
     if index:
@@ -83,15 +80,3 @@ def _expire_ledger(tables: TableSet) -> int:
     tables.ledger.refresh()
     oldest = min((f.low["seq"] for f in tables.bronze.files() if "seq" in f.low), default=0)
     return drop(tables.ledger, [f for f in tables.ledger.files() if f.high.get("seq_max", oldest) < oldest])
-
-
-def _forget_keys(settings: Settings, contract: Table, silver: LakeTable) -> int:
-    """Delete key snapshots of partitions that silver no longer has, and what a killed lane left half written; files deleted."""
-    folder = settings.lake_path / KEY_FOLDER
-    kept = {snapshot_file(folder, contract, silver, partition) for partition in silver.partitions()}
-    yesterday = time.time() - KEEP_VERSIONS.total_seconds()
-    mine = [p for p in folder.glob(f"{contract.qualified_name}.*.npz") if p not in kept]
-    torn = [p for p in folder.glob("*.tmp") if p.stat().st_mtime < yesterday]
-    for path in (*mine, *torn):
-        path.unlink(missing_ok=True)
-    return len(mine) + len(torn)

@@ -24,14 +24,17 @@ def hash_select(table: Table) -> str:
 
 
 def key_select(table: Table) -> str:
-    """`_topic_id, _kafka_partition, _offset, _seq, event_partition, _key_hi, _key_lo` of each row of `silver`.
+    """`_topic_id, _kafka_partition, _offset, _seq, event_partition, _window, _key_hi, _key_lo` of each row of `silver`.
 
-    The key columns (uint64) are the halves of a 128-bit hash of the contract's key. ValueError if the table has no key.
+    The key columns (uint64) are the halves of a 128-bit hash of the contract's key and its dedupe window, whose number
+    (int64, see `window_expression`) is `_window`. ValueError if the table has no key.
     """
     if not table.key:
         raise ValueError(f"{table.qualified_name} has no key")
     keyed = select(f"*, {_key_expression(table)} AS _key", "silver")
-    return select(f"{_COORDINATES}, _seq, event_partition, {_HALVES}", f"({keyed})")
+    return select(
+        f"{_COORDINATES}, _seq, event_partition, {window_expression(table)} AS _window, {_HALVES}", f"({keyed})"
+    )
 
 
 def row_hash_select(table: Table) -> str:
@@ -60,9 +63,20 @@ def hash_expression(table: Table) -> str:
     return f"CAST(CAST(md5_number({content}) & {_LOW_64} AS HUGEINT) - 9223372036854775808 AS BIGINT)"
 
 
+def window_expression(table: Table) -> str:
+    """SQL for the number of a row's dedupe window since 1970; 0 where the window is the event partition."""
+    if table.dedupe_window is None:
+        return "0"
+    microseconds = round(table.dedupe_window.total_seconds() * 1_000_000)
+    return f"epoch_us({identifier(table.event_time)}) // {microseconds}"
+
+
 def _key_expression(table: Table) -> str:
-    # Key fields are required, so no part is null.
-    return f"md5_number(concat_ws(chr(0), {', '.join(_text(table.field(name)) for name in table.key)}))"
+    # Key fields and the event time are required, so no part is null.
+    parts = [_text(table.field(name)) for name in table.key]
+    if table.dedupe_window is not None:
+        parts.append(f"CAST({window_expression(table)} AS VARCHAR)")
+    return f"md5_number(concat_ws(chr(0), {', '.join(parts)}))"
 
 
 def _text(field: Field) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lakes import SmallLake
+from support import event
 
-from platform_assets.lane.keys import KeyIndex, KeySet, first_of_each
+from platform_assets.lane import keys
+from platform_assets.lane.keys import KeyIndex, KeySet, first_of_each, forget_snapshots
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
 
@@ -24,17 +28,49 @@ def columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 @given(st.lists(PAIRS, max_size=6), PAIRS)
 def test_a_key_set_is_a_set(batches: list[list[tuple[int, int]]], asked: list[tuple[int, int]]) -> None:
     """Few distinct values, so that keys share their first half all the time."""
-    keys, plain = KeySet(), set()
+    held, plain = KeySet(), set()
     for batch in batches:
-        keys.add(*columns(batch))
+        held.add(*columns(batch))
         plain |= set(batch)
-    assert keys.holds(*columns(asked)).tolist() == [pair in plain for pair in asked]
+    assert held.holds(*columns(asked)).tolist() == [pair in plain for pair in asked]
 
 
 @given(PAIRS)
 def test_the_first_of_each_key_survives(pairs: list[tuple[int, int]]) -> None:
     expected = [pairs.index(pair) == i for i, pair in enumerate(pairs)]
     assert first_of_each(*columns(pairs)).tolist() == expected
+
+
+def test_windows_of_event_time_separate_equal_keys(tmp_path: Path) -> None:
+    """The same id is the same event within its ten minutes, in memory, after a restart and read from silver."""
+    lake = SmallLake(tmp_path)
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    times = [(day + timedelta(minutes=m)).isoformat() for m in (0, 9, 10, 19, 20)]
+    again = lake.land([event(1, event_time=t) for t in times])
+    assert lake.settle(again).rows.num_rows == 3  # 0 and 9 are one, 10 and 19, 20
+    lake.settler.keys.save()  # type: ignore[union-attr]
+    for cached in (True, False):
+        if not cached:
+            assert forget_snapshots(lake.root / "_keys", time.time() + 1) == 3
+        index = fresh_index(lake)
+        more = [(day + timedelta(minutes=m)).isoformat() for m in (5, 15, 25, 35)]
+        accepted = lake.refined_values([event(1, event_time=t) for t in more])
+        assert index.first_seen(accepted).tolist() == [False, False, False, True]
+
+
+def test_windows_not_used_for_longest_leave_memory_and_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = SmallLake(tmp_path)
+    monkeypatch.setattr(keys, "MOST_KEYS", 2)
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    for minute in range(0, 60, 10):
+        time_of = (day + timedelta(minutes=minute)).isoformat()
+        lake.settle(lake.land([event(n, event_time=time_of) for n in range(2)]))
+    assert lake.settler.keys is not None
+    assert len(lake.settler.keys._sets) == 1
+    late = [event(1, event_time=(day + timedelta(minutes=m)).isoformat()) for m in range(0, 70, 10)]
+    assert lake.settle(lake.land(late)).rows.num_rows == 1
 
 
 @pytest.fixture
