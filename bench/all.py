@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import drain, idle, live, rebuild
+from bench import drain, idle, live, prove, rebuild
 from bench.common import services
 
 FASTER = (20_000, 30_000, 50_000)
@@ -15,7 +15,7 @@ def run(home: Path | None = None, *, live_seconds: float = 600, faster_seconds: 
     """All keys; the live run at higher rates under `live.at_<rate>`. About forty minutes."""
     figures: dict[str, Any] = {}
     with services(home) as settings:
-        figures |= drain.run(settings.home) | rebuild.run(settings.home)
+        figures |= drain.run(settings.home) | rebuild.run(settings.home) | prove.run(settings.home)
         figures |= live.run(settings.home, seconds=live_seconds)
         for rate in FASTER:
             faster = live.run(settings.home, rate=rate, seconds=faster_seconds)
