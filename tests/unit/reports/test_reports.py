@@ -1,0 +1,145 @@
+"""Reports: what a declaration may say, what the sections hold, and that data stays data in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from platform_assets.errors import AssayError
+from platform_assets.reports.build import Built, build
+from platform_assets.reports.charts import svg
+from platform_assets.reports.declare import Kind, load_reports, parse_reports
+from platform_assets.reports.render import to_csv, to_html, to_json
+
+DAY = date(2026, 3, 5)
+MIDNIGHT = datetime(2026, 3, 5, tzinfo=UTC)
+HOSTILE = '=1+1"<script>alert(1)</script>'
+
+
+class InMemory:
+    """Marts given as rows, cut to the time asked for."""
+
+    def __init__(self, **marts: list[dict[str, Any]]) -> None:
+        self.marts = {name: pa.Table.from_pylist(rows) for name, rows in marts.items()}
+
+    def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table | None:
+        found = self.marts.get(mart)
+        if found is None:
+            return None
+        time = next(name for name in ("minute", "hour", "day") if name in found.schema.names)
+        keep = [begin <= value < end for value in found.column(time).to_pylist()]
+        return found.filter(pa.array(keep))
+
+
+def hours(service: str, errors: list[int], start: datetime = MIDNIGHT) -> list[dict[str, Any]]:
+    return [
+        {"hour": start + timedelta(hours=h), "service": service, "status": 500, "events": 10 + n, "errors": n}
+        for h, n in enumerate(errors)
+    ]
+
+
+def one(text: str, marts: InMemory) -> Built:
+    (report,) = parse_reports(f"reports: [{{name: r, title: R, sections: [{text}]}}]", "here").values()
+    return build("logs", report, DAY, marts)
+
+
+def test_groups_are_summed_ordered_and_limited() -> None:
+    marts = InMemory(
+        errors_hour=hours("a", [1, 2]) + hours("b", [5]) + hours("c", [4]) + hours("b", [9], MIDNIGHT - timedelta(1))
+    )
+    built = one(
+        "{title: T, kind: table, mart: errors_hour, group: [service], sum: [errors], max: [events], order: -errors, "
+        "limit: 2, columns: [service, errors, events]}",
+        marts,
+    )
+    assert built.sections[0].rows.to_pylist() == [
+        {"service": "b", "errors": 5, "events": 15},
+        {"service": "c", "errors": 4, "events": 14},
+    ]
+
+
+def test_a_section_may_look_back() -> None:
+    marts = InMemory(
+        errors_hour=hours("a", [1])
+        + hours("a", [7], MIDNIGHT - timedelta(days=2))
+        + hours("a", [100], MIDNIGHT - timedelta(days=3))
+    )
+    built = one("{title: T, kind: figures, mart: errors_hour, days: 3, columns: [errors]}", marts)
+    assert built.sections[0].rows.to_pylist() == [{"errors": 8}]
+
+
+def test_a_chart_sums_bars_and_draws_the_greatest_of_a_line() -> None:
+    marts = InMemory(errors_hour=hours("a", [1, 2]) + hours("a", [3, 4]))
+    for kind, expected in ((Kind.BARS, [4, 6]), (Kind.LINES, [3, 4])):
+        built = one(f"{{title: T, kind: {kind}, mart: errors_hour, x: hour, y: errors, color: service}}", marts)
+        assert [row["errors"] for row in built.sections[0].rows.to_pylist()] == expected
+        assert svg(built.sections[0]).startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{title: T, kind: pie, mart: m, columns: [a]}", "kind"),
+        ("{title: T, kind: table, mart: 'm; DROP', columns: [a]}", "mart"),
+        ("{title: T, kind: table, mart: m}", "columns are missing"),
+        ("{title: T, kind: bars, mart: m, x: hour}", "x and y"),
+        ("{title: T, kind: table, mart: m, columns: [a], sum: [a]}", "group"),
+        ("{title: T, kind: table, mart: m, columns: [a], days: 400}", "31"),
+        ("{title: T, kind: table, mart: m, columns: [a], sql: 'SELECT 1'}", "sql"),
+    ],
+)
+def test_a_mistake_in_a_declaration_is_named(section: str, words: str) -> None:
+    with pytest.raises(AssayError, match=words):
+        parse_reports(f"reports: [{{name: r, title: R, sections: [{section}]}}]", "here")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{title: T, kind: table, mart: absent, columns: [a]}", "no mart absent"),
+        ("{title: T, kind: table, mart: errors_hour, columns: [nothing]}", "no column nothing"),
+        (
+            "{title: T, kind: table, mart: errors_hour, columns: [hour], group: [service], sum: [errors]}",
+            "no column hour",
+        ),
+        ("{title: T, kind: table, mart: errors_hour, columns: [service], order: nothing}", "no column nothing"),
+        ("{title: T, kind: bars, mart: errors_hour, x: day, y: errors}", "no column day"),
+    ],
+)
+def test_what_the_mart_lacks_is_named(section: str, words: str) -> None:
+    with pytest.raises(AssayError, match=words):
+        one(section, InMemory(errors_hour=hours("a", [1])))
+
+
+def test_text_from_data_stays_text() -> None:
+    marts = InMemory(errors_hour=hours(HOSTILE, [3]))
+    table = "{title: T, kind: table, mart: errors_hour, group: [service], sum: [errors], columns: [service, errors]}"
+    chart = "{title: C, kind: bars, mart: errors_hour, x: hour, y: errors, color: service}"
+    built = one(f"{table}, {chart}", marts)
+    page = to_html(built)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "<script" not in svg(built.sections[1])
+    rows = list(csv.reader(io.StringIO(to_csv(built))))
+    assert rows[2] == ["'" + HOSTILE, "3"]
+    assert json.loads(json.dumps(to_json(built)))["sections"][0]["rows"] == [{"service": HOSTILE, "errors": 3}]
+
+
+def test_a_day_without_rows_says_so() -> None:
+    built = one(
+        "{title: T, kind: table, mart: errors_hour, columns: [service]}",
+        InMemory(errors_hour=hours("a", [1], MIDNIGHT + timedelta(2))),
+    )
+    assert built.empty
+    assert "Nothing on this day" in to_html(built)
+
+
+def test_the_reports_of_logs_are_well_formed() -> None:
+    assert set(load_reports("logs")) == {"errors"}
+    assert load_reports("nothing_declared") == {}
