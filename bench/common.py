@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -43,15 +42,8 @@ def services(home: Path | None) -> Iterator[Settings]:
     if home is not None and lifecycle.status(home).healthy:
         yield Settings.load(home)
         return
-    folder = Path(tempfile.mkdtemp(prefix="assay-bench-"))
-    folder.chmod(0o711)  # a root launcher runs the services as another user
-    try:
-        lifecycle.up(folder)
-        yield Settings.load(folder)
-    finally:
-        lifecycle.down(folder)
-        lifecycle.wipe(folder)
-        shutil.rmtree(folder)
+    with lifecycle.temporary("assay-bench-") as own:
+        yield Settings.load(own)
 
 
 @contextmanager

@@ -9,9 +9,8 @@ services are up already and stay up: developers iterate without waiting for a st
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -33,23 +32,15 @@ def _forget_environment(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def services() -> Iterator[Settings]:
     """Settings of healthy services; `ASSAY_HOME` points at their home as long as the session lasts."""
-    reused = os.environ.get("ASSAY_TEST_HOME")
-    # Not below pytest's own folder: that one is closed to the user as whom a root launcher runs the services.
-    home = Path(reused) if reused else Path(tempfile.mkdtemp(prefix="assay-test-"))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         _forget_environment(patch)
-        patch.setenv("ASSAY_HOME", str(home))
         for name, value in _HEAPS.items():
             patch.setenv(name, value)
-        if reused:
+        if reused := os.environ.get("ASSAY_TEST_HOME"):
+            home = Path(reused)
             assert lifecycle.status(home).healthy, f"ASSAY_TEST_HOME={home} names no healthy services"
-            yield Settings.load(home)
-            return
-        home.chmod(0o711)
-        try:
-            lifecycle.up(home)
-            yield Settings.load(home)
-        finally:
-            lifecycle.down(home)
-            lifecycle.wipe(home)
-            shutil.rmtree(home)
+        else:
+            # Not below pytest's own folder: that one is closed to the user as whom a root launcher runs the services.
+            home = stack.enter_context(lifecycle.temporary("assay-test-"))
+        patch.setenv("ASSAY_HOME", str(home))
+        yield Settings.load(home)
