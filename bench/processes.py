@@ -39,12 +39,12 @@ class Watch:
 
 
 def processor_seconds(dagster: Dagster) -> float:
-    """Processor time of all its living processes so far."""
+    """Processor time of all its processes so far, those included that have ended and were children of one that lives."""
     total = 0.0
     for process in dagster.processes():
         with suppress(psutil.Error):
             times = process.cpu_times()
-            total += times.user + times.system
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
