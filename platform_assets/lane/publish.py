@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -47,7 +48,7 @@ BULK_PATIENCE_S = 20.0
 
 
 class Publisher:
-    """Publishes one table's silver. `start` and `finish` once each, `offer` from the lane's thread."""
+    """Publishes one table's silver. All methods are the lane's; `finish` ends it."""
 
     def __init__(
         self, settings: Settings, contract: Table, tables: TableSet, report: TableReport, *, enabled: bool
@@ -62,6 +63,7 @@ class Publisher:
         self._waiting: deque[Settled] = deque()
         self._waiting_bytes = 0
         self._target = 0  # the last bronze commit that silver holds
+        self._windows: Iterator[tuple[int, int]] = iter(())  # of a backlog: what to read from silver next
         self._closing = False
         self._hurry = threading.Event()
         self._deadline: float | None = None
@@ -71,9 +73,14 @@ class Publisher:
     # -- the lane's side ---------------------------------------------------------------------------------------------
 
     def start(self, seq: int) -> None:
-        """Begin; everything that silver holds up to bronze commit `seq` and the frontier does not is published first."""
-        self._target = max(self._target, seq)
-        if self._enabled:
+        """Begin; everything that silver holds up to bronze commit `seq` and the frontier does not is published first.
+
+        Once the lane owns its table, not before: two lanes that send the same documents have half an index each.
+        """
+        with self._changed:
+            self._target = max(self._target, seq)
+            self._changed.notify()
+        if self._enabled and self._thread.ident is None:
             self._thread.start()
 
     def offer(self, settled: Settled) -> None:
@@ -90,6 +97,13 @@ class Publisher:
         """Raises what ended the thread. An index that is away does not: the report says how far behind it is."""
         if self._failure is not None:
             raise self._failure
+
+    def hand_over(self) -> None:
+        """Begin nothing more: what is left is the successor's, which has begun with it."""
+        with self._changed:
+            self._closing = True
+            self._deadline = time.monotonic()
+            self._changed.notify()
 
     def finish(self, seconds: float | None) -> None:
         """Publish what is left, for at most `seconds` (None: until done), and end. What remains is the next lane's."""
@@ -158,7 +172,10 @@ class Publisher:
 
     def _from_silver(self, done: int, upto: int) -> _Chunk:
         version = self._tables.silver.refresh()
-        after, end = next(seq_windows(self._tables.silver, self._con, done, upto, "_seq", BATCH_ROWS))
+        after, end = next(self._windows, (None, 0))
+        if after != done or end > upto:  # looking at a backlog costs a pass over it: once, not for each piece
+            self._windows = seq_windows(self._tables.silver, self._con, done, upto, "_seq", BATCH_ROWS)
+            after, end = next(self._windows)
         rows = self._tables.silver.read(
             self._con,
             files=self._tables.silver.between("_seq", after + 1, end),

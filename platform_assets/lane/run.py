@@ -38,7 +38,8 @@ COMPACT_SECONDS = 15.0
 CATCHING_UP = 10
 """How much less often small files are merged while batches come full: a backlog has the machine first, its files are large."""
 FINISH_SECONDS = 30.0
-"""How long an ending lane goes on publishing what it has settled; the rest is its successor's."""
+"""How long a lane that ends without a successor goes on publishing what it has settled."""
+HANDED_OVER = "handed_over"
 
 OnCommit = Callable[[TableReport], None]
 Position = Mapping[tuple[str, int], int]
@@ -78,10 +79,10 @@ class Lane:
                 while not stop.is_set() and time.monotonic() < until:
                     self._cycle(None, on_commit)
                     for track in self._tracks.values():
-                        track.landing.claim()
+                        track.own()
                 self.report.reason = "stopped" if stop.is_set() else "time"
             except HandedOver:
-                self.report.reason = "handed_over"
+                self._hand_over()
             self._settled(0, on_commit)
         return self.report
 
@@ -89,6 +90,8 @@ class Lane:
         """Bounded: carry everything up to the offsets that the broker holds now, index included, then end."""
         stop = stop or threading.Event()
         with self:
+            for track in self._tracks.values():
+                track.publish()
             until = {
                 (name, partition): high
                 for name, track in self._tracks.items()
@@ -99,11 +102,11 @@ class Lane:
                     self._cycle(until, on_commit)
                 self._settled(0, on_commit)
                 for track in self._tracks.values():
-                    track.landing.claim()
+                    track.own()
                     track.publisher.finish(None)
                 self.report.reason = "stopped" if stop.is_set() else "caught_up"
             except HandedOver:
-                self.report.reason = "handed_over"
+                self._hand_over()
         return self.report
 
     # -- opening and closing -----------------------------------------------------------------------------------------
@@ -142,9 +145,16 @@ class Lane:
         self._reader.close()
         for name, track in self._tracks.items():
             track.report.lag = {partition: n for (topic, partition), n in marks.items() if topic == name}
-            track.close(FINISH_SECONDS if error is None else 0.0)
+            ended = error is not None or self.report.reason == HANDED_OVER
+            track.close(0.0 if ended else FINISH_SECONDS)
         self.report.ended = datetime.now(UTC)
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
+
+    def _hand_over(self) -> None:
+        """A younger lane has taken over: stop publishing at once, the rest of the way out takes its time."""
+        self.report.reason = HANDED_OVER
+        for track in self._tracks.values():
+            track.publisher.hand_over()
 
     # -- one cycle ---------------------------------------------------------------------------------------------------
 

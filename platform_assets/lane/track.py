@@ -45,9 +45,17 @@ class Track:
         self._began: dict[int, int | None] = {}
 
     def open(self) -> None:
-        """Finish what a predecessor left half done (bronze without silver), then start publishing."""
+        """Finish what a predecessor left half done: bronze without silver."""
         self._catch_up()
+
+    def publish(self) -> None:
+        """Start publishing what silver holds, unless it has started."""
         self.publisher.start(self._settler.seq)
+
+    def own(self) -> None:
+        """Be the table's lane, which ends the predecessor, and publish from now on."""
+        self.landing.claim()
+        self.publish()
 
     def close(self, seconds: float) -> None:
         """Stop publishing after at most `seconds` more; keep the key sets for the next run."""
