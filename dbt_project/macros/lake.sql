@@ -23,7 +23,7 @@
     where "{{ grain }}" in (select slot from request."{{ grain }}")
   {%- endcall %}
   {% call statement('view') -%}
-    create view {{ target }} as
+    create or replace view {{ target }} as
     select * from lake."{{ this.identifier }}"
     where "{{ grain }}" not in (select slot from request."{{ grain }}")
     union all

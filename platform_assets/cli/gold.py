@@ -69,9 +69,10 @@ def status(session: Session, system: str | None, as_json: bool) -> None:
         ]
         headers = ("silver table", "taken in", "of commits", "taken in ", "of rewrites")
         out.print(render.grid(headers, rows, right=headers[1:]))
+        out.print()
         marts = [(m.name, f"{m.rows:,}", f"{m.partitions:,}", render.count(m.refresh)) for m in state.marts]
-        headers = ("mart", "rows", "partitions", "refresh")
-        out.print(render.grid(headers, marts, right=headers[1:]))
+        mart_headers = ("mart", "rows", "partitions", "refresh")
+        out.print(render.grid(mart_headers, marts, right=mart_headers[1:]))
         out.print(
             f"{state.system}: {'behind silver, `assay gold refresh` takes it in' if state.behind else 'up to date'}"
         )
@@ -79,13 +80,12 @@ def status(session: Session, system: str | None, as_json: bool) -> None:
 
 def _with_marts(session: Session, system: str | None) -> list[Contract]:
     """The system that was named, or all that have models."""
-    from platform_assets.gold.marts import systems_with_marts
-    from platform_assets.gold.project import project_folder
+    from platform_assets.gold.project import has_models, project_folder
 
     if system is not None:
         return [session.contract(system)]
-    known = set(systems_with_marts(project_folder()))
-    return [contract for contract in session.chosen(None) if contract.system in known]
+    project = project_folder()
+    return [contract for contract in session.chosen(None) if has_models(project, contract.system)]
 
 
 def _show(report: RefreshReport) -> None:

@@ -12,48 +12,70 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from platform_assets.errors import AssayError
-from platform_assets.gold.project import DATABASE, fingerprint, flags
+from platform_assets.gold.project import DATABASE, fingerprint, flags, selection
 
 _ONE_AT_A_TIME = threading.Lock()
 _manifests: dict[str, Any] = {}
 
 
-class BuildFailed(AssayError):
-    """A model or a test failed; nothing is published. `failures` maps its name to what dbt says of it."""
+_BAD = frozenset({"error", "fail", "runtime error"})
 
-    def __init__(self, system: str, failures: dict[str, str]) -> None:
-        names = ", ".join(failures)
-        first = next(iter(failures.values()))
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What became of one model or test. `rows` is how many rows a test objects to."""
+
+    name: str
+    is_test: bool
+    status: str
+    message: str
+    rows: int
+    seconds: float
+
+    @property
+    def ran(self) -> bool:
+        """Whether it came to a verdict; what depends on a failed model is skipped."""
+        return self.status != "skipped"
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.status not in _BAD
+
+
+class BuildFailed(AssayError):
+    """A model or a test failed; nothing is published. `results` are those of all models and tests."""
+
+    def __init__(self, system: str, results: Sequence[NodeResult]) -> None:
+        failed = [result for result in results if not result.passed]
+        names = ", ".join(result.name for result in failed)
         super().__init__(
-            f"gold of {system}: {names} failed ({first}); nothing was published",
+            f"gold of {system}: {names} failed ({failed[0].message}); nothing was published",
             "correct the model, or the rows that the test found",
         )
-        self.failures = failures
+        self.results = tuple(results)
 
 
-def build_arguments(system: str, names: Sequence[str] = ()) -> list[str]:
-    """dbt's command for a system's models with their tests, all or those named; silver's own tests are the contract's."""
-    chosen = [f"path:models/{system},resource_type:model"] if not names else list(names)
-    return ["build", "--select", *chosen, "--exclude", "source:*"]
+def build(project: Path, database: Path, target: Path, system: str, names: Sequence[str] = ()) -> list[NodeResult]:
+    """Build and test the system's models in the run's database, all or those named; silver's own tests are the contract's.
 
-
-def build(project: Path, database: Path, target: Path, system: str, names: Sequence[str] = ()) -> None:
-    """Build and test the models in the run's database. Raises BuildFailed; AssayError when dbt itself cannot."""
+    Raises BuildFailed, and AssayError when dbt itself cannot.
+    """
     from dbt.cli.main import dbtRunner
 
+    command = ["--quiet", "build", "--select", *(names or [selection(system)]), "--exclude", "source:*"]
     with _ONE_AT_A_TIME:
         before = os.environ.get(DATABASE)
         os.environ[DATABASE] = str(database)
         try:
             with redirect_stdout(StringIO()):
-                done = dbtRunner(manifest=_parsed(project, target)).invoke(
-                    ["--quiet", *build_arguments(system, names), *flags(project, target)]
-                )
+                done = dbtRunner(manifest=_parsed(project, target)).invoke([*command, *flags(project, target)])
         finally:
             _restore(before)
             _close()
@@ -61,16 +83,18 @@ def build(project: Path, database: Path, target: Path, system: str, names: Seque
         raise AssayError(
             f"dbt could not build gold of {system}: {done.exception}", "see the models"
         ) from done.exception
-    results = getattr(done.result, "results", ())
-    failures = {
-        result.node.name: " ".join((result.message or str(result.status)).split())[:300]
-        for result in results
-        if result.status in ("error", "fail", "runtime error")
-    }
-    if failures:
-        raise BuildFailed(system, failures)
-    if not done.success:
-        raise AssayError(f"dbt could not build gold of {system}", "see the models")
+    results = [_result(found) for found in getattr(done.result, "results", ())]
+    if not all(result.passed for result in results):
+        raise BuildFailed(system, results)
+    if not (done.success and results):
+        raise AssayError(f"dbt built nothing of gold of {system}", "see its models")
+    return results
+
+
+def _result(found: Any) -> NodeResult:
+    words = " ".join((found.message or str(found.status)).split())[:300]
+    is_test = str(found.node.resource_type) == "test"
+    return NodeResult(found.node.name, is_test, str(found.status), words, found.failures or 0, found.execution_time)
 
 
 def _restore(before: str | None) -> None:
@@ -81,10 +105,11 @@ def _restore(before: str | None) -> None:
 
 
 def _close() -> None:
-    """Let go of the database: dbt keeps its connection for a next command."""
+    """Let go of the database: dbt keeps its connection in this process for a next command."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-    DuckDBConnectionManager.close_all_connections()
+    manager: Any = DuckDBConnectionManager
+    manager.close_all_connections()
 
 
 def _parsed(project: Path, target: Path) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -216,20 +217,20 @@ class _MartIndex:
                 return
             moments = pa.table({"slot": change.slots, "partition": self._names(change.slots)})
             for partition, part in split_by_partition(moments, "partition"):
-                index = self._indices.find(self._documents, partition)
-                if index is None:
+                serving = self._indices.find(self._documents, partition)
+                if serving is None:
                     continue
                 texts = [slot.strftime("%Y-%m-%dT%H:%M:%SZ") for slot in part.column("slot").to_pylist()]
                 for at in range(0, len(texts), _TERMS):
                     terms = {"terms": {str(self._mart.grain): texts[at : at + _TERMS]}}
-                    self._delete(index.name, [older, terms])
+                    self._delete(serving.name, [older, terms])
         except OpenSearchException as error:
             raise translate(error, f"deleting replaced documents of {self._documents.qualified_name}") from error
 
     def _names(self, slots: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.strftime(slots, format=_PARTITION_FORMAT[self._mart.grain])
 
-    def _delete(self, index: str, conditions: list[dict[str, object]]) -> None:
+    def _delete(self, index: str, conditions: Sequence[dict[str, Any]]) -> None:
         self._indices.client.indices.refresh(index=index)
         # A conflict is a document that somebody has just written anew.
         self._indices.client.delete_by_query(

@@ -5,7 +5,6 @@ Belongs here: what a mart promises (grain, key, columns), and where its Delta ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -108,13 +107,6 @@ def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
     if LEDGER in (mart.name for mart in marts):
         raise AssayError(f"{system}: a mart cannot be named {LEDGER}", "rename the model")
     return tuple(sorted(marts, key=lambda mart: (list(Slot).index(mart.grain), mart.name)))
-
-
-def systems_with_marts(project: Path) -> Iterator[str]:
-    """Names of the systems that have a folder of models."""
-    for folder in sorted((project / "models").iterdir()):
-        if folder.is_dir():
-            yield folder.name
 
 
 def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:

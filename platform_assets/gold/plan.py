@@ -56,6 +56,7 @@ class Plan:
     expect: Mapping[str, int | None]
     sources: tuple[Source, ...]
     minutes: Minutes
+    moves: bool  # whether anything is consumed, be it commits without a row
     more: bool
 
     @property
@@ -64,10 +65,14 @@ class Plan:
         return np.unique(self.minutes // 60)
 
     @property
+    def touched_days(self) -> Minutes:
+        """Days since 1970 that hold a touched minute."""
+        return np.unique(self.minutes // 1440)
+
+    @property
     def days(self) -> Minutes:
-        """Days since 1970 that hold a touched minute, and the days after, whose reports show these beside their own."""
-        days = np.unique(self.minutes // 1440)
-        return np.unique(np.concatenate((days, days + 1)))
+        """The touched days, and the days after, whose reports show these beside their own."""
+        return np.unique(np.concatenate((self.touched_days, self.touched_days + 1)))
 
     def slots(self, grain: Slot) -> Minutes:
         """The slots of a grain, in units of that grain."""
@@ -96,7 +101,7 @@ def marks_of(table: str) -> tuple[str, str]:
 
 def consumed(lake: Path, contract: Contract, marts: Sequence[Mart]) -> dict[str, Consumed]:
     """Where gold stands, by silver table, from the Delta logs alone; tables that were never made count as empty."""
-    tables = [found for mart in marts if (found := mart.table(lake)).exists()]
+    tables = [table for mart in marts if (table := mart.table(lake)).exists()]
     found: dict[str, Consumed] = {}
     for source in contract.tables:
         silver = Lake(lake).tables(source).silver
@@ -136,7 +141,7 @@ def plan(
     known = shown if all(expect.values()) else set()
     touched: list[Minutes] = []
     seen: list[tuple[Table, LakeTable, int, int]] = []
-    more = False
+    moves = more = False
     for source in contract.tables:
         silver = Lake(lake).tables(source).silver
         mine = done[source.name]
@@ -150,6 +155,7 @@ def plan(
             touched.append(_touched(source, silver, con, mine.seq, seq))
             partitions, rewrite = _rewritten(silver, known, mine.rewrite, window_rows)
             touched += [_minutes_of(partition) for partition in partitions]
+            moves |= seq > mine.seq or rewrite > mine.rewrite
             more |= seq < last or rewrite < (silver.transaction(REWRITE) or 0)
         seen.append((source, silver, seq, rewrite))
     if day is not None:
@@ -159,7 +165,7 @@ def plan(
         Source(source, silver, _holding(silver, source.event_time, minutes), seq, rewrite)
         for source, silver, seq, rewrite in seen
     )
-    return Plan(contract.system, number, claimed, expect, sources, minutes, more)
+    return Plan(contract.system, number, claimed, expect, sources, minutes, moves or day is not None, more)
 
 
 def _window(silver: LakeTable, after: int, last: int, rows: int) -> int:

@@ -35,6 +35,16 @@ def project_folder() -> Path:
     raise AssayError("there is no dbt project beside the package", "install the platform from its checkout or wheel")
 
 
+def has_models(project: Path, system: str) -> bool:
+    """Whether the system has a folder of models."""
+    return (project / "models" / system).is_dir()
+
+
+def selection(system: str) -> str:
+    """dbt's selector of a system's models with their tests."""
+    return f"fqn:assay.{system}"
+
+
 def fingerprint(project: Path) -> str:
     """Changes whenever a file of the project, or dbt, does."""
     digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')} {project}".encode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +18,7 @@ import duckdb
 
 from platform_assets.contracts.model import Contract
 from platform_assets.errors import AssayError
-from platform_assets.gold.build import build
+from platform_assets.gold.build import NodeResult, build
 from platform_assets.gold.index import publish_index
 from platform_assets.gold.marts import Mart, Slot, load_marts
 from platform_assets.gold.plan import WINDOW_ROWS, Plan, moment, plan
@@ -43,21 +43,11 @@ class RefreshReport:
     days: tuple[str, ...] = ()
     rows: dict[str, int] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
+    results: list[NodeResult] = field(default_factory=list)
     documents: dict[str, int] = field(default_factory=dict)
     index_error: str | None = None
     more: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A prepared refresh: its plan, its marts and its database."""
-
-    plan: Plan
-    marts: tuple[Mart, ...]
-    folder: Path
-    database: Path
-    report: RefreshReport
 
 
 def refresh(
@@ -65,26 +55,38 @@ def refresh(
     contract: Contract,
     day: date | None = None,
     *,
+    only: Collection[str] | None = None,
     index: bool = True,
     window_rows: int = WINDOW_ROWS,
 ) -> RefreshReport:
     """Take in what silver has gained since the last refresh, or recompute one `day` (UTC); then bring the index up to date.
 
-    Takes about `window_rows` of each silver table; `report.more` says that another refresh has work to do. Raises
-    BuildFailed when a model or a test failed (nothing is published), Overtaken when another refresh came first. An index that
-    does not answer is in the report, and the next refresh puts it right.
+    Takes about `window_rows` of each silver table; `report.more` says that another refresh has work to do. `only` names the marts
+    to replace, if not all. Raises BuildFailed when a model or a test failed (nothing is published), Overtaken when another
+    refresh came first. An index that does not answer is in the report, and the next refresh puts it right.
     """
-    project = project_folder()
+    project, lake = project_folder(), settings.lake_path
     marts = marts_of(project, contract)
-    with prepared(settings, contract, marts, day, window_rows=window_rows) as run:
-        if len(run.plan.minutes):
-            started = time.perf_counter()
-            build(project, run.database, run.folder / "target", contract.system)
-            run.report.seconds["build"] = time.perf_counter() - started
-            publish_run(settings, run)
+    chosen = [mart for mart in marts if only is None or mart.name in only]
+    clock = _Clock()
+    with _folder(lake, contract.system) as folder, session() as con:
+        found = plan(lake, contract, marts, con, day, window_rows)
+        report = RefreshReport(contract.system, found.number, len(found.minutes), days_of(found), more=found.more)
+        report.seconds["plan"] = clock.lap()
+        if len(found.minutes):
+            database = prepare(folder, lake, found, marts)
+            report.seconds["prepare"] = clock.lap()
+            names = [mart.name for mart in chosen] if only is not None else []
+            report.results = build(project, database, folder / "target", contract.system, names)
+            report.seconds["build"] = clock.lap()
+            _publish(database, lake, found, chosen, report)
+        elif found.moves:
+            _publish(prepare(folder, lake, found, marts), lake, found, chosen, report)
+        report.seconds["publish"] = clock.lap()
     if index:
-        index_run(settings, contract, marts, run.report)
-    return run.report
+        _index(settings, contract, marts, report)
+        report.seconds["index"] = clock.lap()
+    return report
 
 
 def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
@@ -99,59 +101,50 @@ def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
 
 
 @contextmanager
-def prepared(
-    settings: Settings,
-    contract: Contract,
-    marts: Sequence[Mart],
-    day: date | None = None,
-    *,
-    window_rows: int = WINDOW_ROWS,
-) -> Iterator[Run]:
-    """A refresh up to where dbt begins; its folder goes away with the context."""
-    runs = settings.lake_path / RUNS
+def _folder(lake: Path, system: str) -> Iterator[Path]:
+    """The folder of a run, open to its owner only; it goes away with the context."""
+    runs = lake / RUNS
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     _forget_dead_runs(runs)
-    folder = Path(tempfile.mkdtemp(prefix=f"{contract.system}-", dir=runs))  # open to its owner only
+    folder = Path(tempfile.mkdtemp(prefix=f"{system}-", dir=runs))
     try:
-        started = time.perf_counter()
-        with session() as con:
-            found = plan(settings.lake_path, contract, marts, con, day, window_rows)
-        report = RefreshReport(contract.system, found.number, len(found.minutes), days_of(found), more=found.more)
-        report.seconds["plan"] = time.perf_counter() - started
-        started = time.perf_counter()
-        database = prepare(folder, settings.lake_path, found, marts)
-        report.seconds["prepare"] = time.perf_counter() - started
-        yield Run(found, tuple(marts), folder, database, report)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish_run(settings: Settings, run: Run) -> None:
-    """Publish what dbt built for a prepared run; the report tells."""
-    started = time.perf_counter()
+def _publish(database: Path, lake: Path, found: Plan, marts: Sequence[Mart], report: RefreshReport) -> None:
     try:
-        for done in publish(run.database, settings.lake_path, run.plan, run.marts):
-            run.report.rows[done.mart] = sum(done.rows.values())
-            run.report.slots[done.mart] = done.slots
+        for done in publish(database, lake, found, marts):
+            report.rows[done.mart] = sum(done.rows.values())
+            report.slots[done.mart] = done.slots
     except duckdb.Error as error:
-        raise AssayError(f"gold of {run.plan.system} cannot be published: {error}", "see the models") from error
-    run.report.seconds["publish"] = time.perf_counter() - started
+        raise AssayError(f"gold of {found.system} cannot be published: {error}", "see the models") from error
 
 
-def index_run(settings: Settings, contract: Contract, marts: Sequence[Mart], report: RefreshReport) -> None:
-    """Bring the index of the marts up to date; the report tells what it said when that did not work."""
-    started = time.perf_counter()
+def _index(settings: Settings, contract: Contract, marts: Sequence[Mart], report: RefreshReport) -> None:
     try:
         for name, sent in publish_index(settings, contract, marts):
             report.documents[name] = sent
     except AssayError as error:
         report.index_error = str(error)
-    report.seconds["index"] = time.perf_counter() - started
+
+
+class _Clock:
+    """Seconds since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        took, self._last = now - self._last, now
+        return took
 
 
 def days_of(found: Plan) -> tuple[str, ...]:
-    """The days whose rows may change, by name."""
-    return tuple(f"{moment(int(number), Slot.DAY):%Y-%m-%d}" for number in found.days)
+    """The touched days, by name."""
+    return tuple(f"{moment(int(number), Slot.DAY):%Y-%m-%d}" for number in found.touched_days)
 
 
 def _forget_dead_runs(runs: Path) -> None:

@@ -114,7 +114,7 @@ def test_personal_data_stands_in_some_texts(minutes: list[dict[str, Any]]) -> No
 
 def test_about_the_size_that_benchmarks_are_made_for() -> None:
     sizes = [len(value or b"") for _, value in next(simulate(None, seed=5))]
-    assert 265 < sum(sizes) / len(sizes) < 285
+    assert 265 < sum(sizes) / len(sizes) < 295
 
 
 def test_bad_input_on_request() -> None:
