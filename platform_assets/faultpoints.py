@@ -22,6 +22,8 @@ POINTS: Final = (
     "bulk_done",
     "compact_file_written",
     "progress_written",
+    "gold_claimed",
+    "gold_mart_committed",
 )
 
 _reached: Counter[str] = Counter()

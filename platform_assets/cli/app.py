@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Operation": {
         "lane": "lane:lane",
         "rebuild": "lane:rebuild",
+        "gold": "gold:gold",
         "accept-gap": "gap:accept_gap",
         "contract": "contract:contract",
         "docs": "contract:docs",

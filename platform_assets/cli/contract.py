@@ -71,10 +71,16 @@ def _show(verdict: Verdict) -> None:
 )
 @click.pass_context
 def docs(ctx: click.Context, only_check: bool, folder: Path | None) -> None:
-    """Write the pages of the contracts anew."""
+    """Write the pages and dbt sources of the contracts anew."""
     from platform_assets.contracts.docs import write_pages
+    from platform_assets.contracts.export import write_sources
+    from platform_assets.contracts.read import load_contracts
 
     differing = write_pages(folder or checkout("assay docs") / "docs" / "systems", check=only_check)
+    if folder is None:
+        differing += write_sources(
+            checkout("assay docs") / "dbt_project" / "models", load_contracts(), check=only_check
+        )
     for path in differing:
         click.echo(f"{path}: {'out of date' if only_check else 'written'}")
     if not differing:

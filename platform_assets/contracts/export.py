@@ -1,11 +1,13 @@
 """A contract in other people's terms: dbt sources, JSON Schema.
 
-Belongs here: pure translations of the model. Does not belong here: pages for people (`docs.py`), files on disk.
+Belongs here: translations of the model, and the dbt sources as files. Does not belong here: pages for people (`docs.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,6 +56,22 @@ def dbt_sources(contract: Contract) -> dict[str, Any]:
 def dbt_sources_yaml(contract: Contract) -> str:
     """`dbt_sources` as YAML text."""
     return yaml.safe_dump(dbt_sources(contract), sort_keys=False, allow_unicode=True, width=120)
+
+
+SOURCES_HEAD = "# Made from the contract; `assay docs` writes it anew.\n"
+
+
+def write_sources(models: Path, contracts: Mapping[str, Contract], *, check: bool = False) -> list[Path]:
+    """Write `sources.yml` of every system that has a folder under `models`; those that differed (`check`: write nothing)."""
+    differing = []
+    for system, contract in contracts.items():
+        path = models / system / "sources.yml"
+        text = SOURCES_HEAD + dbt_sources_yaml(contract)
+        if path.parent.is_dir() and (not path.is_file() or path.read_text(encoding="utf-8") != text):
+            differing.append(path)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    return differing
 
 
 def _dbt_table(table: Table) -> dict[str, Any]:

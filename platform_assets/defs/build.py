@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dagster import Definitions, in_process_executor
 
 from platform_assets.contracts.model import Contract
+from platform_assets.defs.gold import gold_definitions
 from platform_assets.defs.housekeeping import housekeeping_definitions
 from platform_assets.defs.keys import key_check_definitions
 from platform_assets.defs.lane import lane_definitions
@@ -19,4 +20,5 @@ def build_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         housekeeping_definitions(contracts),
         key_check_definitions(contracts),
         *(lane_definitions(contract) for contract in contracts.values()),
+        gold_definitions(contracts),
     )

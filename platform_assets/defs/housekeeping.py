@@ -25,6 +25,7 @@ from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
 from platform_assets.defs.purge import purge
 from platform_assets.errors import AssayError
+from platform_assets.gold.project import has_models, project_folder
 
 
 class PurgeConfig(Config):
@@ -45,11 +46,15 @@ def purge_runs(context: OpExecutionContext, config: PurgeConfig) -> Output[None]
 def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     """The two jobs and their schedules."""
     tables = [table for contract in contracts.values() for table in contract.tables]
+    project = project_folder()
+    gold = [contract for contract in contracts.values() if has_models(project, contract.system)]
 
     @op(
         description="Forgets what the contracts no longer keep, and frees the disk of files that no snapshot refers to."
     )
     def maintain_tables(context: OpExecutionContext) -> Output[None]:
+        from platform_assets.gold.maintain import maintain_gold
+        from platform_assets.gold.refresh import marts_of
         from platform_assets.lane.maintain import maintain
         from platform_assets.settings import Settings
 
@@ -60,6 +65,12 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
             except AssayError as error:  # one table's trouble is not the others': tell at the end
                 context.log.error(f"{table.qualified_name}: {error}")
                 failed.append(table.qualified_name)
+        for contract in gold:
+            try:
+                done[f"gold.{contract.system}"] = asdict(maintain_gold(settings, contract, marts_of(project, contract)))
+            except AssayError as error:
+                context.log.error(f"gold of {contract.system}: {error}")
+                failed.append(f"gold of {contract.system}")
         if failed:
             raise Failure(f"not maintained: {', '.join(failed)}", metadata=done, allow_retries=False)
         return Output(None, metadata=done)

@@ -27,6 +27,19 @@ STOP_SECONDS = 20
 """How long a terminated run waits for the work in hand to be committed or given up."""
 
 
+GOLD_SECONDS = 30
+"""How often gold is compared with silver."""
+GOLD_IDLE_SECONDS = 600
+"""Gold reports at least this often, even that nothing is new."""
+GOLD_RETRY_SECONDS = 300
+"""How long after a failed refresh the next one is tried: what failed is a test or a model, and waits for a person."""
+GOLD_FRESHNESS = FreshnessPolicy.time_window(
+    fail_window=timedelta(seconds=6 * GOLD_IDLE_SECONDS), warn_window=timedelta(seconds=2 * GOLD_IDLE_SECONDS)
+)
+GOLD_TAGS = {"dagster/priority": "5", "dagster/max_runtime": "3600"}
+"""Tags of refreshes: behind the lanes, before what people start."""
+
+
 def lane_tags(system: str) -> dict[str, str]:
     """Tags of a lane run: first in the queue, and ended by run monitoring if it hangs."""
     return {LANE_TAG: system, "dagster/priority": "10", "dagster/max_runtime": "600"}

@@ -29,7 +29,7 @@ from platform_assets.lane.keys import KeySet, first_of_each, key_columns
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import masker, session
-from platform_assets.lane.settle import REWRITE, seq_windows
+from platform_assets.lane.settle import REWRITE, rewrite_mark, seq_windows
 from platform_assets.refine import Refinery, key_select
 from platform_assets.settings import Settings
 
@@ -132,7 +132,7 @@ class _Rebuild:
                 silver.commit(
                     [*refined.adds, *silver.write(tail)],
                     removes=live,
-                    advance={REWRITE: (rewrite or 0) + 1},
+                    advance=dict.fromkeys((REWRITE, rewrite_mark(self._partition)), (rewrite or 0) + 1),
                     expect={REWRITE: rewrite},
                     check=lambda live=live: self._unchanged(live),  # type: ignore[misc]
                 )

@@ -30,6 +30,7 @@ from platform_assets.lane.report import TableReport
 from platform_assets.refine import Refinery
 
 REWRITE = "rewrite"
+"""How often rebuilds and replays have rewritten silver; `rewrite_mark` names the last that touched an event partition."""
 FENCE = "fence"
 """Raised by whoever replaces a quarantine commit that silver has not confirmed: the lane that made it can confirm it no more."""
 CATCH_UP_ROWS = 200_000
@@ -183,6 +184,11 @@ class Settler:
         if len(current):
             newest = pc.max(current).as_py()
             report.watermark = newest if report.watermark is None else max(report.watermark, newest)
+
+
+def rewrite_mark(partition: str) -> str:
+    """The application transaction whose version is the last `rewrite` that touched this event partition."""
+    return f"{REWRITE}:{partition}"
 
 
 def counts(column: pa.ChunkedArray) -> Counter[str]:

@@ -20,13 +20,13 @@ from opensearchpy.exceptions import OpenSearchException, TransportError
 from tenacity import Retrying, retry_if_exception_type, stop_any, wait_random_exponential
 from tenacity.stop import stop_after_delay, stop_when_event_set
 
-from platform_assets.contracts.model import Table
 from platform_assets.faultpoints import fault_point
 from platform_assets.search.client import request_text
 from platform_assets.search.documents import Body, Documents, Refused
 from platform_assets.search.errors import Conflict, SearchError, Unavailable, error_type, reason_of, translate
 from platform_assets.search.indices import Index, Indices
 from platform_assets.search.lease import StaleWatch, end_orphaned_block
+from platform_assets.search.names import DocumentSet
 
 CONCURRENCY = 2
 """Requests at a time. Measured on two cores: 2 is half as fast again as 1; 3 and 4 add nothing."""
@@ -89,7 +89,7 @@ class _Again(Exception):
 class _Sending:
     """One body on its way: what is still to be sent, and what is known of a block in its way."""
 
-    table: Table
+    table: DocumentSet
     event_partition: str
     lines: bytes
     rows: int
@@ -128,7 +128,7 @@ class BulkWriter:
         """Wait for requests under way and end the threads."""
         self._pool.shutdown()
 
-    def write(self, table: Table, documents: Documents, into: str | None = None) -> BulkReport:
+    def write(self, table: DocumentSet, documents: Documents, into: str | None = None) -> BulkReport:
         """Send all documents; returns when each is searchable after the next refresh, or is refused for good.
 
         `into` names one physical index, for a rebuild; otherwise each partition's serving index is looked up and created
@@ -164,7 +164,13 @@ class BulkWriter:
             wait([future for future in futures if not future.cancelled()])
 
     def _deliver(
-        self, table: Table, event_partition: str, body: Body, version: int, into: str | None, failed: threading.Event
+        self,
+        table: DocumentSet,
+        event_partition: str,
+        body: Body,
+        version: int,
+        into: str | None,
+        failed: threading.Event,
     ) -> BulkReport:
         sending = _Sending(table, event_partition, body.data, body.rows, version)
         attempts = Retrying(

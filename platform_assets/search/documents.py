@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.model import Field, FieldType, Table
 from platform_assets.search.mappings import FLAT_DEPTH_LIMIT, SYSTEM
-from platform_assets.search.names import TOPIC_PREFIX, document_id
+from platform_assets.search.names import TOPIC_PREFIX, DocumentSet, document_id
 
 BODY_BYTES = 3 * 1024 * 1024
 """Measured from 1 to 25 MB with 1 to 4 requests at a time: 2 to 6 MB are best; above 10 MB it falls by a third, and above a
@@ -82,6 +82,33 @@ def to_ndjson(
     partition keep their order. About 0.4 M rows/s on two cores.
     """
     batch, refused = _without_too_deep(table, batch)
+    return _documents(batch, _expression(table, version), version, refused, con, body_bytes)
+
+
+def keyed_ndjson(
+    documents: DocumentSet,
+    batch: pa.Table,
+    version: int,
+    key: Sequence[str],
+    *,
+    con: duckdb.DuckDBPyConnection | None = None,
+    body_bytes: int = BODY_BYTES,
+) -> Documents:
+    """Render rows that a business key identifies as documents of external version `version`, their `_assay.seq` too.
+
+    `batch` has the collection's columns, without nulls in `key`, and `event_partition`.
+    """
+    return _documents(batch, _keyed_expression(documents, version, key), version, (), con, body_bytes)
+
+
+def _documents(
+    batch: pa.Table,
+    expression: str,
+    version: int,
+    refused: tuple[Refused, ...],
+    con: duckdb.DuckDBPyConnection | None,
+    body_bytes: int,
+) -> Documents:
     bodies: dict[str, list[Body]] = {}
     if batch.num_rows == 0:
         return Documents(version, bodies, refused)
@@ -95,19 +122,19 @@ def to_ndjson(
             cut = bodies.setdefault(partition, [])
             for at in range(start, stop, _CHUNK_ROWS):
                 rows = batch.slice(at, min(_CHUNK_ROWS, stop - at))
-                cut.extend(_bodies(_lines(cursor, table, rows, version), body_bytes))
+                cut.extend(_bodies(_lines(cursor, expression, rows), body_bytes))
     finally:
         cursor.close()
     return Documents(version, bodies, refused)
 
 
-def _lines(cursor: duckdb.DuckDBPyConnection, table: Table, rows: pa.Table, version: int) -> list[pa.Array]:
+def _lines(cursor: duckdb.DuckDBPyConnection, expression: str, rows: pa.Table) -> list[pa.Array]:
     """One string a row: action line and document, each with its newline."""
-    cursor.register("silver", _without_zones(rows))
+    cursor.register("batch", _without_zones(rows))
     try:
-        found = cursor.sql(f"SELECT {_expression(table, version)} FROM silver").to_arrow_table()  # noqa: S608
+        found = cursor.sql(f"SELECT {expression} FROM batch").to_arrow_table()  # noqa: S608
     finally:
-        cursor.unregister("silver")
+        cursor.unregister("batch")
     return list(found.column(0).chunks)
 
 
@@ -220,6 +247,17 @@ def _expression(table: Table, version: int) -> str:
         # A raw newline can only be white space between tokens: within a JSON string it is escaped.
         fields.append(f"""',"{table.attributes}":' || replace("{table.attributes}", chr(10), ' ')""")
     return f"concat({action}, {coordinates}, {', '.join(fields)}, '}}', chr(10))"
+
+
+def _keyed_expression(documents: DocumentSet, version: int, key: Sequence[str]) -> str:
+    """As `_expression`; the id is a hash of the key's values, as JSON: they may be long, and hold anything."""
+    values = ", ".join(f'CAST("{name}" AS VARCHAR)' for name in key)
+    action = (
+        f"""'{{"index":{{"_id":"', left(sha256(CAST(to_json([{values}]) AS VARCHAR)), 32), """
+        f"""'","version":{int(version)},"version_type":"external"}}}}', chr(10)"""
+    )
+    fields = ", ".join(_rendered(f) for f in documents.fields)
+    return f"""concat({action}, '{{"{SYSTEM}":{{"seq":{int(version)}}}', {fields}, '}}', chr(10))"""
 
 
 def _rendered(field: Field) -> str:

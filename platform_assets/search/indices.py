@@ -17,11 +17,11 @@ from typing import Any
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError
 
-from platform_assets.contracts.model import Table
 from platform_assets.search.errors import SearchError, error_type, reason_of, translate
 from platform_assets.search.mappings import index_template, mapping, mapping_version, settings, template_name
 from platform_assets.search.names import (
     PROGRESS_ID,
+    DocumentSet,
     index_name,
     partition_alias,
     read_alias,
@@ -65,7 +65,7 @@ class Indices:
         self._lock = threading.Lock()
         self._creating = threading.Lock()
 
-    def ensure_template(self, table: Table) -> None:
+    def ensure_template(self, table: DocumentSet) -> None:
         """Put the table's index template; an unchanged one changes nothing. Raises SearchError.
 
         Refuses a node that creates indices by itself: a document sent to an index that a rebuild has just replaced would make it
@@ -82,7 +82,7 @@ class Indices:
         except OpenSearchException as error:
             raise translate(error, f"putting the index template of {table.qualified_name}") from error
 
-    def resolve(self, table: Table, event_partition: str) -> Index:
+    def resolve(self, table: DocumentSet, event_partition: str) -> Index:
         """The index that serves this partition, created when there is none. Remembered until `forget`.
 
         Raises what the client raises, and SearchError when the mapping cannot follow the contract.
@@ -105,12 +105,12 @@ class Indices:
             self._serving[alias] = index
         return index
 
-    def forget(self, table: Table, event_partition: str) -> None:
+    def forget(self, table: DocumentSet, event_partition: str) -> None:
         """Look again at the next `resolve`: the index was blocked, replaced or deleted."""
         with self._lock:
             self._serving.pop(partition_alias(table, event_partition), None)
 
-    def find(self, table: Table, event_partition: str) -> Index | None:
+    def find(self, table: DocumentSet, event_partition: str) -> Index | None:
         """The index that serves this partition now; None when there is none. Raises what the client raises."""
         found = self.client.indices.get(index=partition_alias(table, event_partition), params={"ignore": 404})
         if found.get("status") == 404:
@@ -121,7 +121,7 @@ class Indices:
             raise SearchError(f"more than one index serves {event_partition}: {names}", "rebuild this partition")
         return serving[0] if serving else None
 
-    def all(self, table: Table) -> list[Index]:
+    def all(self, table: DocumentSet) -> list[Index]:
         """Every physical index of the table, serving or half-built, by partition and generation. Raises SearchError."""
         try:
             found = self.client.indices.get(
@@ -131,7 +131,7 @@ class Indices:
             raise translate(error, f"listing the indices of {table.qualified_name}") from error
         return sorted(self._parse(table, found), key=lambda index: (index.event_partition, index.generation))
 
-    def create(self, table: Table, event_partition: str, generation: int, *, serve: bool, base: int = -1) -> str:
+    def create(self, table: DocumentSet, event_partition: str, generation: int, *, serve: bool, base: int = -1) -> str:
         """Create a physical index, with its aliases in the same step if it is to `serve`; returns its name.
 
         One that exists already is left as it is: two lanes may race. Raises what the client raises.
@@ -149,7 +149,7 @@ class Indices:
                 raise
         return name
 
-    def set_base(self, table: Table, name: str, base: int) -> None:
+    def set_base(self, table: DocumentSet, name: str, base: int) -> None:
         """Note the silver version that an index holds entirely. Raises what the client raises."""
         meta = {"mapping_version": mapping_version(table), "base": base}
         self.client.indices.put_mapping(index=name, body={"_meta": meta})
@@ -162,7 +162,7 @@ class Indices:
             except OpenSearchException as error:
                 raise translate(error, f"deleting the index {name}") from error
 
-    def expire(self, table: Table, before: str, keep: Collection[str] = ()) -> list[str]:
+    def expire(self, table: DocumentSet, before: str, keep: Collection[str] = ()) -> list[str]:
         """Delete the indices of event partitions before `before` (a partition's name); returns the partitions deleted.
 
         `keep` are those that silver still has: history counts from its landing, so that silver decides and not the name.
@@ -175,14 +175,14 @@ class Indices:
             self.forget(table, index.event_partition)
         return sorted({index.event_partition for index in gone})
 
-    def refresh(self, table: Table) -> None:
+    def refresh(self, table: DocumentSet) -> None:
         """Make everything written so far searchable now (tests and proofs; the lane leaves it to the interval)."""
         try:
             self.client.indices.refresh(index=read_alias(table), params={"ignore_unavailable": "true"})
         except OpenSearchException as error:
             raise translate(error, f"refreshing {table.qualified_name}") from error
 
-    def _follow_contract(self, table: Table, index: Index) -> None:
+    def _follow_contract(self, table: DocumentSet, index: Index) -> None:
         """Add the contract's new fields to an existing index. A changed type needs a rebuild."""
         body = {**mapping(table), "_meta": {"mapping_version": mapping_version(table), "base": index.base}}
         try:
@@ -193,7 +193,7 @@ class Indices:
                 f"rebuild {table.qualified_name} {index.event_partition}",
             ) from error
 
-    def _parse(self, table: Table, found: dict[str, Any]) -> list[Index]:
+    def _parse(self, table: DocumentSet, found: dict[str, Any]) -> list[Index]:
         parsed = []
         for name, info in found.items():
             parts = split_index_name(table, name)

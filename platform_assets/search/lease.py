@@ -19,11 +19,10 @@ from typing import Any
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConflictError, OpenSearchException
 
-from platform_assets.contracts.model import Table
 from platform_assets.search.errors import Conflict, SearchError, translate
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import PROGRESS
-from platform_assets.search.names import PROGRESS_INDEX, partition_alias
+from platform_assets.search.names import PROGRESS_INDEX, DocumentSet, partition_alias
 from platform_assets.search.progress import ensure_progress_index
 
 BEAT_S = 2.0
@@ -53,7 +52,7 @@ class Lease:
     Entering takes over a stale lease (after `STALE_S` seconds) and raises SearchError when another rebuild is at work.
     """
 
-    def __init__(self, client: OpenSearch, table: Table, event_partition: str) -> None:
+    def __init__(self, client: OpenSearch, table: DocumentSet, event_partition: str) -> None:
         self._client = client
         self._name = _lease_name(table, event_partition)
         self._what = f"{table.qualified_name} {event_partition}"
@@ -140,7 +139,7 @@ class Lease:
         return Conflict(f"another rebuild of {self._what} has taken over", "this one stood still for too long")
 
 
-def end_orphaned_block(indices: Indices, table: Table, event_partition: str, watch: StaleWatch) -> bool:
+def end_orphaned_block(indices: Indices, table: DocumentSet, event_partition: str, watch: StaleWatch) -> bool:
     """End the write block of a rebuild that has died; returns whether it did. Call it again and again while blocked.
 
     A block without a lease is an operator's or the disk's, and is left alone. Never raises for an index that is away.
@@ -176,7 +175,7 @@ class _Found:
     token: Token
 
 
-def _lease_name(table: Table, event_partition: str) -> str:
+def _lease_name(table: DocumentSet, event_partition: str) -> str:
     return f"rebuild:{partition_alias(table, event_partition)}"
 
 

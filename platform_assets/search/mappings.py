@@ -17,8 +17,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from platform_assets.contracts.model import Field, FieldType, IndexType, Table
-from platform_assets.search.names import read_alias
+from platform_assets.contracts.model import Field, FieldType, IndexType
+from platform_assets.search.names import DocumentSet, read_alias
 
 SYSTEM = "_assay"
 """The object that holds a document's coordinates; contracts cannot name a field so."""
@@ -47,7 +47,7 @@ _STORED_TYPE = {
 }
 
 
-def mapping(table: Table) -> dict[str, Any]:
+def mapping(table: DocumentSet) -> dict[str, Any]:
     """The strict mapping of a table's documents (without `_meta`)."""
     properties: dict[str, Any] = {field.name: _field(field) for field in table.fields}
     if table.attributes:
@@ -68,17 +68,17 @@ def mapping(table: Table) -> dict[str, Any]:
     return {"dynamic": "strict", "properties": properties}
 
 
-def flat(table: Table) -> bool:
+def flat(table: DocumentSet) -> bool:
     """Whether `attributes` can be searched: the contract keeps them small and shallow enough for a flat object."""
     return table.attributes_max_bytes <= FLAT_BYTES_LIMIT and table.max_depth <= FLAT_DEPTH_LIMIT
 
 
-def mapping_version(table: Table) -> str:
+def mapping_version(table: DocumentSet) -> str:
     """Changes whenever the mapping does."""
     return hashlib.sha256(json.dumps(mapping(table), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def settings(table: Table, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> dict[str, Any]:
+def settings(table: DocumentSet, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> dict[str, Any]:
     """An index's settings. `refresh` bounds how soon a document is found (never idle: it is set explicitly)."""
     text = [field.name for field in table.fields if field.index is IndexType.TEXT]
     return {
@@ -96,12 +96,12 @@ def settings(table: Table, *, shards: int = 1, replicas: int = 0, refresh: str =
     }
 
 
-def template_name(table: Table) -> str:
+def template_name(table: DocumentSet) -> str:
     """The index template's name."""
     return f"assay-{read_alias(table)}"
 
 
-def index_template(table: Table, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> dict[str, Any]:
+def index_template(table: DocumentSet, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> dict[str, Any]:
     """The body of the table's index template. It adds no alias: an index that is still being built must not serve."""
     return {
         "index_patterns": [f"{read_alias(table)}-*"],

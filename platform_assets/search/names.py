@@ -7,15 +7,39 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
-from platform_assets.contracts.model import Table
+from platform_assets.contracts.model import Field
 
 PROGRESS_INDEX = "assay-progress"
 PROGRESS_ID = "_progress"
 TOPIC_PREFIX = 8
 
-_PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2})?")
+_PARTITION = re.compile(r"\d{4}-\d{2}(-\d{2}(T\d{2})?)?")
 _DOCUMENT_ID = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d+)\.(\d+)")
+
+
+class DocumentSet(Protocol):
+    """What documents are made from: a contract's table, or anything else with fields and a time."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def qualified_name(self) -> str: ...
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
+    @property
+    def event_time(self) -> str: ...
+    @property
+    def attributes(self) -> str | None: ...
+    @property
+    def attributes_max_bytes(self) -> int: ...
+    @property
+    def max_depth(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +51,24 @@ class Coordinates:
     offset: int
 
 
-def read_alias(table: Table) -> str:
+def read_alias(table: DocumentSet) -> str:
     """Over every serving index of the table; people and dashboards read here."""
     return f"{table.system}-{table.name}"
 
 
-def partition_alias(table: Table, event_partition: str) -> str:
+def partition_alias(table: DocumentSet, event_partition: str) -> str:
     """Names the one physical index that serves this event partition. ValueError if it is no partition's name."""
     if not _PARTITION.fullmatch(event_partition):
         raise ValueError(f"not an event partition: {event_partition!r}")
     return f"{read_alias(table)}-{event_partition.lower()}"
 
 
-def index_name(table: Table, event_partition: str, generation: int) -> str:
+def index_name(table: DocumentSet, event_partition: str, generation: int) -> str:
     """The physical index, e.g. `logs-events-2026-11-21t08-000001`."""
     return f"{partition_alias(table, event_partition)}-{generation:06d}"
 
 
-def split_index_name(table: Table, name: str) -> tuple[str, int] | None:
+def split_index_name(table: DocumentSet, name: str) -> tuple[str, int] | None:
     """(event partition, generation) of a physical index of this table; None if the name is not one."""
     head, _, generation = name.removeprefix(f"{read_alias(table)}-").rpartition("-")
     partition = head.upper()

@@ -15,10 +15,9 @@ from typing import Any
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConflictError, NotFoundError, OpenSearchException, RequestError
 
-from platform_assets.contracts.model import Table
 from platform_assets.search.errors import Conflict, error_type, translate
 from platform_assets.search.mappings import PROGRESS
-from platform_assets.search.names import PROGRESS_ID, PROGRESS_INDEX, read_alias
+from platform_assets.search.names import PROGRESS_ID, PROGRESS_INDEX, DocumentSet, read_alias
 
 _ATTEMPTS = 10
 
@@ -65,7 +64,7 @@ def ensure_progress_index(client: OpenSearch) -> None:
         raise translate(error, f"creating {PROGRESS_INDEX}") from error
 
 
-def read_frontier(client: OpenSearch, table: Table) -> Frontier:
+def read_frontier(client: OpenSearch, table: DocumentSet) -> Frontier:
     """The table's frontier; `START` when nothing was ever indexed. Raises SearchError."""
     try:
         return read(client, PROGRESS_INDEX, read_alias(table))
@@ -74,7 +73,12 @@ def read_frontier(client: OpenSearch, table: Table) -> Frontier:
 
 
 def write_frontier(
-    client: OpenSearch, table: Table, offsets: Mapping[str, int], silver_version: int, expected: Frontier, seq: int = 0
+    client: OpenSearch,
+    table: DocumentSet,
+    offsets: Mapping[str, int],
+    silver_version: int,
+    expected: Frontier,
+    seq: int = 0,
 ) -> Frontier:
     """Move the table's frontier from `expected` (as read or returned before); returns the stored one.
 

@@ -27,7 +27,7 @@ from platform_assets.lane.keys import KEY_FOLDER, KeyIndex
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.refusals import STAGE as INDEX_STAGE
 from platform_assets.lane.sessions import masker, session
-from platform_assets.lane.settle import REWRITE, counts, ledger_rows
+from platform_assets.lane.settle import REWRITE, counts, ledger_rows, rewrite_mark
 from platform_assets.refine import Refinery
 from platform_assets.settings import Settings
 from platform_assets.trust.replay_index import Documents
@@ -206,8 +206,11 @@ class _Replay:
             rows = fresh.select(self._schema.names)
             if not self._dry_run and rows.num_rows + finished.num_rows:
                 try:
+                    marks = (REWRITE, *map(rewrite_mark, counts(rows.column("event_partition"))))
                     silver.commit(
-                        silver.write(rows), advance={REWRITE: (rewrite or 0) + 1}, expect={REWRITE: rewrite, SEQ: seq}
+                        silver.write(rows),
+                        advance=dict.fromkeys(marks, (rewrite or 0) + 1),
+                        expect={REWRITE: rewrite, SEQ: seq},
                     )
                 except Conflict:
                     continue

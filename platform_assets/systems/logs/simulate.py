@@ -39,6 +39,7 @@ class _Template(NamedTuple):
     before: str
     value: str  # name of what stands between `before` and `after`: see `_VALUES`
     after: str
+    route: str | None = None  # of the request that it is about, if any
 
 
 _VALUES = {
@@ -51,31 +52,40 @@ _VALUES = {
     "node": "'node-' || number % 12",
 }
 _TEMPLATES = (
-    _Template("users", "INFO", 40, 200, "session refreshed, ", "number", " ms left"),
-    _Template("users", "INFO", 20, 200, "login accepted from ", "address", ""),
-    _Template("users", "INFO", 10, 201, "profile saved, revision ", "number", ""),
+    _Template("users", "INFO", 40, 200, "session refreshed, ", "number", " ms left", "/session"),
+    _Template("users", "INFO", 20, 200, "login accepted from ", "address", "", "/login"),
+    _Template("users", "INFO", 10, 201, "profile saved, revision ", "number", "", "/profile"),
     _Template("users", "DEBUG", 20, None, "cache lookup for profile ", "number", " was a hit"),
-    _Template("users", "WARN", 4, 401, "login refused, wrong password, attempt ", "number", ""),
-    _Template("users", "WARN", 2, 429, "too many password resets for ", "email", ""),
-    _Template("users", "INFO", 2, 202, "verification mail sent to ", "email", ""),
-    _Template("users", "ERROR", 1, 500, "profile store did not answer, shard ", "number", ""),
-    _Template("users", "ERROR", 0.5, 503, 'no connection to "profiles" on ', "node", ": pool exhausted"),
-    _Template("payments", "INFO", 40, 200, "payment authorised for ", "order", ""),
-    _Template("payments", "INFO", 20, 200, "captured ", "amount", ""),
+    _Template("users", "WARN", 4, 401, "login refused, wrong password, attempt ", "number", "", "/login"),
+    _Template("users", "WARN", 2, 429, "too many password resets for ", "email", "", "/passwords"),
+    _Template("users", "INFO", 2, 202, "verification mail sent to ", "email", "", "/verifications"),
+    _Template("users", "ERROR", 1, 500, "profile store did not answer, shard ", "number", "", "/profile"),
+    _Template("users", "ERROR", 0.5, 503, 'no connection to "profiles" on ', "node", ": pool exhausted", "/profile"),
+    _Template("payments", "INFO", 40, 200, "payment authorised for ", "order", "", "/pay"),
+    _Template("payments", "INFO", 20, 200, "captured ", "amount", "", "/capture"),
     _Template("payments", "DEBUG", 15, None, "idempotency key seen before for ", "order", ""),
-    _Template("payments", "INFO", 5, 202, "refund of ", "amount", " queued"),
-    _Template("payments", "WARN", 4, 402, "charge declined by issuer for ", "order", ""),
-    _Template("payments", "WARN", 1, 422, "card number ", "card", " failed validation"),
-    _Template("payments", "ERROR", 1, 502, "gateway timed out for ", "order", ", will retry"),
-    _Template("payments", "ERROR", 0.5, 500, "ledger entry rejected: amount ", "amount", " ≠ authorised amount"),
-    _Template("payments", "FATAL", 0.01, 500, "settlement file cannot be written on ", "node", ""),
-    _Template("delivery", "INFO", 40, 200, "parcel scanned for ", "order", ""),
-    _Template("delivery", "INFO", 20, 200, "route planned, stops: ", "number", ""),
+    _Template("payments", "INFO", 5, 202, "refund of ", "amount", " queued", "/refund"),
+    _Template("payments", "WARN", 4, 402, "charge declined by issuer for ", "order", "", "/pay"),
+    _Template("payments", "WARN", 1, 422, "card number ", "card", " failed validation", "/card"),
+    _Template("payments", "ERROR", 1, 502, "gateway timed out for ", "order", ", will retry", "/pay"),
+    _Template(
+        "payments",
+        "ERROR",
+        0.5,
+        500,
+        "ledger entry rejected: amount ",
+        "amount",
+        " ≠ authorised amount",
+        "/capture",
+    ),
+    _Template("payments", "FATAL", 0.01, 500, "settlement file cannot be written on ", "node", "", "/settlements"),
+    _Template("delivery", "INFO", 40, 200, "parcel scanned for ", "order", "", "/scan"),
+    _Template("delivery", "INFO", 20, 200, "route planned, stops: ", "number", "", "/plan"),
     _Template("delivery", "DEBUG", 15, None, "position of courier updated, cell ", "number", ""),
-    _Template("delivery", "WARN", 4, 409, "address ambiguous for ", "order", ", Straße without number"),
-    _Template("delivery", "WARN", 2, 200, "delivery window missed for ", "order", ""),
-    _Template("delivery", "ERROR", 1, 504, "carrier did not answer within ", "number", " ms"),
-    _Template("delivery", "ERROR", 0.3, 500, "label printer failed on ", "node", ": paper jam"),
+    _Template("delivery", "WARN", 4, 409, "address ambiguous for ", "order", ", Straße without number", "/address"),
+    _Template("delivery", "WARN", 2, 200, "delivery window missed for ", "order", "", "/deliver"),
+    _Template("delivery", "ERROR", 1, 504, "carrier did not answer within ", "number", " ms", "/deliver"),
+    _Template("delivery", "ERROR", 0.3, 500, "label printer failed on ", "node", ": paper jam", "/labels"),
 )
 _BURST_ERRORS = 0.4
 
@@ -89,7 +99,7 @@ SELECT '{"event_id":"' || $run || format('{:010x}', seq)
     || '","latency_ms":' || latency // 10 || '.' || latency % 10
     || ',"host":"' || service || '-' || host
     || '","message":"' || before || CASE value @CASES@ END || after
-    || CASE WHEN number % 3 = 0 THEN '","region":"eu-' || host || '"}' ELSE '"}' END
+    || CASE WHEN route IS NULL THEN '"}' ELSE '","route":"' || route || '"}' END
 FROM drawn JOIN templates USING (template)
 ORDER BY seq
 """

@@ -1,0 +1,30 @@
+{#
+  Histograms that merge by adding: logarithmic buckets, in which any two values differ by at most 2 % and the value shown for
+  one by at most 1 % (DDSketch, Masson et al., VLDB 2019). Bucket i holds (g^(i-1), g^i] with g = 1.01 / 0.99; what is below a
+  microsecond counts as 0.
+#}
+{% macro bucket_of(value) -%}
+  case when {{ value }} < 0.001 then -1000000
+    else cast(ceil(ln({{ value }}) / ln(1.01 / 0.99)) as integer) end
+{%- endmacro %}
+
+{% macro bucket_value(bucket) -%}
+  case when {{ bucket }} = -1000000 then 0.0
+    else 2 * pow(1.01 / 0.99, {{ bucket }}) / (1.01 / 0.99 + 1) end
+{%- endmacro %}
+
+{# SELECT of the keys, `histogram` and the nearest-rank percentiles of a relation with the keys, `bucket` and `requests`. #}
+{% macro percentiles(relation, keys, shown=(50, 95, 99)) -%}
+  select {{ keys }},
+    {% for p in shown -%}
+    min({{ bucket_value('bucket') }}) filter (where 100 * running >= {{ p }} * total) as p{{ p }}_ms,
+    {% endfor -%}
+    list({'bucket': bucket, 'requests': requests} order by bucket) as histogram
+  from (
+    select *,
+      sum(requests) over (partition by {{ keys }} order by bucket) as running,
+      sum(requests) over (partition by {{ keys }}) as total
+    from {{ relation }}
+  )
+  group by {{ keys }}
+{%- endmacro %}

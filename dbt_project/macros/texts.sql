@@ -1,0 +1,25 @@
+{# A text with what varies cut out, so that like messages count together. At most 300 characters of its first line. #}
+{% macro template_of(text) -%}
+  left(regexp_replace(regexp_replace(regexp_replace(
+    left(split_part({{ text }}, chr(10), 1), 1000),
+    '{{ uuid_pattern() }}', '<uuid>', 'g'),
+    '\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{16,})\b', '<hex>', 'g'),
+    '[0-9]+(?:[.,:][0-9]+)*', '<n>', 'g'), 300)
+{%- endmacro %}
+
+{# A path with numbers and UUIDs as `:id`, its query cut off. At most 256 characters. #}
+{% macro route_of(path) -%}
+  left(regexp_replace(regexp_replace(
+    left(regexp_extract({{ path }}, '^[^?#]*'), 2000),
+    '{{ uuid_pattern() }}', ':id', 'g'),
+    '/[0-9]+\b', '/:id', 'g'), 256)
+{%- endmacro %}
+
+{% macro uuid_pattern() -%}
+  [0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}
+{%- endmacro %}
+
+{# The id of a silver row's document in the search index. #}
+{% macro document_id() -%}
+  left(_topic_id, 8) || '.' || _kafka_partition || '.' || _offset
+{%- endmacro %}

@@ -1,0 +1,49 @@
+{# Each requested day, and the day before it. #}
+with days as (
+  select slot as day from {{ requested('day') }}
+  union
+  select cast(slot - 1 as date) from {{ requested('day') }}
+),
+counted as (
+  select cast(hour as date) as day, service, sum(events) as events, sum(errors) as errors
+  from {{ ref('errors_hour') }}
+  where cast(hour as date) in (select day from days)
+  group by all
+),
+users as (
+  select cast(hour as date) as day, service, count(distinct user_id) as users_hit
+  from {{ ref('error_users_hour') }}
+  where cast(hour as date) in (select day from days)
+  group by all
+),
+buckets as (
+  select day, service, entry.bucket as bucket, sum(entry.requests) as requests
+  from (
+    select cast(hour as date) as day, service, unnest(histogram) as entry
+    from {{ ref('latency_hour') }}
+    where cast(hour as date) in {{ requested('day') }}
+  )
+  group by all
+),
+slow as (
+  {{ percentiles('buckets', 'day, service', (95,)) }}
+),
+joined as (
+  select day, service, events, errors, coalesce(users_hit, 0) as users_hit, p95_ms
+  from counted left join users using (day, service) left join slow using (day, service)
+)
+select
+  today.day,
+  today.service,
+  today.events,
+  today.errors,
+  today.errors / today.events as error_rate,
+  today.users_hit,
+  today.p95_ms,
+  coalesce(yesterday.events, 0) as previous_events,
+  coalesce(yesterday.errors, 0) as previous_errors,
+  coalesce(yesterday.users_hit, 0) as previous_users_hit,
+  (today.errors - yesterday.errors) / nullif(yesterday.errors, 0) as error_change
+from joined as today
+left join joined as yesterday on yesterday.service = today.service and yesterday.day = today.day - 1
+where today.day in {{ requested('day') }}

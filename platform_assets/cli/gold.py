@@ -1,0 +1,99 @@
+"""`assay gold`: marts from silver, by hand, and how far they are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from platform_assets.cli.session import Command, Session, json_option, pass_session
+
+if TYPE_CHECKING:
+    from platform_assets.contracts.model import Contract
+    from platform_assets.gold.refresh import RefreshReport
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def gold() -> None:
+    """Build marts from silver, or see how far they are."""
+
+
+@gold.command(cls=Command, examples=("assay gold refresh", "assay gold refresh logs --day 2026-01-15"))
+@click.argument("system", required=False)
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Recompute this day (UTC) instead.")
+@json_option
+@pass_session
+def refresh(session: Session, system: str | None, day: datetime | None, as_json: bool) -> None:
+    """Take in what silver has gained since the last refresh.
+
+    Only touched minutes are read. Nothing is published when a model or a test fails.
+    """
+    from platform_assets.cli import render
+    from platform_assets.gold.refresh import refresh as run
+
+    reports: list[RefreshReport] = []
+    for contract in _with_marts(session, system):
+        while True:
+            report = run(session.settings, contract, day.date() if day else None)
+            reports.append(report)
+            if not as_json:
+                _show(report)
+            if not report.more or day is not None:
+                break
+    if as_json:
+        render.emit(reports)
+
+
+@gold.command(cls=Command, examples=("assay gold status", "assay gold status logs --json"))
+@click.argument("system", required=False)
+@json_option
+@pass_session
+def status(session: Session, system: str | None, as_json: bool) -> None:
+    """Show how far gold is behind silver, and its marts."""
+    from platform_assets.cli import render
+    from platform_assets.gold.project import project_folder
+    from platform_assets.gold.refresh import marts_of
+    from platform_assets.gold.status import gold_state
+
+    project, lake = project_folder(), session.settings.lake_path
+    states = [gold_state(lake, contract, marts_of(project, contract)) for contract in _with_marts(session, system)]
+    if as_json:
+        render.emit([{**render.plain(state), "behind": state.behind} for state in states])
+        return
+    out = render.console()
+    for state in states:
+        rows = [
+            (f"{state.system}.{name}", f"{at.seq:,}", f"{at.silver_seq:,}", f"{at.rewrite:,}", f"{at.silver_rewrite:,}")
+            for name, at in state.consumed.items()
+        ]
+        headers = ("silver table", "taken in", "of commits", "taken in ", "of rewrites")
+        out.print(render.grid(headers, rows, right=headers[1:]))
+        out.print()
+        marts = [(m.name, f"{m.rows:,}", f"{m.partitions:,}", render.count(m.refresh)) for m in state.marts]
+        mart_headers = ("mart", "rows", "partitions", "refresh")
+        out.print(render.grid(mart_headers, marts, right=mart_headers[1:]))
+        out.print(
+            f"{state.system}: {'behind silver, `assay gold refresh` takes it in' if state.behind else 'up to date'}"
+        )
+
+
+def _with_marts(session: Session, system: str | None) -> list[Contract]:
+    """The system that was named, or all that have models."""
+    from platform_assets.gold.project import has_models, project_folder
+
+    if system is not None:
+        return [session.contract(system)]
+    project = project_folder()
+    return [contract for contract in session.chosen(None) if has_models(project, contract.system)]
+
+
+def _show(report: RefreshReport) -> None:
+    if not report.minutes:
+        click.echo(f"{report.system}: silver has nothing new")
+    else:
+        rows = ", ".join(f"{name} {n:,}" for name, n in report.rows.items())
+        took = sum(report.seconds.values())
+        click.echo(f"{report.system}: refresh {report.number}, {report.minutes:,} minutes, {took:.1f} s: {rows}")
+    if report.index_error:
+        click.echo(f"{report.system}: the index is behind: {report.index_error}", err=True)

@@ -1,0 +1,169 @@
+"""A system's marts as Dagster sees them: dbt's models as assets, its tests as checks, the job that refreshes, the sensor.
+
+As with the lane, the job says what a run does: `<system>_gold`, launched by the sensor when silver is ahead, takes in what is
+new and reports every day it touched; any other run, such as a backfill, recomputes the run's day.
+"""
+
+# No postponed annotations here: Dagster reads those of the functions that it decorates.
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    AssetSelection,
+    AssetSpec,
+    BackfillPolicy,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    Definitions,
+    Failure,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SkipReason,
+    define_asset_job,
+    in_process_executor,
+    sensor,
+)
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+
+from platform_assets.contracts.model import Contract
+from platform_assets.defs import policies
+from platform_assets.defs.gold_run import GoldRun, Result
+from platform_assets.defs.lane import UNFINISHED
+from platform_assets.defs.partitions import DAYS, day_of
+from platform_assets.defs.specs import Layer, owners
+from platform_assets.errors import AssayError
+from platform_assets.gold.project import has_models, manifest_path, project_folder, selection
+
+_HOW = (
+    "Made by refreshes, which read only what silver has gained. Materialize by hand or backfill: recompute the day from "
+    "silver; refreshes go on meanwhile."
+)
+
+
+def gold_job(system: str) -> str:
+    """The name of the job whose runs take in what is new."""
+    return f"{system}_gold"
+
+
+def gold_definitions(contracts: Mapping[str, Contract]) -> Definitions:
+    """Marts, job and sensor of every system that has models. dbt reads its project first, if it has changed since."""
+    project = project_folder()
+    chosen = [contract for contract in contracts.values() if has_models(project, contract.system)]
+    if not chosen:
+        return Definitions()
+    manifest = json.loads(manifest_path(project).read_text(encoding="utf-8"))
+    return Definitions.merge(*(_system(contract, manifest) for contract in chosen))
+
+
+def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:
+    assets = gold_assets(contract, manifest)
+    job = define_asset_job(
+        gold_job(contract.system),
+        AssetSelection.assets(*assets.keys),
+        description=f"Take in what silver of {contract.system} has gained. Launched by its sensor.",
+        tags=policies.GOLD_TAGS,
+        executor_def=in_process_executor,
+    )
+
+    @sensor(
+        name=gold_job(contract.system),
+        job=job,
+        minimum_interval_seconds=policies.GOLD_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Launches a refresh when silver is ahead of gold and none is at work.",
+    )
+    def tick(context: SensorEvaluationContext) -> RunRequest | SkipReason:
+        return next_refresh(context, contract, datetime.now(UTC))
+
+    return Definitions(assets=[assets], jobs=[job], sensors=[tick])
+
+
+def next_refresh(context: SensorEvaluationContext, contract: Contract, now: datetime) -> RunRequest | SkipReason:
+    """The next refresh, unless one is at work, the last one has just failed, or gold is up to date and has just said so."""
+    mine = RunsFilter(job_name=gold_job(contract.system))
+    last = next(iter(context.instance.get_run_records(mine, limit=1)), None)
+    idle = True
+    if last is not None:
+        age = now - last.create_timestamp.astimezone(UTC)
+        if last.dagster_run.status in UNFINISHED and age < timedelta(hours=1):
+            return SkipReason("a refresh is at work")
+        if last.dagster_run.status is DagsterRunStatus.FAILURE and age < timedelta(seconds=policies.GOLD_RETRY_SECONDS):
+            return SkipReason("the last refresh failed; it is tried again in some minutes")
+        idle = age >= timedelta(seconds=policies.GOLD_IDLE_SECONDS)
+    if not idle and not _behind(contract):
+        return SkipReason("gold is up to date")
+    return RunRequest(partition_key=day_of(now))
+
+
+def _behind(contract: Contract) -> bool:
+    """Whether silver is ahead, by the Delta logs."""
+    from platform_assets.gold.plan import consumed
+    from platform_assets.gold.refresh import marts_of
+    from platform_assets.settings import Settings
+
+    marts = marts_of(project_folder(), contract)
+    return any(found.behind for found in consumed(Settings.load().lake_path, contract, marts).values())
+
+
+def gold_assets(contract: Contract, manifest: Mapping[str, Any]) -> AssetsDefinition:
+    """The system's models, each with its tests as checks."""
+
+    @dbt_assets(
+        name=f"{contract.system}_marts",
+        manifest=manifest,
+        select=selection(contract.system),
+        exclude="source:*",
+        partitions_def=DAYS,
+        dagster_dbt_translator=Translator(contract),
+        backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
+    )
+    def marts(context: AssetExecutionContext) -> Iterator[Result]:
+        try:
+            yield from GoldRun(context, contract).run(new=context.run.job_name == gold_job(contract.system))
+        except AssayError as error:
+            raise Failure(str(error), allow_retries=False) from error
+
+    return marts
+
+
+class Translator(DagsterDbtTranslator):
+    """How a node of dbt is shown: sources are silver's assets, models are `gold/<system>/<model>`."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self._contract = contract
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+        """`silver/<system>/<table>`, or `gold/<system>/<model>`."""
+        if dbt_resource_props["resource_type"] == "source":
+            return AssetKey([Layer.SILVER, dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return AssetKey(["gold", self._contract.system, dbt_resource_props["name"]])
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """What the properties file says, and what a click on Materialize does."""
+        return f"{dbt_resource_props['description']}\n\n{_HOW}"
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """Beside the system's other layers."""
+        return self._contract.system
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """The contract's."""
+        return owners(self._contract)
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> dict[str, str]:
+        """What people filter by."""
+        return {"assay/layer": "gold"}
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: Any) -> AssetSpec:
+        """As dbt's, with the freshness that refreshes promise."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if unique_id.startswith("model"):
+            return spec.replace_attributes(kinds={"dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS)
+        return spec

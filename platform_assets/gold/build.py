@@ -1,0 +1,126 @@
+"""One `dbt build` over a system's models, in this process.
+
+Belongs here: calling dbt, and what its answer means. Does not: the database (`prepare.py`), publishing.
+
+dbt keeps settings of a run in global variables: one build at a time in a process. The manifest is made once for each state of
+the project and handed over, since dbt parses anew whenever the path of the database changes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from platform_assets.errors import AssayError
+from platform_assets.gold.project import DATABASE, fingerprint, flags, selection
+
+_ONE_AT_A_TIME = threading.Lock()
+_manifests: dict[str, Any] = {}
+
+
+_BAD = frozenset({"error", "fail", "runtime error"})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What became of one model or test. `rows` is how many rows a test objects to."""
+
+    name: str
+    is_test: bool
+    status: str
+    message: str
+    rows: int
+    seconds: float
+
+    @property
+    def ran(self) -> bool:
+        """Whether it came to a verdict; what depends on a failed model is skipped."""
+        return self.status != "skipped"
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.status not in _BAD
+
+
+class BuildFailed(AssayError):
+    """A model or a test failed; nothing is published. `results` are those of all models and tests."""
+
+    def __init__(self, system: str, results: Sequence[NodeResult]) -> None:
+        failed = [result for result in results if not result.passed]
+        names = ", ".join(result.name for result in failed)
+        super().__init__(
+            f"gold of {system}: {names} failed ({failed[0].message}); nothing was published",
+            "correct the model, or the rows that the test found",
+        )
+        self.results = tuple(results)
+
+
+def build(project: Path, database: Path, target: Path, system: str, names: Sequence[str] = ()) -> list[NodeResult]:
+    """Build and test the system's models in the run's database, all or those named; silver's own tests are the contract's.
+
+    Raises BuildFailed, and AssayError when dbt itself cannot.
+    """
+    from dbt.cli.main import dbtRunner
+
+    command = ["--quiet", "build", "--select", *(names or [selection(system)]), "--exclude", "source:*"]
+    with _ONE_AT_A_TIME:
+        before = os.environ.get(DATABASE)
+        os.environ[DATABASE] = str(database)
+        try:
+            with redirect_stdout(StringIO()):
+                done = dbtRunner(manifest=_parsed(project, target)).invoke([*command, *flags(project, target)])
+        finally:
+            _restore(before)
+            _close()
+    if done.exception is not None:
+        raise AssayError(
+            f"dbt could not build gold of {system}: {done.exception}", "see the models"
+        ) from done.exception
+    results = [_result(found) for found in getattr(done.result, "results", ())]
+    if not all(result.passed for result in results):
+        raise BuildFailed(system, results)
+    if not (done.success and results):
+        raise AssayError(f"dbt built nothing of gold of {system}", "see its models")
+    return results
+
+
+def _result(found: Any) -> NodeResult:
+    words = " ".join((found.message or str(found.status)).split())[:300]
+    is_test = str(found.node.resource_type) == "test"
+    return NodeResult(found.node.name, is_test, str(found.status), words, found.failures or 0, found.execution_time)
+
+
+def _restore(before: str | None) -> None:
+    if before is None:
+        os.environ.pop(DATABASE, None)
+    else:
+        os.environ[DATABASE] = before
+
+
+def _close() -> None:
+    """Let go of the database: dbt keeps its connection in this process for a next command."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    manager: Any = DuckDBConnectionManager
+    manager.close_all_connections()
+
+
+def _parsed(project: Path, target: Path) -> Any:
+    """The manifest as dbt's own object, made once for each state of the project (the file `manifest.json` lacks parts of it)."""
+    from dbt.cli.main import dbtRunner
+
+    mark = fingerprint(project)
+    if mark not in _manifests:
+        done = dbtRunner().invoke(["--quiet", "parse", *flags(project, target)])
+        if not done.success:
+            raise AssayError(f"dbt cannot read the project in {project}: {done.exception}", "put the project right")
+        _manifests.clear()
+        _manifests[mark] = done.result
+    return _manifests[mark].deepcopy()  # a build writes into the one it is given

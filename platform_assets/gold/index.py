@@ -1,0 +1,264 @@
+"""Marts in the search index: the rows of replaced slots become documents, and the ledger says which slots those are.
+
+Belongs here: what is behind, and in which order it is put right. Does not: requests, mappings, progress (`search/`).
+
+The order is documents, deletion of what the same slots held before, progress. Ids are hashes of the business key and versions are
+the refresh's number, so that whoever dies in between does it again, and whoever is late changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from opensearchpy.exceptions import OpenSearchException
+
+from platform_assets.contracts.model import Contract, Field, FieldType, IndexType
+from platform_assets.gold.marts import Column, Mart, Slot, ledger_table
+from platform_assets.gold.plan import REFRESH
+from platform_assets.lake.files import split_by_partition
+from platform_assets.lane.publish import BULK_PATIENCE_S, connect_indices
+from platform_assets.lane.sessions import session
+from platform_assets.search.bulk import BulkWriter
+from platform_assets.search.documents import keyed_ndjson
+from platform_assets.search.errors import Conflict, SearchError, translate
+from platform_assets.search.indices import Indices
+from platform_assets.search.mappings import SYSTEM
+from platform_assets.search.progress import ensure_progress_index, read_frontier, write_frontier
+from platform_assets.settings import Settings
+
+_PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%d", Slot.HOUR: "%Y-%m", Slot.DAY: "%Y-%m"}
+"""An index a day for minutes, else a month: the documents are few."""
+_TYPES = {
+    "varchar": (FieldType.STRING, IndexType.KEYWORD),
+    "bigint": (FieldType.INTEGER, IndexType.LONG),
+    "integer": (FieldType.INTEGER, IndexType.LONG),
+    "double": (FieldType.NUMBER, IndexType.DOUBLE),
+    "boolean": (FieldType.BOOLEAN, IndexType.BOOLEAN),
+    "timestamptz": (FieldType.TIMESTAMP, IndexType.DATE),
+    "date": (FieldType.TIMESTAMP, IndexType.DATE),
+}
+_TERMS = 10_000
+"""Slots in one request."""
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class MartDocuments:
+    """A mart as `search/` sees it: its plain columns are fields, nested ones stay in the lake. A day is its first moment."""
+
+    mart: Mart
+    version: str
+    attributes: str | None = None
+    attributes_max_bytes: int = 0
+    max_depth: int = 0
+
+    @property
+    def system(self) -> str:
+        """The system: the first part of the alias."""
+        return self.mart.system
+
+    @property
+    def name(self) -> str:
+        """The model: the second part of the alias."""
+        return self.mart.name
+
+    @property
+    def qualified_name(self) -> str:
+        """`system.model`."""
+        return f"{self.system}.{self.name}"
+
+    @property
+    def event_time(self) -> str:
+        """The column of the slot."""
+        return str(self.mart.grain)
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The plain columns."""
+        return tuple(_field(column, self.mart) for column in self.mart.columns if column.type in _TYPES)
+
+    def partition(self, slot: datetime) -> str:
+        """The name of the document partition that holds a slot."""
+        return slot.strftime(_PARTITION_FORMAT[self.mart.grain])
+
+
+def _field(column: Column, mart: Mart) -> Field:
+    kind, index = _TYPES[column.type]
+    return Field(column.name, kind, column.description, required=column.name in mart.key, index=index)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Slots of a mart that the index does not have as of refresh `number`; None: all there are."""
+
+    number: int
+    slots: pa.ChunkedArray | None
+
+
+def publish_index(settings: Settings, contract: Contract, marts: Sequence[Mart]) -> Iterator[tuple[str, int]]:
+    """Bring the index of every mart that is indexed up to date; (mart, documents sent). Raises SearchError."""
+    indexed = [mart for mart in marts if mart.index]
+    if not indexed:
+        return
+    indices = connect_indices(settings)
+    try:
+        ensure_progress_index(indices.client)
+        with session() as con, BulkWriter(indices, patience_s=BULK_PATIENCE_S) as writer:
+            for mart in indexed:
+                index = _MartIndex(settings.lake_path, MartDocuments(mart, contract.version), indices, writer, con)
+                yield mart.name, index.catch_up()
+    finally:
+        indices.client.close()
+
+
+class _MartIndex:
+    def __init__(
+        self,
+        lake: Path,
+        documents: MartDocuments,
+        indices: Indices,
+        writer: BulkWriter,
+        con: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self._documents = documents
+        self._mart = documents.mart
+        self._table = documents.mart.table(lake)
+        self._ledger = ledger_table(lake, documents.system)
+        self._indices = indices
+        self._writer = writer
+        self._con = con
+
+    def catch_up(self) -> int:
+        """Documents sent. Whoever else publishes meanwhile makes it look again."""
+        if not self._table.exists():
+            return 0
+        client = self._indices.client
+        frontier = read_frontier(client, self._documents)
+        since, sent = frontier.seq, 0
+        for _ in range(_TRIES):
+            self._table.refresh()
+            number = self._table.transaction(REFRESH) or 0
+            if number <= since:
+                return sent
+            self._indices.ensure_template(self._documents)
+            change = self._change(since, number)
+            sent += self._send(change)
+            self._delete_older(change)
+            try:
+                if frontier.seq < number:
+                    write_frontier(client, self._documents, {}, number, frontier, number)
+            except Conflict:
+                frontier = read_frontier(client, self._documents)
+                continue
+            return sent
+        raise Conflict(f"the progress of {self._documents.qualified_name} never stood still", "refresh again")
+
+    def _change(self, since: int, number: int) -> _Change:
+        """What refreshes (`since`, `number`] replaced. Further back than the ledger remembers: everything."""
+        self._ledger.refresh()
+        files = self._ledger.files()
+        oldest = min((int(f.low["refresh"]) for f in files if "refresh" in f.low), default=number + 1)
+        if since + 1 < oldest or since == 0:
+            return _Change(number, None)
+        rows = self._ledger.relation(self._con, self._ledger.between("refresh", since + 1, number))
+        mine = rows.filter(f"model = '{self._mart.name}' AND refresh > {since} AND refresh <= {number}")
+        return _Change(number, mine.project("slot").distinct().order("slot").to_arrow_table().column("slot"))
+
+    def _send(self, change: _Change) -> int:
+        """Send the rows of these slots, a partition of the mart at a time."""
+        documents, grain = self._documents, self._mart.grain
+        touched = None if change.slots is None else self._partitions(change.slots)
+        sent = 0
+        for partition in self._table.partitions():
+            if touched is not None and partition not in touched:
+                continue
+            rows = self._table.relation(self._con, self._table.files(partition))
+            if change.slots is not None:
+                self._con.register("slots", pa.table({"slot": change.slots}))
+                rows = rows.filter(f'CAST("{grain}" AS TIMESTAMPTZ) IN (SELECT slot FROM slots)')  # noqa: S608
+            fields = ", ".join(_document_value(column) for column in self._mart.columns if column.type in _TYPES)
+            name = f"strftime(CAST(\"{grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[grain]}') AS event_partition"
+            found = rows.project(f"{fields}, {name}").to_arrow_table()
+            report = self._writer.write(
+                documents, keyed_ndjson(documents, found, change.number, self._mart.key, con=self._con)
+            )
+            if report.refused:
+                raise SearchError(
+                    f"the index refused {len(report.refused)} documents of {documents.qualified_name}: "
+                    f"{report.refused[0].reason}",
+                    "correct the types in the model's properties file",
+                )
+            sent += report.indexed
+        return sent
+
+    def _partitions(self, slots: pa.ChunkedArray) -> set[str]:
+        """The mart's partitions that hold these slots."""
+        self._con.register("slots", pa.table({"slot": slots}))
+        found = self._con.sql(
+            f'SELECT DISTINCT {self._mart.partition_sql} FROM (SELECT slot AS "{self._mart.grain}" FROM slots)'  # noqa: S608
+        )
+        return {str(row[0]) for row in found.fetchall()}
+
+    def _delete_older(self, change: _Change) -> None:
+        """Delete documents of these slots that an older refresh wrote: their rows are gone."""
+        older = {"range": {f"{SYSTEM}.seq": {"lt": change.number}}}
+        try:
+            if change.slots is None:
+                for index in self._indices.all(self._documents):
+                    self._delete(index.name, [older])
+                return
+            moments = pa.table({"slot": change.slots, "partition": self._names(change.slots)})
+            for partition, part in split_by_partition(moments, "partition"):
+                serving = self._indices.find(self._documents, partition)
+                if serving is None:
+                    continue
+                texts = [slot.strftime("%Y-%m-%dT%H:%M:%SZ") for slot in part.column("slot").to_pylist()]
+                for at in range(0, len(texts), _TERMS):
+                    terms = {"terms": {str(self._mart.grain): texts[at : at + _TERMS]}}
+                    self._delete(serving.name, [older, terms])
+        except OpenSearchException as error:
+            raise translate(error, f"deleting replaced documents of {self._documents.qualified_name}") from error
+
+    def _names(self, slots: pa.ChunkedArray) -> pa.ChunkedArray:
+        return pc.strftime(slots, format=_PARTITION_FORMAT[self._mart.grain])
+
+    def _delete(self, index: str, conditions: Sequence[dict[str, Any]]) -> None:
+        self._indices.client.indices.refresh(index=index)
+        # A conflict is a document that somebody has just written anew.
+        self._indices.client.delete_by_query(
+            index=index,
+            body={"query": {"bool": {"filter": conditions}}},
+            params={"conflicts": "proceed", "refresh": "true"},
+        )
+
+
+def _document_value(column: Column) -> str:
+    """A date as a time: the index has no other."""
+    if column.type == "date":
+        return f'CAST("{column.name}" AS TIMESTAMP) AS "{column.name}"'
+    return f'"{column.name}"'
+
+
+def expire_index(
+    settings: Settings, contract: Contract, marts: Sequence[Mart], now: datetime | None = None
+) -> list[str]:
+    """Delete the indices of marts that are older than silver's retention; their names."""
+    until = (now or datetime.now(UTC)) - max(table.retention for table in contract.tables)
+    indices = connect_indices(settings)
+    try:
+        gone: list[str] = []
+        for mart in marts:
+            if mart.index:
+                documents = MartDocuments(mart, contract.version)
+                gone += [f"{mart.name} {p}" for p in indices.expire(documents, documents.partition(until))]
+        return gone
+    finally:
+        indices.client.close()

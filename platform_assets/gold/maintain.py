@@ -1,0 +1,50 @@
+"""Gold's daily care: marts of minutes and hours live as long as silver, reports of days for good; the disk is freed.
+
+Belongs here: retention of gold's tables and indices. Does not: silver's (`lane/maintain.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from platform_assets.contracts.model import Contract
+from platform_assets.gold.index import expire_index
+from platform_assets.gold.marts import Mart, Slot, ledger_table
+from platform_assets.lake.maintain import expire, vacuum
+from platform_assets.lane.maintain import KEEP_VERSIONS
+from platform_assets.settings import Settings
+
+LEDGER_KEPT = timedelta(days=7)
+"""An index that is further behind is filled from whole tables."""
+
+
+@dataclass
+class GoldMaintenance:
+    """Rows forgotten and files deleted, by mart; partitions whose index is gone."""
+
+    system: str
+    rows: dict[str, int] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+    indices: list[str] = field(default_factory=list)
+
+
+def maintain_gold(
+    settings: Settings, contract: Contract, marts: tuple[Mart, ...], *, now: datetime | None = None, index: bool = True
+) -> GoldMaintenance:
+    """Apply retention and free the disk. Safe beside a refresh."""
+    now = now or datetime.now(UTC)
+    until = (now - max(table.retention for table in contract.tables)).date().isoformat()
+    report = GoldMaintenance(contract.system)
+    for mart in marts:
+        table = mart.table(settings.lake_path)
+        if table.exists():
+            report.rows[mart.name] = 0 if mart.grain is Slot.DAY else expire(table, until)
+            report.files[mart.name] = vacuum(table, KEEP_VERSIONS)
+    ledger = ledger_table(settings.lake_path, contract.system)
+    if ledger.exists():
+        report.rows["ledger"] = expire(ledger, (now - LEDGER_KEPT).date().isoformat())
+        report.files["ledger"] = vacuum(ledger, KEEP_VERSIONS)
+    if index:
+        report.indices = expire_index(settings, contract, marts, now)
+    return report

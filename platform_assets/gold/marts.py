@@ -1,0 +1,132 @@
+"""The marts of a system, read from the properties files of its dbt models.
+
+Belongs here: what a mart promises (grain, key, columns), and where its Delta table lies. Does not: its SQL, which dbt reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import yaml
+
+from platform_assets.errors import AssayError
+from platform_assets.lake.table import LakeTable
+
+PARTITION = "slot_partition"
+"""The partition column of every mart; dbt never sees it."""
+LEDGER = "ledger"
+
+
+class Slot(StrEnum):
+    """The grain of a mart: the name of its time column too. In the order in which marts are built from each other."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
+LENGTHS = {Slot.MINUTE: timedelta(minutes=1), Slot.HOUR: timedelta(hours=1), Slot.DAY: timedelta(days=1)}
+_PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%dT%H", Slot.HOUR: "%Y-%m-%d", Slot.DAY: "%Y-%m"}
+"""A partition holds 60, 24 or 31 slots at most and one file: replacing a slot never costs more than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as the properties file promises it; `type` is DuckDB's."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One dbt model that is published."""
+
+    system: str
+    name: str
+    description: str
+    grain: Slot
+    key: tuple[str, ...]
+    index: bool
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns as DuckDB hands them over, in the order of the properties file."""
+        with duckdb.connect() as con:
+            con.execute("SET TimeZone = 'UTC'")
+            nulls = ", ".join(f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in self.columns)
+            return con.sql(f"SELECT {nulls} LIMIT 0").to_arrow_table().schema
+
+    def table(self, lake: Path) -> LakeTable:
+        """Its Delta table under the lake's root."""
+        schema = self.schema.append(pa.field(PARTITION, pa.string()))
+        return LakeTable(lake / "gold" / self.system / self.name, schema, PARTITION)
+
+    @property
+    def partition_sql(self) -> str:
+        """SQL for the partition of a row."""
+        return f"strftime(CAST(\"{self.grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[self.grain]}')"
+
+
+LEDGER_SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("refresh", pa.int64(), nullable=False),
+        pa.field("slot", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("refreshed_date", pa.date32(), nullable=False),
+    ]
+)
+"""Which refresh replaced which slot of which mart (a superset: a refresh may have died after it wrote this)."""
+
+
+def ledger_table(lake: Path, system: str) -> LakeTable:
+    """The ledger of a system's marts."""
+    return LakeTable(lake / "gold" / system / LEDGER, LEDGER_SCHEMA, "refreshed_date")
+
+
+def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
+    """The system's marts, finer ones first, then by name; none when it has no models.
+
+    Raises AssayError when a properties file does not say what a mart needs.
+    """
+    marts = [
+        _mart(path, system, model)
+        for path in sorted((project / "models" / system).glob("*.yml"))
+        for model in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("models", [])
+        if model.get("config", {}).get("materialized", "lake") == "lake"
+    ]
+    if LEDGER in (mart.name for mart in marts):
+        raise AssayError(f"{system}: a mart cannot be named {LEDGER}", "rename the model")
+    return tuple(sorted(marts, key=lambda mart: (list(Slot).index(mart.grain), mart.name)))
+
+
+def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
+    try:
+        meta = model["config"]["meta"]
+        columns = tuple(Column(c["name"], c["data_type"], " ".join(c["description"].split())) for c in model["columns"])
+        mart = Mart(
+            system,
+            model["name"],
+            " ".join(model["description"].split()),
+            Slot(meta["grain"]),
+            tuple(meta["key"]),
+            bool(meta.get("index", False)),
+            columns,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise AssayError(
+            f"{path.name}: the model {model.get('name')} lacks {error}",
+            "a mart needs a description, config.meta with grain and key, and columns with description and data_type",
+        ) from error
+    if not {mart.grain, *mart.key} <= {column.name for column in columns}:
+        raise AssayError(f"{path.name}: {mart.name} has no column {mart.grain}, or none of its key", "name it there")
+    return mart

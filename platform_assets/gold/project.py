@@ -1,0 +1,108 @@
+"""The dbt project: where it is, and what dbt makes of it.
+
+Belongs here: the folder, its fingerprint, the manifest. Does not: running models (`build.py`).
+
+The manifest is made by `dbt parse` once for each state of the project's files and kept in `dbt_project/target`, or, where that
+cannot be written (a read-only installation), in a private folder of the user under the system's temporary folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from platform_assets.errors import AssayError
+
+DATABASE = "ASSAY_GOLD_DATABASE"
+"""The environment variable from which `profiles.yml` reads the path of the run's database."""
+_READ = ("*.sql", "*.yml")
+_PARSE_SECONDS = 120
+
+
+def project_folder() -> Path:
+    """The dbt project: beside the package in a checkout, within it when installed. Raises AssayError when there is none."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parent / "dbt_project", package / "dbt_project"):
+        if (folder / "dbt_project.yml").is_file():
+            return folder
+    raise AssayError("there is no dbt project beside the package", "install the platform from its checkout or wheel")
+
+
+def has_models(project: Path, system: str) -> bool:
+    """Whether the system has a folder of models."""
+    return (project / "models" / system).is_dir()
+
+
+def selection(system: str) -> str:
+    """dbt's selector of a system's models with their tests."""
+    return f"fqn:assay.{system}"
+
+
+def fingerprint(project: Path) -> str:
+    """Changes whenever a file of the project, or dbt, does."""
+    digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')} {project}".encode())
+    for path in sorted(p for pattern in _READ for p in project.rglob(pattern) if "target" not in p.parts):
+        digest.update(f"{path.relative_to(project)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def manifest_path(project: Path) -> Path:
+    """The manifest of the project as it is now, made when there is none yet (about three seconds).
+
+    Raises AssayError with dbt's own words when the project cannot be parsed.
+    """
+    mark = fingerprint(project)
+    for folder in (project / "target", _private()):
+        path = folder / mark / "manifest.json"
+        if path.is_file():
+            return path
+    try:
+        target = project / "target"
+        target.mkdir(exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".parse-", dir=target))
+    except OSError:
+        target = _private()
+        work = Path(tempfile.mkdtemp(prefix=".parse-", dir=target))
+    try:
+        _parse(project, work)
+        (target / mark).mkdir(exist_ok=True)
+        return (work / "manifest.json").replace(target / mark / "manifest.json")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@cache
+def _private() -> Path:
+    """A folder that only this user may write to. Raises AssayError when somebody else has made it."""
+    folder = Path(tempfile.gettempdir()) / f"assay-dbt-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
+        raise AssayError(f"{folder} is not private to this user", "remove it, or set TMPDIR to a folder of your own")
+    return folder
+
+
+def flags(project: Path, target: Path) -> list[str]:
+    """The options that every call of dbt has here."""
+    return [
+        "--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target),
+        "--log-path", str(target), "--log-level-file", "none", "--no-version-check", "--no-use-colors",
+    ]  # fmt: skip
+
+
+def _parse(project: Path, target: Path) -> None:
+    """In a process of its own: dbt is heavy, and keeps settings of its last run."""
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse", *flags(project, target)]
+    done = subprocess.run(  # noqa: S603 (our own interpreter and project)
+        command, capture_output=True, text=True, check=False, timeout=_PARSE_SECONDS, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        words = " ".join((done.stdout + done.stderr).split())[-500:]
+        raise AssayError(f"dbt cannot read the project in {project}: {words}", "put the project right and try again")

@@ -1,0 +1,48 @@
+"""How far gold is behind silver, and what its tables hold.
+
+Belongs here: figures from the Delta logs alone. Does not: refreshing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from platform_assets.contracts.model import Contract
+from platform_assets.gold.marts import Mart
+from platform_assets.gold.plan import REFRESH, Consumed, consumed
+
+
+@dataclass(frozen=True, slots=True)
+class MartState:
+    """One mart: rows, partitions, and the number of the refresh that last replaced slots of it (None: never)."""
+
+    name: str
+    rows: int
+    partitions: int
+    refresh: int | None
+
+
+@dataclass(frozen=True)
+class GoldState:
+    """A system's gold: where it stands by silver table, and its marts."""
+
+    system: str
+    consumed: dict[str, Consumed] = field(default_factory=dict)
+    marts: tuple[MartState, ...] = ()
+
+    @property
+    def behind(self) -> bool:
+        """Whether a refresh has anything to do."""
+        return any(found.behind for found in self.consumed.values())
+
+
+def gold_state(lake: Path, contract: Contract, marts: tuple[Mart, ...]) -> GoldState:
+    """The state of a system's gold."""
+    states = []
+    for mart in marts:
+        table = mart.table(lake)
+        counts = table.partitions() if table.exists() else {}
+        number = table.transaction(REFRESH) if table.exists() else None
+        states.append(MartState(mart.name, sum(counts.values()), len(counts), number))
+    return GoldState(contract.system, consumed(lake, contract, marts), tuple(states))
