@@ -42,6 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "lane": "lane:lane",
         "rebuild": "lane:rebuild",
         "accept-gap": "gap:accept_gap",
+        "alerts": "alerts:alerts",
         "contract": "contract:contract",
         "docs": "contract:docs",
         "bench": "bench:bench",

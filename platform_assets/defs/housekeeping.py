@@ -50,6 +50,7 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         description="Forgets what the contracts no longer keep, and frees the disk of files that no snapshot refers to."
     )
     def maintain_tables(context: OpExecutionContext) -> Output[None]:
+        from platform_assets.alerts.store import maintain_alerts
         from platform_assets.lane.maintain import maintain
         from platform_assets.settings import Settings
 
@@ -60,6 +61,8 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
             except AssayError as error:  # one table's trouble is not the others': tell at the end
                 context.log.error(f"{table.qualified_name}: {error}")
                 failed.append(table.qualified_name)
+        for system in contracts:
+            done[f"alerts.{system}"] = {"files": maintain_alerts(settings.lake_path, system)}
         if failed:
             raise Failure(f"not maintained: {', '.join(failed)}", metadata=done, allow_retries=False)
         return Output(None, metadata=done)
