@@ -13,7 +13,9 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,6 +33,36 @@ TEXT_LENGTH = 1500
 _log = logging.getLogger("assay.alerts")
 _BETWEEN = re.compile(r"[\n\r]+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _WORDS = {OPENED: "OPEN", ESCALATED: "WORSE", ONGOING: "STILL OPEN", RESOLVED: "RESOLVED"}
+
+
+class _Hush(logging.Filter):
+    """Drops what the HTTP client says while a message is under way: it names paths, and tokens are in paths.
+
+    Apprise sends in threads of its own, so that this holds for all threads.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._sending = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._sending == 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending -= 1
+
+
+_hushed = _Hush()
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_hushed)
 
 
 class Target(Protocol):
@@ -57,7 +89,8 @@ class _Service:
 
         told = Apprise()
         told.add(self.sender)
-        return bool(told.notify(body=body, title=title, notify_type=kind, body_format=NotifyFormat.TEXT))
+        with _hushed():
+            return bool(told.notify(body=body, title=title, notify_type=kind, body_format=NotifyFormat.TEXT))
 
 
 class _Log:
@@ -82,11 +115,12 @@ def _target(number: int, url: str) -> Target:
     from apprise import Apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its messages name addresses
-    scheme = url.partition("://")[0].lower()
-    name = f"target {number} ({scheme})" if re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else f"target {number}"
     sender = Apprise.instantiate(url, suppress_exceptions=True)
-    if not sender:
-        raise AlertError(f"{URLS}: {name} is not understood", "see https://appriseit.com/services for its form")
+    if not sender:  # whatever it is, it may be a token: nothing of it is shown
+        raise AlertError(
+            f"{URLS}: target {number} is not understood", "see https://appriseit.com/services for its form"
+        )
+    name = f"target {number} ({url.partition('://')[0].lower()})"
     sender.socket_connect_timeout = sender.socket_read_timeout = TIMEOUT_S
     return _Service(hashlib.sha256(url.encode()).hexdigest()[:12], name, sender)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -76,7 +77,8 @@ class AlertStore:
             "versions", "FROM versions QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY revision DESC) = 1"
         )
         for row in newest.to_arrow_table().to_pylist() if newest is not None else ():
-            yield Alert(**{k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()})
+            values: dict[str, Any] = {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()}
+            yield Alert(**values)
 
     def change(self, update: Callable[[Incidents], list[Alert]]) -> list[Alert]:
         """Store the versions that `update` makes of the present ones; as stored, empty when there is nothing to change.
@@ -89,6 +91,9 @@ class AlertStore:
                 changed = update(known)
                 if not changed:
                     return []
+                if self._version < 0:
+                    self.table.refresh()  # creates it; somebody else may have done so, and more: look again
+                    continue
                 before = self.table.transaction(REVISION)
                 stored = [replace(alert, revision=(before or 0) + 1) for alert in changed]
                 try:

@@ -254,7 +254,7 @@ def _cause(context: RunFailureSensorContext) -> str:
 
 def system_of(run: DagsterRun, systems: Sequence[str]) -> str:
     """The system that a run worked for: by the lane's tag, its assets, or its job's name."""
-    tagged = run.tags.get(policies.LANE_TAG)
+    tagged = run.tags.get(policies.LANE_TAG, "")
     chosen = {asset.path[1] for asset in run.asset_selection or () if len(asset.path) > 1}
     named = {system for system in systems if run.job_name.startswith(f"{system}_")}
     return next((s for s in (tagged, *sorted(chosen), *sorted(named)) if s in systems), HOUSEKEEPING)

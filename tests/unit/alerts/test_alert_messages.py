@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import START, made_up_rule, private_room
+from webhook import TOKEN, receiver
 
 from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.model import AlertError
 from platform_assets.alerts.notify import message, targets
 from platform_assets.alerts.text import SUMMARY_LENGTH, VALUE_LENGTH, neutral
-
-SECRET = "s3cr3t-t0ken"
 
 
 def breach(service: str, second: int = 0, value: float = 11.0) -> Sighting:
@@ -86,59 +81,33 @@ def test_a_message_is_short_and_says_where_to_look(tmp_path: Path) -> None:
     assert "runbook: docs/runbooks/made_up.md" in message(alert, {})[1]
 
 
-@contextmanager
-def receiver(status: list[int]) -> Iterator[tuple[str, list[bytes]]]:
-    """A webhook on this machine that answers with `status[0]`; (its address, the bodies that it got)."""
-    bodies: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(status[0])
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"json://{SECRET}@127.0.0.1:{server.server_port}/{SECRET}", bodies
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def test_what_is_not_taken_is_sent_again_and_shown_without_the_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    status = [500]
-    with receiver(status) as (bad, got), receiver([200]) as (good, other):
-        room = private_room(tmp_path, ASSAY_ALERT_URLS=f"{bad}, {good}")
+    with receiver(500) as bad, receiver() as good:
+        room = private_room(tmp_path, ASSAY_ALERT_URLS=f"{bad.url}, {good.url}")
         (alert,) = room.see([breach("payments")], START)
         assert room.tell(START) == 0
         (kept,) = room.alerts()
         assert kept.notify == "opened" and kept.notified_at is None
         assert kept.notify_error == "not sent to target 1 (json); tried 1 times"
         assert room.tell(START + timedelta(seconds=1)) == 0  # not at once
-        status[0] = 200
+        bad.status = 200
         assert room.tell(START + timedelta(seconds=6)) == 1
         (kept,) = room.alerts()
         assert (kept.notify, kept.notify_error, kept.notified_at) == (None, None, START + timedelta(seconds=6))
-        assert (len(got), len(other)) == (2, 1)  # who had it is not told again
-        assert alert.alert_id.encode() in got[-1]
-    assert SECRET not in caplog.text
-    assert all(SECRET not in str(value) for value in (kept, room.alerts()))
+        assert (len(bad.bodies), len(good.bodies)) == (2, 1)  # who had it is not told again
+        assert alert.alert_id.encode() in bad.bodies[-1]
+    assert TOKEN not in caplog.text
+    assert all(TOKEN not in str(value) for value in (kept, room.alerts()))
 
 
-@pytest.mark.parametrize("url", [f"nonsense://{SECRET}", f"slack://{SECRET}", SECRET])
+@pytest.mark.parametrize("url", [f"nonsense://{TOKEN}", f"slack://{TOKEN}", TOKEN])
 def test_a_target_that_is_not_understood_is_named_by_its_place(url: str, tmp_path: Path) -> None:
     with pytest.raises(AlertError) as raised:
         targets({"ASSAY_ALERT_URLS": f"json://127.0.0.1:1/,{url}" if "://" in url else url})
-    assert SECRET not in str(raised.value) and "ASSAY_ALERT_URLS" in str(raised.value)
+    assert TOKEN not in str(raised.value) and "ASSAY_ALERT_URLS" in str(raised.value)
     room = private_room(tmp_path, ASSAY_ALERT_URLS=url)
     room.see([breach("payments")])
     with pytest.raises(AlertError):
