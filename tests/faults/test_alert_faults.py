@@ -12,16 +12,14 @@ from typing import Any
 
 import pytest
 from lane_runs import lane_process
-from support import event, private_settings, private_system, publish
+from support import alert_documents, event, private_settings, private_system, publish
 from test_outages import Background, eventually, service_pid
 from webhook import Receiver, receiver
 
-from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
 from platform_assets.faultpoints import ALERT_POINTS
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.run import Lane
 from platform_assets.local import lifecycle
 from platform_assets.settings import Settings
@@ -74,17 +72,6 @@ def errors(first: int, count: int, service: str) -> list[bytes]:
     return [event(n, service=service, level="ERROR") for n in range(first, first + count)]
 
 
-def documents(settings: Settings, contract: Contract) -> dict[str, dict[str, Any]]:
-    client = connect_indices(settings).client
-    try:
-        found = client.search(
-            index=alerts_alias(contract.system), body={"size": 1000}, params={"ignore_unavailable": "true"}
-        )
-        return {hit["_id"]: hit["_source"] for hit in found["hits"]["hits"]}
-    finally:
-        client.close()
-
-
 def incidents(settings: Settings, contract: Contract) -> list[tuple[str, str | None, int]]:
     room = AlertRoom(settings, contract.system, index=False)
     try:
@@ -115,7 +102,7 @@ def test_a_kill_at_any_moment_leaves_one_incident(
         room.tell(datetime.now(UTC).replace(year=datetime.now(UTC).year + 1))
         room.publish()
         assert all(a.notify is None and a.notified_at is not None for a in room.alerts())
-        assert set(documents(settings, contract)) == set(room.store.load())
+        assert {d["alert_id"] for d in alert_documents(settings, contract)} == set(room.store.load())
         for alert in room.alerts():
             assert any(alert.alert_id.encode() in body for body in people.bodies)
         room.close()
@@ -144,7 +131,7 @@ def test_two_lanes_at_once_make_one_incident(
         Lane(settings, contract).drain()
         assert incidents(settings, contract) == [("many", f"s{n}", 1) for n in range(4)]
         assert len(people.titles()) == 4
-        assert {d["service"]: d["state"] for d in documents(settings, contract).values()} == dict.fromkeys(
+        assert {d["service"]: d["state"] for d in alert_documents(settings, contract)} == dict.fromkeys(
             ("s0", "s1", "s2", "s3"), "open"
         )
 
@@ -181,7 +168,7 @@ def _alerts(settings: Settings, contract: Contract) -> list[Any]:
 
 
 def _by_service(settings: Settings, contract: Contract) -> dict[str, dict[str, Any]]:
-    return {d["service"]: d for d in documents(settings, contract).values()}
+    return {d["service"]: d for d in alert_documents(settings, contract)}
 
 
 def _documents_say(settings: Settings, contract: Contract, service: str) -> Callable[[], bool]:

@@ -9,18 +9,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support import alert_documents as documents
 from support import event, private_settings, private_system, publish
 
-from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.run import Lane
 from platform_assets.settings import Settings
 
@@ -62,17 +60,6 @@ def lane(settings: Settings, contract: Contract, rules: str = RULES) -> Iterator
         stop.set()
         thread.join()
     assert not errors, errors
-
-
-def documents(settings: Settings, contract: Contract) -> list[dict[str, Any]]:
-    client = connect_indices(settings).client
-    try:
-        found = client.search(
-            index=alerts_alias(contract.system), body={"size": 100}, params={"ignore_unavailable": "true"}
-        )
-        return [hit["_source"] for hit in found["hits"]["hits"]]
-    finally:
-        client.close()
 
 
 def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, tmp_path: Path) -> None:
