@@ -26,15 +26,18 @@ POINTS: Final = (
     "gold_mart_committed",
 )
 
+ALERT_POINTS: Final = ("alert_stored", "alert_sent", "alert_indexed")
+"""Reached only where a rule has something to say."""
+
 _reached: Counter[str] = Counter()
 
 
 def fault_point(name: str) -> None:
-    """Dies here if the environment asks for it. `name` must be one of `POINTS`."""
+    """Dies here if the environment asks for it. `name` must be one of `POINTS` or `ALERT_POINTS`."""
     wanted = os.environ.get("ASSAY_FAULT")
     if wanted is None:
         return
-    if name not in POINTS:
+    if name not in POINTS + ALERT_POINTS:
         raise ValueError(f"unknown fault point {name!r}")
     point, _, count = wanted.partition(":")
     if point == name:

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from platform_assets.alerts.index import alerts_alias
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import load_contracts
+from platform_assets.lane.publish import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.settings import Settings
 from platform_assets.stream.produce import RecordProducer, send_paced
@@ -58,3 +60,17 @@ def publish(settings: Settings, table: Table, values: Iterable[bytes | None]) ->
     """
     producer = RecordProducer(settings.kafka_conf("producer"), table.topic)
     return send_paced(producer, [[(b"%d" % i, v) for i, v in enumerate(values)]], None)
+
+
+def alert_documents(settings: Settings, contract: Contract) -> list[dict[str, Any]]:
+    """What people can read of the system's alerts now; nothing while the index is being made."""
+    client = connect_indices(settings).client
+    try:
+        found = client.search(
+            index=alerts_alias(contract.system),
+            body={"size": 1000},
+            params={"ignore_unavailable": "true", "ignore": (404, 503)},
+        )
+        return [hit["_source"] for hit in found.get("hits", {}).get("hits", [])]
+    finally:
+        client.close()

@@ -43,6 +43,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "rebuild": "lane:rebuild",
         "gold": "gold:gold",
         "accept-gap": "gap:accept_gap",
+        "alerts": "alerts:alerts",
         "contract": "contract:contract",
         "docs": "contract:docs",
         "bench": "bench:bench",

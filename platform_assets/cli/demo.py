@@ -34,7 +34,7 @@ def demo(ctx: click.Context, session: Session, once: bool, rate: float, port: in
 
     Starts Kafka, OpenSearch and Dagster, lets three invented services write logs, and shows what arrives, until Ctrl-C;
     then everything that it started ends. With --once it also sends bad input and, where there are some, real logs, waits for
-    two runs of the lane, and proves the result.
+    two runs of the lane and for an alert to open and resolve, and proves the result.
     """
     from platform_assets.local.demo import SYSTEM, Stopped, demonstration, run_through
 
@@ -89,6 +89,8 @@ def _watch(running: Demo, stop: Stop) -> None:
     out = render.console()
     if not out.is_terminal:
         while not stop.wait(LINE_S):
+            for line in running.news():
+                _say(line)
             for table in system_facts(running.settings, running.contract)["tables"]:
                 if table.get("rows"):
                     _say(_line(table))
@@ -96,6 +98,8 @@ def _watch(running: Demo, stop: Stop) -> None:
         return
     with Live(console=out, auto_refresh=False, transient=True) as live:
         while not stop.is_set():
+            for line in running.news():
+                live.console.print(render.one_line(f"{datetime.now(UTC):%H:%M:%S} {line}", 200))
             live.update(_view(running), refresh=True)
             stop.wait(REFRESH_S)
 

@@ -85,6 +85,8 @@ def _show(out: Console, report: LaneReport) -> None:
                 "see `assay accept-gap --help`",
                 soft_wrap=True,
             )
+    if report.alert_error:
+        out.print(render.clean(f"alerts: {report.alert_error}"), soft_wrap=True)
     took = (report.ended - report.started).total_seconds() if report.ended else 0.0
     out.print(f"{report.reason.replace('_', ' ')} after {render.duration(took)}")
 

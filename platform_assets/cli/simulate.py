@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
-    examples=("assay simulate logs --rate 1000", "assay simulate logs --rate 20000 --seconds 60 --bad 0.01 --burst"),
+    examples=(
+        "assay simulate logs --rate 1000",
+        "assay simulate logs --rate 20000 --seconds 60 --bad 0.01 --burst payments:60",
+    ),
 )
 @click.argument("system")
 @click.option(
@@ -29,7 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "--duplicates", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share of events sent twice."
 )
-@click.option("--burst", is_flag=True, help="One service always has trouble.")
+@click.option(
+    "--burst",
+    is_flag=False,
+    flag_value="always",
+    default="",
+    metavar="[SERVICE:SECONDS]",
+    help="That service has trouble for so long from now on; without a value one of them always has.",
+)
 @click.option("--seed", type=int, help="The same seed draws the same events.")
 @pass_session
 def simulate(
@@ -39,7 +50,7 @@ def simulate(
     seconds: float | None,
     bad: float,
     duplicates: float,
-    burst: bool,
+    burst: str,
     seed: int | None,
 ) -> None:
     """Publish invented events of a system at a steady rate."""
@@ -52,10 +63,19 @@ def simulate(
     simulator = load_simulator(contract, session.systems)
     producer = producer_for(session.settings, simulator.table)
     events = simulator.simulate(rate, seconds, seed=seed, bad=bad, duplicates=duplicates, burst=burst)
+    try:
+        first = next(events)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--burst") from error
     started = time.monotonic()
     with stopping() as stop, render.counter() as counter:
         task = counter.add_task(simulator.table.topic, total=round(rate * seconds) if seconds else None)
-        send_paced(producer, _until(events, stop), rate, lambda _: counter.update(task, completed=producer.delivered))
+        send_paced(
+            producer,
+            _until(chain([first], events), stop),
+            rate,
+            lambda _: counter.update(task, completed=producer.delivered),
+        )
         counter.stop()
         took = time.monotonic() - started
         click.echo(

@@ -19,6 +19,8 @@ MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 """Topics accept a little more, so that what is too large arrives and is quarantined."""
 
 RESERVED_SYSTEMS = frozenset({"assay"})
+RESERVED_TABLES = frozenset({"alerts"})
+"""`<system>-alerts` is the index of the system's alerts."""
 INDEXES: dict[FieldType, tuple[IndexType, ...]] = {
     FieldType.STRING: (IndexType.KEYWORD, IndexType.TEXT, IndexType.NONE),
     FieldType.INTEGER: (IndexType.LONG, IndexType.NONE),
@@ -58,6 +60,8 @@ def _identifier(name: str, place: str) -> None:
 def _table(table: Table) -> None:
     place = f"schema[{table.name}]"
     _identifier(table.name, place)
+    if table.name in RESERVED_TABLES:
+        raise at(place, f"'{table.name}' is reserved", "another name")
     if not TOPIC.fullmatch(table.topic):
         raise at(
             f"{place}.physicalName", f"'{table.topic}' is no topic name", "lower-case letters, digits, '.', '_', '-'"

@@ -52,14 +52,7 @@ def read_contract(path: Path | Traversable) -> Contract:
 
 def parse_contract(text: str) -> Contract:
     """The contract in this YAML text, checked. Raises ContractError."""
-    try:
-        raw = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - derives from SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise ContractError(f"{line}not YAML: {getattr(error, 'problem', None) or error}") from error
-    except RecursionError as error:
-        raise ContractError("not YAML: nested too deep") from error
+    raw = strict_yaml(text)
     if not isinstance(raw, dict):
         raise ContractError("not a contract: the document is no mapping", "see the Open Data Contract Standard 3.x")
     if raw.get("kind") != "DataContract":
@@ -76,6 +69,18 @@ def parse_contract(text: str) -> Contract:
     contract = map_contract(document)
     validate(contract)
     return contract
+
+
+def strict_yaml(text: str) -> Any:
+    """The YAML document in this text. Raises ContractError when it is none, or gives a key twice."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ContractError(f"{line}not YAML: {getattr(error, 'problem', None) or error}") from error
+    except RecursionError as error:
+        raise ContractError("not YAML: nested too deep") from error
 
 
 def load_contracts(root: Path | None = None) -> dict[str, Contract]:

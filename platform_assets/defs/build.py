@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dagster import Definitions, in_process_executor
 
 from platform_assets.contracts.model import Contract
+from platform_assets.defs.alerts import alert_definitions
 from platform_assets.defs.gold import gold_definitions
 from platform_assets.defs.housekeeping import housekeeping_definitions
 from platform_assets.defs.keys import key_check_definitions
@@ -19,6 +20,7 @@ def build_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         Definitions(executor=in_process_executor),
         housekeeping_definitions(contracts),
         key_check_definitions(contracts),
+        alert_definitions(contracts),
         *(lane_definitions(contract) for contract in contracts.values()),
         gold_definitions(contracts),
     )

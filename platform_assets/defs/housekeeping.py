@@ -53,6 +53,7 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         description="Forgets what the contracts no longer keep, and frees the disk of files that no snapshot refers to."
     )
     def maintain_tables(context: OpExecutionContext) -> Output[None]:
+        from platform_assets.alerts.store import maintain_alerts
         from platform_assets.gold.maintain import maintain_gold
         from platform_assets.gold.refresh import marts_of
         from platform_assets.lane.maintain import maintain
@@ -71,6 +72,8 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
             except AssayError as error:
                 context.log.error(f"gold of {contract.system}: {error}")
                 failed.append(f"gold of {contract.system}")
+        for system in contracts:
+            done[f"alerts.{system}"] = {"files": maintain_alerts(settings.lake_path, system)}
         if failed:
             raise Failure(f"not maintained: {', '.join(failed)}", metadata=done, allow_retries=False)
         return Output(None, metadata=done)

@@ -125,6 +125,8 @@ class LaneRun:
                 yield from self._lane_results(table, report, run.reason, chosen)
             elif table.name in reports:
                 yield from lane_events(table, reports[table.name], "failed", day, ())
+        if run is not None and run.alert_error:
+            self._context.log.warning(f"alerts: {run.alert_error}")
         if outcome.error is not None:
             raise outcome.error
 

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,14 @@ class LakeTable:
         if self._delta is None:
             if not self.exists():
                 self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-                DeltaTable.create(
-                    str(self.path),
-                    self.schema,
-                    mode="ignore",
-                    partition_by=[self.partition_by] if self.partition_by else None,
-                    configuration=_CONFIGURATION,
-                )
+                with suppress(CommitFailedError):  # another process has created it at the same moment
+                    DeltaTable.create(
+                        str(self.path),
+                        self.schema,
+                        mode="ignore",
+                        partition_by=[self.partition_by] if self.partition_by else None,
+                        configuration=_CONFIGURATION,
+                    )
             self._delta = self._widened(DeltaTable(str(self.path)))
         return self._delta
 

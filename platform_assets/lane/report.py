@@ -61,3 +61,4 @@ class LaneReport:
     reason: str = ""
     tables: dict[str, TableReport] = field(default_factory=dict)
     peak_rss: int = 0
+    alert_error: str = ""  # why alerts were not judged, told or shown, at the end of the run

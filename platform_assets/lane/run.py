@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,10 +17,12 @@ from types import TracebackType
 
 import psutil
 
+from platform_assets.alerts.model import Rule
 from platform_assets.contracts.model import Contract
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.table import Conflict
+from platform_assets.lane.alerting import LaneAlerts
 from platform_assets.lane.land import HandedOver
 from platform_assets.lane.report import LaneReport, TableReport
 from platform_assets.lane.track import Track
@@ -54,11 +56,14 @@ class Lane:
         contract: Contract,
         *,
         index: bool = True,
+        rules: Sequence[Rule] | None = None,
         commit_seconds: float = COMMIT_SECONDS,
         compact_seconds: float = COMPACT_SECONDS,
     ) -> None:
+        """`rules` are those of its alerts, by default those in the system's folder."""
         self._settings = settings
         self._contract = contract
+        self._rules = rules
         self._index = index
         self._commit_seconds = commit_seconds
         self._compact_seconds = compact_seconds
@@ -122,12 +127,21 @@ class Lane:
         if missing:
             raise StreamError(f"no such topic: {', '.join(missing)}", "`assay up` creates the topics of all contracts")
         lake = Lake(self._settings.lake_path)
+        self._alerts = LaneAlerts(self._settings, self._contract, self._rules, index=self._index)
         for contract in self._contract.tables:
-            track = Track(self._settings, lake, contract, topics[contract.topic], index=self._index)
+            track = Track(
+                self._settings,
+                lake,
+                contract,
+                topics[contract.topic],
+                index=self._index,
+                on_settled=self._alerts.settled,
+            )
             self._tracks[contract.topic] = track
             self.report.tables[contract.name] = track.report
             track.open()
             self.report.epoch = max(self.report.epoch, track.landing.epoch)
+        self._alerts.start()
         self._resync()
         return self
 
@@ -147,6 +161,9 @@ class Lane:
             track.report.lag = {partition: n for (topic, partition), n in marks.items() if topic == name}
             ended = error is not None or self.report.reason == HANDED_OVER
             track.close(0.0 if ended else FINISH_SECONDS)
+        self._alerts.check(self.report.tables)
+        self._alerts.finish()
+        self.report.alert_error = self._alerts.error
         self.report.ended = datetime.now(UTC)
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
 
@@ -178,6 +195,7 @@ class Lane:
         self._settled(SETTLING, on_commit)
         for track in self._tracks.values():
             track.check()
+        self._alerts.check(self.report.tables)
         self._watch()
 
     def _settled(self, left: int, on_commit: OnCommit | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake
@@ -13,7 +14,7 @@ from platform_assets.lane.land import Landed, Landing
 from platform_assets.lane.publish import Publisher
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import masker, session
-from platform_assets.lane.settle import Settler, counts
+from platform_assets.lane.settle import Settled, Settler, counts
 from platform_assets.refine import Refinery
 from platform_assets.settings import Settings
 from platform_assets.stream.consume import TopicBatch
@@ -31,8 +32,19 @@ ORDER = {
 class Track:
     """Carries the batches of one topic. Landing, settling, publishing and compacting have a thread each."""
 
-    def __init__(self, settings: Settings, lake: Lake, contract: Table, topic: Topic, *, index: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        contract: Table,
+        topic: Topic,
+        *,
+        index: bool,
+        on_settled: Callable[[TableReport, Settled], None] = lambda report, settled: None,
+    ) -> None:
+        """`on_settled` hears of each silver commit, from the thread that made it."""
         self.contract = contract
+        self._on_settled = on_settled
         self.topic = topic
         self.report = TableReport(contract.name, topic.id)
         self.tables = lake.tables(contract)
@@ -83,7 +95,7 @@ class Track:
     def settle(self, landed: Landed) -> TableReport:
         """Carry a bronze commit to quarantine and silver and hand it to the publisher; commits are settled in their order."""
         try:
-            self.publisher.offer(self._settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report))
+            self._offer(self._settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report))
         except Conflict:
             self._catch_up()
         return self.report
@@ -104,10 +116,14 @@ class Track:
         while True:
             try:
                 for settled in self._settler.catch_up(self.report):
-                    self.publisher.offer(settled)
+                    self._offer(settled)
             except Conflict:
                 continue  # another lane settles the same commits: look again until silver has them all
             return
+
+    def _offer(self, settled: Settled) -> None:
+        self.publisher.offer(settled)
+        self._on_settled(self.report, settled)
 
     def _note(self, batch: TopicBatch, landed_date: str) -> None:
         kinds = counts(batch.rows.column("kind"))

@@ -170,6 +170,9 @@ def start_dagster(
 
 def _environment(home: Path) -> dict[str, str]:
     return {
+        # Dagster looks at 5 failed runs a tick: a bad backfill would be told of for hours.
+        "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
+        "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "100",
         **os.environ,
         "ASSAY_HOME": str(home.absolute()),
         "DAGSTER_HOME": str(dagster_home(home)),

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SYSTEM = "logs"
 RATE = 500.0
 BAD, DUPLICATES = 0.002, 0.005
+BURST = "payments:45"
+"""A service has trouble from the start, so that an alert opens and, a minute or so later, resolves."""
+BURST_ALERT = ("error_ratio", "payments")
 FAILURES = 2
 """So many failed runs in a row are no accident: the lane would not come right by waiting."""
 SAMPLES = {"access": "logs/apache_access.log", "broker": "logs/kafka-broker-1/*"}
@@ -73,10 +76,38 @@ class Demo:
     dagster: Dagster
     feed: Feed
     began: float
+    _told: dict[str, str] = field(default_factory=dict)
 
     def page(self, run: LaneRun) -> str:
         """Where Dagster shows a run."""
         return f"{self.dagster.url}/runs/{run.id}"
+
+    def news(self) -> list[str]:
+        """Alerts that have opened or resolved since the last call, a line each."""
+        from platform_assets.alerts.room import AlertRoom
+
+        room = AlertRoom(self.settings, self.contract.system, index=False)
+        try:
+            alerts = room.alerts()
+        finally:
+            room.close()
+        lines = []
+        for alert in sorted(alerts, key=lambda alert: alert.revision):
+            if alert.updated_at.timestamp() >= self.began and self._told.get(alert.alert_id) != alert.state:
+                self._told[alert.alert_id] = alert.state
+                lines.append(f"Alert {alert.state} [{alert.severity}] {alert.rule}: {alert.summary}")
+        return lines
+
+    def burst_is_over(self) -> bool:
+        """Whether the alert on the burst has opened and resolved: now, or minutes ago (then it cools down and opens no more)."""
+        from platform_assets.alerts.incident import RESOLVED
+        from platform_assets.alerts.room import AlertRoom
+
+        room = AlertRoom(self.settings, self.contract.system, index=False)
+        try:
+            return any((a.rule, a.service, a.state) == (*BURST_ALERT, RESOLVED) for a in room.alerts())
+        finally:
+            room.close()
 
     def lane_runs(self) -> list[LaneRun]:
         """The lane's runs of this demonstration, newest first. Raises AssayError when Dagster does not answer."""
@@ -122,7 +153,7 @@ def demonstration(
         dagster = start_dagster(settings.home, port)
         stack.callback(dagster.stop)
         stack.callback(say, "Stopping Dagster; the lane commits what it holds")
-        feed = Feed(settings, simulator, rate, bad=BAD, duplicates=DUPLICATES)
+        feed = Feed(settings, simulator, rate, bad=BAD, duplicates=DUPLICATES, burst=BURST)
         began = time.time()
         feed.start()
         stack.callback(feed.end)
@@ -171,11 +202,18 @@ def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, e
 
     Raises AssayError when it does not come so far in time, `Stopped` when asked to stop.
     """
+
+    def tell() -> None:
+        for line in demo.news():
+            say(line)
+
     for name, count in send_samples(demo, shared_data()).items():
         say(f"Sent {count:,} records of real logs to {name}")
     say(f"Sent {send_bad(demo):,} records that are wrong, or there twice")
     say(f"Waiting for {runs} lane runs and {events:,} events")
-    _until(stop, 240, f"{runs} lane runs and {events:,} events", lambda: _enough(demo, runs, events))
+    _until(stop, 240, f"{runs} lane runs and {events:,} events", lambda: _enough(demo, runs, events), tell)
+    _until(stop, 180, "the alert on the burst to open and resolve", demo.burst_is_over, tell)
+    tell()
     say(f"Stopped the flow after {demo.feed.end():,} events; waiting for the lane to catch up")
     _until(stop, 120, "the lane to catch up", lambda: caught_up(demo.settings, demo.contract))
 
@@ -248,9 +286,16 @@ def send_bad(demo: Demo) -> int:
     return producer.delivered
 
 
-def _until(stop: threading.Event, seconds: float, what: str, condition: Callable[[], bool]) -> None:
+def _until(
+    stop: threading.Event,
+    seconds: float,
+    what: str,
+    condition: Callable[[], bool],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
+        meanwhile()
         if time.monotonic() > deadline:
             raise AssayError(f"waited {seconds:.0f} s in vain for {what}", "Dagster's page shows what its runs say")
         if stop.wait(1.0):

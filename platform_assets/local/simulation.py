@@ -30,7 +30,7 @@ class Simulate(Protocol):
         seed: int | None = None,
         bad: float = 0.0,
         duplicates: float = 0.0,
-        burst: bool = False,
+        burst: str = "",
     ) -> Iterator[list[Record]]: ...
 
 
@@ -64,11 +64,18 @@ class Feed:
     """Events into the simulator's topic from a thread, until it is ended."""
 
     def __init__(
-        self, settings: Settings, simulator: Simulator, rate: float, *, bad: float = 0.0, duplicates: float = 0.0
+        self,
+        settings: Settings,
+        simulator: Simulator,
+        rate: float,
+        *,
+        bad: float = 0.0,
+        duplicates: float = 0.0,
+        burst: str = "",
     ) -> None:
         self._producer = RecordProducer(settings.kafka_conf("producer"), simulator.table.topic)
         self._simulator = simulator
-        self._rate, self._bad, self._duplicates = rate, bad, duplicates
+        self._rate, self._bad, self._duplicates, self._burst = rate, bad, duplicates, burst
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
         self.error: Exception | None = None
@@ -98,7 +105,8 @@ class Feed:
             self.error = error
 
     def _batches(self) -> Iterator[list[Record]]:
-        for batch in self._simulator.simulate(self._rate, bad=self._bad, duplicates=self._duplicates):
+        events = self._simulator.simulate(self._rate, bad=self._bad, duplicates=self._duplicates, burst=self._burst)
+        for batch in events:
             if self._stop.is_set():
                 return
             yield batch

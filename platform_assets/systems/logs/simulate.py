@@ -24,6 +24,7 @@ SERVICES = ("users", "payments", "delivery")
 USERS = 200_000
 BURST_EVERY_S = 90.0
 BURST_S = 12.0
+ALWAYS = "always"
 _BATCHES_PER_S = 10
 _FREE_BATCH = 20_000
 _HOPS = np.array([0, 1, 2, 1, 2])  # service of the n-th event of a trace
@@ -112,25 +113,27 @@ def simulate(
     seed: int | None = None,
     bad: float = 0.0,
     duplicates: float = 0.0,
-    burst: bool = False,
+    burst: str = "",
     clock: Callable[[], float] = time.time,
 ) -> Iterator[list[Record]]:
     """Batches of log events, endless unless `seconds` is given; about a tenth of a second's worth each.
 
     `rate` is events a second and only sets sizes: the caller paces. None: batches of 20,000 (`seconds` then counts
     by the clock). Events of a batch carry the times from the last batch's to now. `bad` is the share of records spoilt
-    in one of the ways of `SPOILS`, `duplicates` that of events sent a second time. Each service in turn has trouble for `BURST_S`
-    seconds every `BURST_EVERY_S`; with `burst` one of them always has. The same seed and clock give the same
-    events, ids included; without a seed ids are unique across runs. Raises ValueError for a rate or share out of range.
+    in one of the ways of `SPOILS`, `duplicates` that of events sent a second time. Each service in turn has trouble for
+    `BURST_S` seconds every `BURST_EVERY_S`. `burst` adds to that: `always` gives one of them trouble at any time,
+    `payments:60` gives payments trouble for the first 60 seconds. The same seed and clock give the same events, ids
+    included; without a seed ids are unique across runs. Raises ValueError for a rate or share out of range and for a burst
+    that is not understood.
     """
     if rate is not None and rate <= 0:
         raise ValueError(f"rate must be positive, not {rate}")
     if not (0 <= bad <= 1 and 0 <= duplicates <= 1):
         raise ValueError("bad and duplicates are shares between 0 and 1")
-    draw = _Draw(seed, always_burst=burst)
     left = None if rate is None or seconds is None else round(rate * seconds)
     per_batch = _FREE_BATCH if rate is None else max(1, round(rate / _BATCHES_PER_S))
     started = last = clock()
+    draw = _Draw(seed, burst, started)
     while left is None or left > 0:
         now = clock()
         if rate is None and seconds is not None and now - started >= seconds:
@@ -148,11 +151,13 @@ def simulate(
 class _Draw:
     """The state of one simulation: randomness, the running number of events, a DuckDB of one thread."""
 
-    def __init__(self, seed: int | None, *, always_burst: bool) -> None:
+    def __init__(self, seed: int | None, burst: str, began: float) -> None:
         self._random = np.random.default_rng(seed)
         self._run = f"{int(self._random.integers(0, 2**40)):010x}"
         self._next = 0
-        self._always_burst = always_burst
+        self._always_burst = burst == ALWAYS
+        self._shaken, seconds = (-1, 0.0) if burst in ("", ALWAYS) else _parse_burst(burst)
+        self._shaken_until = began + seconds
         self._burst_phase = float(self._random.uniform(0, BURST_EVERY_S))
         self._duckdb = duckdb.connect(config={"threads": 1})
         self._duckdb.register("templates", _template_table())
@@ -207,6 +212,8 @@ class _Draw:
 
     def _burst_service(self, now: float) -> int:
         """The service that has trouble now; -1 for none."""
+        if now < self._shaken_until:
+            return self._shaken
         turn, within = divmod(now + self._burst_phase, BURST_EVERY_S)
         return int(turn) % len(SERVICES) if self._always_burst or within < BURST_S else -1
 
@@ -240,6 +247,14 @@ def _picker(service: int, errors: bool) -> tuple[np.ndarray[Any, Any], np.ndarra
     ]
     weights = np.cumsum([weight for _, weight in rows])
     return np.array([number for number, _ in rows]), weights / weights[-1]
+
+
+def _parse_burst(text: str) -> tuple[int, float]:
+    """(number of the service, seconds) of `payments:60`."""
+    service, _, seconds = text.partition(":")
+    if service not in SERVICES or not seconds.isdigit():
+        raise ValueError(f"{text!r} is no burst such as {SERVICES[1]}:60; services: {', '.join(SERVICES)}")
+    return SERVICES.index(service), float(seconds)
 
 
 def _with(value: bytes, **changes: Any) -> bytes:

@@ -1,0 +1,249 @@
+"""A table's rules over time: silver's rows summed into small buckets of event time, and what the windows over them say.
+
+Belongs here: keeping the buckets true to silver, and asking them. Does not: the statements (`sql.py`), incidents (`incident.py`).
+
+Buckets are a cache of silver. They say up to which bronze commit they cover it (`covered`); what comes after is added from
+memory, or read from silver. A snapshot beside the lake spares the next lane run the reading; it is written only after what it
+covers has been judged and stored, so that whoever loads it judges the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.alerts import sql
+from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.model import Kind, Rule, group_key
+from platform_assets.contracts.model import Table
+from platform_assets.lake.files import DataFile
+from platform_assets.lake.table import LakeTable
+
+FOLDER = "_alerts"
+"""Where snapshots lie, below the lake's root."""
+LATE = timedelta(minutes=2)
+"""A row that comes this much later than the newest is still counted; one that is later by a window more is not."""
+GRACE = timedelta(seconds=10)
+"""How long a rule that looks for too little waits for what is on its way."""
+GROUPS = 1000
+"""Groups of one rule that are followed; the rest is left out, and `crowded` names the rule."""
+READ_ROWS = 200_000
+SEQ, REWRITE = "seq", "rewrite"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def session(*, files: bool = False) -> duckdb.DuckDBPyConnection:
+    """An in-memory session of one thread in UTC. Only with `files` it may read any: rules' SQL runs in one that may not."""
+    con = duckdb.connect(config={"threads": 1, "memory_limit": "512MB", "temp_directory": ""})
+    con.execute("SET TimeZone = 'UTC'")
+    if not files:
+        con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+    return con
+
+
+class Buckets:
+    """The buckets of one table's rules. Not for several threads. Raises AlertError when a rule's SQL does not bind."""
+
+    def __init__(self, table: Table, rules: Sequence[Rule], silver: LakeTable, folder: Path) -> None:
+        self._table = table
+        self._rules = {rule.name: rule for rule in rules}
+        self._silver = silver
+        self._folder = folder
+        self._con = session()
+        self._files = session(files=True)
+        sql.check_rules(self._con, table, rules)
+        self._con.register("rules", sql.parameters(rules, LATE))
+        self._parts = [sql.cells_of(rule, table) for rule in rules]
+        self._cells: pa.Table = sql.CELLS.empty_table()
+        self._fresh: pa.Table = sql.CELLS.empty_table()
+        self._rewrite = 0
+        self._newest: datetime | None = None  # event time of the newest row that is no history
+        self.covered: int | None = None  # None: nothing is loaded yet
+        self.crowded: set[str] = set()
+
+    def close(self) -> None:
+        """End the sessions."""
+        self._con.close()
+        self._files.close()
+
+    # -- keeping up with silver ----------------------------------------------------------------------------------------
+
+    def offer(self, after: int, seq: int, rows: pa.Table) -> None:
+        """Add one silver commit, bronze commits (`after`, `seq`]; what was covered already is left out."""
+        if self.covered is None or self.covered < after or self._rewritten():
+            self.catch_up()  # something lies between: silver has it
+        elif seq > self.covered:
+            self._add(rows if self.covered == after else rows.filter(pc.field("_seq") > self.covered))
+            self.covered = seq
+
+    def catch_up(self) -> None:
+        """Read what silver has and the buckets do not; all of the last windows when nothing is known yet."""
+        self._silver.refresh()
+        rewrite, seq = self._silver.transaction(REWRITE) or 0, self._silver.transaction(SEQ) or 0
+        if (self.covered is None and not self._load(rewrite, seq)) or (
+            self.covered is not None and rewrite != self._rewrite
+        ):
+            self.forget()
+        self._rewrite = rewrite
+        if self.covered is None:
+            files, where = self._recent()
+        else:
+            files, where = self._silver.between("_seq", self.covered + 1), f"_seq > {self.covered}"
+        if files and (self.covered is None or seq > self.covered):
+            for rows in self._silver.batches(self._files, files, READ_ROWS, where=where):
+                self._add(rows)
+        self.covered = seq
+
+    def _rewritten(self) -> bool:
+        return (self._silver.transaction(REWRITE) or 0) != self._rewrite
+
+    def forget(self) -> None:
+        """Begin anew: the next call reads a snapshot, or silver."""
+        self._cells, self._fresh = sql.CELLS.empty_table(), sql.CELLS.empty_table()
+        self._newest, self.covered = None, None
+
+    def _recent(self) -> tuple[list[DataFile], str]:
+        """Files and condition for the rows that any rule still looks at."""
+        time = self._table.event_time
+        known = [f for f in self._silver.files() if time in f.high]
+        if not known:
+            return [], ""
+        newest = min(max(f.high[time] for f in known), datetime.now(UTC))
+        lengths = [rule.seen_within if sql.remembers(rule) else rule.window + LATE for rule in self._rules.values()]
+        oldest = newest - max(lengths, default=timedelta(0))
+        files = [f for f in known if f.high[time] >= oldest]
+        return files, f"\"{time}\" >= TIMESTAMPTZ '{oldest.isoformat()}'"
+
+    def _add(self, rows: pa.Table) -> None:
+        if rows.num_rows == 0:
+            return
+        self._con.register("rows", rows)
+        time = f'"{self._table.event_time}"'
+        newest = self._con.execute(f"SELECT max({time}) FILTER (WHERE NOT _history) FROM rows").fetchall()[0][0]  # noqa: S608
+        if newest is not None:
+            newest = newest.astimezone(UTC)
+            self._newest = newest if self._newest is None else max(self._newest, newest)
+        fresh = pa.concat_tables([self._con.sql(part).to_arrow_table().cast(sql.CELLS) for part in self._parts])
+        self._con.unregister("rows")
+        self._fresh = pa.concat_tables([self._fresh, fresh])
+        self._cells = self._ask(sql.MERGE, fresh=fresh).cast(sql.CELLS)
+        self._expire()
+
+    def _expire(self) -> None:
+        kept = self._ask(sql.EXPIRE, clock=_micros(self.clock()), groups=GROUPS).cast(sql.CELLS)
+        groups = self._con.execute("SELECT rule FROM cells GROUP BY rule HAVING count(DISTINCT grp) > ?", [GROUPS])
+        self.crowded = {name for (name,) in groups.fetchall()}
+        self._cells = kept
+
+    def _ask(self, statement: str, fresh: pa.Table | None = None, **values: int) -> pa.Table:
+        self._con.register("cells", self._cells)
+        self._con.register("fresh", self._fresh if fresh is None else fresh)
+        return self._con.sql(statement, params=values or None).to_arrow_table()
+
+    # -- what the windows say ------------------------------------------------------------------------------------------
+
+    def clock(self, now: datetime | None = None, *, idle: bool = False) -> datetime:
+        """The table's event time: its newest row's, or the wall clock when nothing comes any more."""
+        now = now or datetime.now(UTC)
+        return now if idle or self._newest is None else min(self._newest, now)
+
+    def breaches(self) -> Iterator[Sighting]:
+        """Windows beyond their threshold among those that rows added since the last `judged` belong to."""
+        if self._fresh.num_rows == 0:
+            return
+        for row in self._ask(sql.BREACHES).to_pylist():
+            rule = self._rules[row["rule"]]
+            yield self._sighting(rule, row["grp"], row["until"], True, row["value"], row["since"])
+
+    def standing(self, open_keys: Iterable[tuple[str, str]], now: datetime, *, idle: bool) -> Iterator[Sighting]:
+        """How it is now: of what is open, and of what comes too little or not at all."""
+        asked = {(name, group) for name, group in open_keys if name in self._rules}
+        clock = self.clock(now, idle=idle)
+        for row in self._ask(sql.STANDING, clock=_micros(clock), grace=GRACE // sql.MICROSECOND).to_pylist():
+            rule, key = self._rules[row["rule"]], _key(row)
+            if key not in asked and not (rule.below is not None and row["whole_window"]):
+                continue
+            asked.discard(key)
+            value = row["value"]
+            judged = rule.below is not None or row["n"] >= rule.at_least
+            breach = judged and value is not None and _beyond(rule, value)
+            yield self._sighting(rule, row["grp"], clock, breach, value or 0.0)
+        for row in self._ask(sql.SILENT).to_pylist():
+            rule, key, last = self._rules[row["rule"]], _key(row), row["last"]
+            breach = now - rule.seen_within <= last < now - rule.after
+            if breach or key in asked:
+                asked.discard(key)
+                yield self._sighting(rule, row["grp"], now, breach, (now - last).total_seconds(), last + rule.after)
+        for name, group in asked:  # long gone: nothing is known of it any more
+            rule = self._rules[name]
+            yield self._sighting(rule, group, now if rule.kind is Kind.SILENCE else clock, False, 0.0)
+
+    def _sighting(
+        self, rule: Rule, group: str, at: datetime, breach: bool, value: float, since: datetime | None = None
+    ) -> Sighting:
+        return Sighting(rule, json.loads(group), at, since or at, breach, value, rule.threshold)
+
+    # -- snapshots -----------------------------------------------------------------------------------------------------
+
+    def judged(self) -> None:
+        """What was added so far has been judged and stored."""
+        self._fresh = sql.CELLS.empty_table()
+
+    def save(self) -> None:
+        """Write a snapshot of what has been judged, whole or not at all. A lane that writes at the same time does no harm."""
+        if self.covered is None or self._fresh.num_rows:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        newest = "" if self._newest is None else self._newest.isoformat()
+        state = {"covered": str(self.covered), "rewrite": str(self._rewrite), "rules": self._digest(), "newest": newest}
+        descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as sink, pa.ipc.new_file(sink, sql.CELLS.with_metadata(state)) as writer:
+            writer.write_table(self._cells)
+        Path(name).replace(self._file())
+
+    def _load(self, rewrite: int, seq: int) -> bool:
+        try:
+            with pa.OSFile(str(self._file())) as source, pa.ipc.open_file(source) as reader:
+                state = {k.decode(): v.decode() for k, v in (reader.schema.metadata or {}).items()}
+                cells = reader.read_all()
+        except FileNotFoundError:
+            return False
+        except (OSError, pa.ArrowInvalid):
+            self._file().unlink(missing_ok=True)  # a torn snapshot: silver still knows
+            return False
+        if state["rules"] != self._digest() or int(state["rewrite"]) != rewrite or int(state["covered"]) > seq:
+            return False
+        self._cells = cells.replace_schema_metadata(None).cast(sql.CELLS)
+        self._newest = datetime.fromisoformat(state["newest"]) if state["newest"] else None
+        self.covered, self._rewrite = int(state["covered"]), rewrite
+        return True
+
+    def _file(self) -> Path:
+        return self._folder / f"{self._table.qualified_name}.{self._silver.identity}.arrow"
+
+    def _digest(self) -> str:
+        return hashlib.sha256(repr(sorted(self._rules.items())).encode()).hexdigest()
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    """Rule and group as incidents name them: the engine writes JSON in a way of its own."""
+    return row["rule"], group_key(json.loads(row["grp"]))
+
+
+def _beyond(rule: Rule, value: float) -> bool:
+    return value > rule.above if rule.above is not None else rule.below is not None and value < rule.below
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // sql.MICROSECOND

@@ -1,0 +1,208 @@
+"""The life of an incident, as a pure function: what was known, what is seen now, what is known then.
+
+Belongs here: opening, escalating, reminding, resolving, cool-down, and the id. Does not: storing (`store.py`), sending
+(`notify.py`), or judging a window (`buckets.py`).
+
+Sightings may come twice, late, and from two lanes: a sighting that is already accounted for changes nothing. `at` is a moment
+of the rule's own clock (event time for windows); `now` is the wall clock and decides on reminders and bookkeeping alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from platform_assets.alerts.model import Group, Kind, Rule, Severity, group_key
+from platform_assets.alerts.text import fill
+
+OPEN, RESOLVED = "open", "resolved"
+OPENED, ESCALATED, ONGOING = "opened", "escalated", "ongoing"
+"""Why people are told (and `RESOLVED`)."""
+TOUCH = timedelta(seconds=30)
+"""A value that moves is stored so often at most, and oftener only for rules that resolve sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was seen of one rule and group.
+
+    A breach lasted from `since` to `at` at least; without one the condition did not hold at `at`. `severity` replaces the
+    rule's; `words` are further values for the summary, written by the platform or neutralised.
+    """
+
+    rule: Rule
+    group: Group
+    at: datetime
+    since: datetime
+    breach: bool
+    value: float
+    threshold: float
+    severity: Severity | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Rule and group: what there is one open incident of."""
+        return self.rule.name, group_key(self.group)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One incident. Times are UTC; `opened_at`, `breached_at` and `resolved_at` are of the rule's clock.
+
+    `revision` is the commit that wrote this version. `notify` names what people are still to be told, not before `send_after`;
+    `delivered` are the targets that have it already.
+    """
+
+    alert_id: str
+    revision: int
+    ordinal: int  # the how-manieth incident of its rule and group
+    rule: str
+    system: str
+    table: str | None
+    service: str | None
+    group: str  # JSON object of the group's columns
+    state: str
+    severity: str
+    opened_at: datetime
+    breached_at: datetime  # the last breach seen
+    updated_at: datetime
+    resolved_at: datetime | None
+    value: float
+    threshold: float
+    summary: str
+    runbook: str
+    cool_down_s: float
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+    muted_by: str | None = None
+    muted_until: datetime | None = None
+    notified_at: datetime | None = None
+    notify: str | None = None
+    notify_error: str | None = None
+    send_after: datetime | None = None
+    attempts: int = 0
+    delivered: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Rule and group."""
+        return self.rule, self.group
+
+    def muted(self, now: datetime) -> bool:
+        """Whether nobody is to be told now."""
+        return self.muted_until is not None and now < self.muted_until
+
+
+def incident_id(system: str, rule: str, group: str, ordinal: int) -> str:
+    """The id of the n-th incident of a rule and group: whoever opens it gives it the same."""
+    return hashlib.sha256("\0".join((system, rule, group, str(ordinal))).encode()).hexdigest()[:20]
+
+
+def step(system: str, before: Alert | None, seen: Sighting, now: datetime) -> Alert | None:
+    """The new version of the group's latest incident, or its next incident; None when nothing is to be stored."""
+    if seen.breach:
+        if before is None or before.state == RESOLVED:
+            return _opened(system, before, seen, now)
+        return _ongoing(before, seen, now)
+    if before is not None and before.state == OPEN and seen.at - before.breached_at >= seen.rule.resolve_after:
+        return _resolved(before, seen, now)
+    return None
+
+
+def _opened(system: str, before: Alert | None, seen: Sighting, now: datetime) -> Alert | None:
+    """None while the former incident cools down: also for whatever it has accounted for already."""
+    if before is not None and before.resolved_at is not None and seen.at < before.resolved_at + seen.rule.cool_down:
+        return None
+    name, group = seen.key
+    ordinal = 1 if before is None else before.ordinal + 1
+    since = seen.since if before is None or before.resolved_at is None else max(seen.since, before.resolved_at)
+    return Alert(
+        alert_id=incident_id(system, name, group, ordinal),
+        revision=0,
+        ordinal=ordinal,
+        rule=name,
+        system=system,
+        table=seen.rule.table or None,
+        service=seen.group.get("service"),
+        group=group,
+        state=OPEN,
+        severity=_severity(seen).value,
+        opened_at=since,
+        breached_at=seen.at,
+        updated_at=now,
+        resolved_at=None,
+        value=seen.value,
+        threshold=seen.threshold,
+        summary=summary(system, seen),
+        runbook=seen.rule.runbook,
+        cool_down_s=seen.rule.cool_down.total_seconds(),
+        notify=OPENED,
+    )
+
+
+def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
+    severity = _severity(seen)
+    risen = severity.rank > Severity(before.severity).rank
+    told = before.notified_at
+    reminder = (
+        before.notify is None
+        and before.acknowledged_at is None
+        and told is not None
+        and now - told >= seen.rule.cool_down
+        and seen.at > before.breached_at
+    )
+    touch = min(TOUCH, seen.rule.resolve_after / 2)
+    if not (risen or reminder or (seen.at > before.breached_at and now - before.updated_at >= touch)):
+        return None
+    notify = before.notify
+    if risen and notify != OPENED:
+        notify = ESCALATED
+    elif reminder:
+        notify = ONGOING
+    after = replace(
+        before,
+        severity=severity.value if risen else before.severity,
+        breached_at=max(before.breached_at, seen.at),
+        updated_at=now,
+        value=seen.value,
+        summary=summary(before.system, seen),
+        notify=notify,
+    )
+    return _to_be_sent(before, after)
+
+
+def _resolved(before: Alert, seen: Sighting, now: datetime) -> Alert:
+    after = replace(before, state=RESOLVED, resolved_at=seen.at, updated_at=now, notify=RESOLVED)
+    return _to_be_sent(before, after)
+
+
+def _to_be_sent(before: Alert, after: Alert) -> Alert:
+    """A new message starts with fresh bookkeeping."""
+    if after.notify == before.notify:
+        return after
+    return replace(after, notify_error=None, send_after=None, attempts=0, delivered="")
+
+
+def _severity(seen: Sighting) -> Severity:
+    return seen.severity or seen.rule.severity_of(seen.value)
+
+
+def summary(system: str, seen: Sighting) -> str:
+    """The rule's template, filled."""
+    rule = seen.rule
+    window = rule.window if rule.kind is Kind.WINDOW else rule.after
+    own = {**seen.words, "rule": rule.name, "system": system, "table": rule.table, "window": span(window)}
+    data = {} if rule.kind is Kind.PLATFORM else seen.group
+    return fill(rule.summary, data, own, {"value": seen.value, "threshold": seen.threshold})
+
+
+def span(length: timedelta) -> str:
+    """`5 min`, `90 s`."""
+    seconds = round(length.total_seconds())
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

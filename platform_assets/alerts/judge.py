@@ -1,0 +1,116 @@
+"""One table's rules judged against silver: buckets, windows, what follows for the incidents.
+
+Belongs here: when buckets are asked what, for the lane and for whoever looks in between. Does not: threads (`watch.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from platform_assets.alerts.buckets import FOLDER, Buckets
+from platform_assets.alerts.incident import Alert
+from platform_assets.alerts.model import Rule
+from platform_assets.alerts.room import AlertRoom
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.lake.layout import Lake
+from platform_assets.lake.table import LakeTable
+from platform_assets.settings import Settings
+
+SAVE_S = 10.0
+IDLE = timedelta(seconds=60)
+"""Nothing has landed for so long: the wall clock takes over from event time, so that windows run empty."""
+
+
+class Judge:
+    """One table's own rules; what they find goes into the room. Not for several threads."""
+
+    def __init__(self, table: Table, rules: Sequence[Rule], silver: LakeTable, lake: Path, room: AlertRoom) -> None:
+        mine = [rule for rule in rules if rule.table == table.name]
+        self._room = room
+        self._silver = silver
+        self._buckets = Buckets(table, mine, silver, lake / FOLDER) if mine else None
+        self._saved = time.monotonic()
+
+    def close(self) -> None:
+        """End the sessions."""
+        if self._buckets is not None:
+            self._buckets.close()
+
+    @property
+    def crowded(self) -> set[str]:
+        """Rules with more groups than are followed."""
+        return set() if self._buckets is None else self._buckets.crowded
+
+    def offer(self, after: int, seq: int, rows: pa.Table | None) -> list[Alert]:
+        """A silver commit; without `rows` it is read from silver. What it changed."""
+        if self._buckets is None:
+            return []
+        with self._forgetting(self._buckets):
+            if rows is None:
+                self._buckets.catch_up()
+            else:
+                self._buckets.offer(after, seq, rows)
+        return self._breaches()
+
+    def look(self, now: datetime, *, idle: bool) -> list[Alert]:
+        """What has changed by time alone: silence, windows that ran empty, incidents that are over."""
+        if self._buckets is None:
+            return []
+        changed = self._room.see(self._buckets.standing(self._room.open_keys(), now, idle=idle), now)
+        if time.monotonic() - self._saved >= SAVE_S:
+            self.save()
+        return changed
+
+    def catch_up(self) -> list[Alert]:
+        """Read what silver has and was not judged yet."""
+        if self._buckets is None or not self._silver.exists():
+            return []
+        with self._forgetting(self._buckets):
+            self._buckets.catch_up()
+        return self._breaches()
+
+    @contextmanager
+    def _forgetting(self, buckets: Buckets) -> Iterator[None]:
+        """Whatever fails half-way: start again from the snapshot and silver, rather than count a row twice."""
+        try:
+            yield
+        except BaseException:
+            buckets.forget()
+            raise
+
+    def save(self) -> None:
+        """Leave a snapshot for whoever comes next."""
+        if self._buckets is not None:
+            self._buckets.save()
+            self._saved = time.monotonic()
+
+    def _breaches(self) -> list[Alert]:
+        if self._buckets is None:
+            return []
+        changed = self._room.see(self._buckets.breaches())
+        self._buckets.judged()
+        return changed
+
+
+def look_once(settings: Settings, contract: Contract, rules: Sequence[Rule], room: AlertRoom) -> list[Alert]:
+    """Judge every table's own rules as silver is now, beside a lane or without one; what that changed."""
+    lake, now, changed = Lake(settings.lake_path), datetime.now(UTC), []
+    for table in contract.tables:
+        silver = lake.tables(table).silver
+        if not silver.exists():
+            continue
+        judge = Judge(table, rules, silver, settings.lake_path, room)
+        try:
+            changed += judge.catch_up()
+            landed = max((f.high["_landed_at"] for f in silver.files() if "_landed_at" in f.high), default=None)
+            changed += judge.look(now, idle=landed is None or now - landed > IDLE)
+            judge.save()
+        finally:
+            judge.close()
+    return changed

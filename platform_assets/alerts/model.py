@@ -1,0 +1,118 @@
+"""Rules as the platform sees them: plain frozen values.
+
+Belongs here: what a rule says, and the error of this room. Does not: reading it (`read.py`), judging it (`buckets.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from platform_assets.errors import AssayError
+
+
+class AlertError(AssayError):
+    """A rule, a target of notifications or an alert's id that cannot be used as it is."""
+
+
+class Kind(StrEnum):
+    """How a rule is judged."""
+
+    WINDOW = "window"  # an aggregate over a sliding window of event time
+    SILENCE = "silence"  # nothing came for some time
+    PLATFORM = "platform"  # a fact that the platform tells of itself
+
+
+class Severity(StrEnum):
+    """How bad it is, in rising order."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for the least."""
+        return list(Severity).index(self)
+
+
+class Function(StrEnum):
+    """Aggregates that can be computed in pieces and merged."""
+
+    COUNT = "count"
+    SUM = "sum"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """`count(*)`, `sum(column)` or `max(column)`, over the rows for which the SQL expression `where` holds (empty: all)."""
+
+    function: Function
+    column: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured: one aggregate, or the ratio of two (`whole` is the divisor)."""
+
+    part: Aggregate
+    whole: Aggregate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """From `threshold` on (in the rule's direction) an incident has this severity."""
+
+    threshold: float
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. Which of the later members matter depends on the kind."""
+
+    name: str
+    kind: Kind
+    severity: Severity
+    summary: str  # template over the group's columns, value, threshold, window, rule
+    runbook: str  # page below the runbooks' folder, or an https address
+    resolve_after: timedelta  # the condition is false for so long: resolved
+    cool_down: timedelta  # between two notifications of an incident, and between two incidents of a group
+    table: str = ""
+    where: str = ""  # SQL over silver's columns; empty: every row
+    by: tuple[str, ...] = ()
+    measure: Measure | None = None
+    window: timedelta = timedelta(0)
+    above: float | None = None
+    below: float | None = None
+    escalate: Escalation | None = None
+    at_least: int = 1  # rows in the window, below which nothing is judged
+    after: timedelta = timedelta(0)  # silence: longer than this without a row
+    seen_within: timedelta = timedelta(days=1)  # silence: only of groups that were seen so recently
+
+    @property
+    def threshold(self) -> float:
+        """The limit, in the measure's unit (seconds for silence, 0 where the condition is yes or no)."""
+        if self.kind is Kind.SILENCE:
+            return self.after.total_seconds()
+        return next((limit for limit in (self.above, self.below) if limit is not None), 0.0)
+
+    def severity_of(self, value: float) -> Severity:
+        """The severity that a value has."""
+        if self.escalate is None:
+            return self.severity
+        beyond = value < self.escalate.threshold if self.below is not None else value > self.escalate.threshold
+        return self.escalate.severity if beyond else self.severity
+
+
+Group = Mapping[str, str | None]
+
+
+def group_key(group: Group) -> str:
+    """The group as text, the same for equal groups."""
+    return json.dumps(dict(group), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,120 @@
+"""What the platform tells of itself: one rule for each way in which a table or a run may need a person.
+
+Belongs here: these rules, and turning a lane's figures into sightings. Does not: measuring (lane, trust, defs).
+Every table has them by its contract; nothing is declared.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.model import Kind, Rule, Severity
+from platform_assets.alerts.text import DETAIL_LENGTH, neutral
+from platform_assets.contracts.model import Table
+
+PLATFORM_SYSTEM = "assay"
+"""Whose alerts those are that belong to no system (housekeeping). Contracts cannot be named so."""
+LOUD_REJECTS = 10
+"""Fewer refused records in the window are an accident, whatever their share."""
+RATE_WINDOW = timedelta(minutes=5)
+INDEX_PATIENCE = timedelta(seconds=20)
+"""An index that refuses for a moment is asked again; after so long it is worth a person's time."""
+
+
+def _rule(name: str, severity: Severity, summary: str) -> Rule:
+    return Rule(
+        name, Kind.PLATFORM, severity, summary, f"{name}.md",
+        resolve_after=timedelta(minutes=1), cool_down=timedelta(minutes=30),
+    )  # fmt: skip
+
+
+FRESHNESS = _rule("freshness_late", Severity.CRITICAL, "{subject}: {detail}")
+QUARANTINE = _rule("quarantine_rate", Severity.WARNING, "{subject}: {detail}")
+POISON = _rule("poison_batch", Severity.CRITICAL, "{subject}: {detail}")
+GAP = _rule("gap", Severity.CRITICAL, "{subject}: {detail}")
+INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
+RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
+CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
+
+PLATFORM_RULES = {rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, RUN_FAILED, CHECK_FAILED)}
+"""By name."""
+
+
+def sighting(
+    rule: Rule, subject: str, at: datetime, *, breach: bool, value: float = 1.0, detail: str = "",
+    severity: Severity | None = None,
+) -> Sighting:  # fmt: skip
+    """What was seen of a platform rule; `subject` is a table, a job or a check.
+
+    Whatever in `detail` comes from data must be neutral.
+    """
+    words = {"subject": subject, "detail": detail}
+    return Sighting(rule, {"subject": subject}, at, at, breach, value, rule.threshold, severity, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """A table's running totals in a lane run, taken right after a commit or while nothing comes.
+
+    `accepted` counts duplicates too; `gaps` are partitions that stand still, in words.
+    """
+
+    accepted: int
+    rejected: int
+    gaps: tuple[str, ...] = ()
+    index_error: str = ""
+    index_refused: int = 0
+
+
+@dataclass
+class TableHealth:
+    """Judges one table's vitals; one for each table and lane run."""
+
+    table: Table
+    _past: deque[tuple[datetime, Vitals]] = field(default_factory=deque)
+    _index_since: datetime | None = None
+
+    def judge(self, vitals: Vitals, now: datetime) -> Iterator[Sighting]:
+        """What these vitals say, compared with those before."""
+        name = self.table.qualified_name
+        if not self._past:
+            self._past.append((now, Vitals(0, 0)))
+        before = self._past[-1][1]
+        self._past.append((now, vitals))
+        while len(self._past) > 1 and self._past[1][0] <= now - RATE_WINDOW:
+            self._past.popleft()
+        yield self._gap(name, vitals, now)
+        yield self._index(name, vitals, before, now)
+        yield self._rate(name, vitals, now)
+        refused = vitals.rejected - before.rejected
+        if refused or vitals.accepted != before.accepted:
+            poison = refused >= LOUD_REJECTS and vitals.accepted == before.accepted
+            detail = f"all {refused:,} records of a batch were refused"
+            yield sighting(POISON, name, now, breach=poison, value=refused, detail=detail)
+
+    def _gap(self, name: str, vitals: Vitals, now: datetime) -> Sighting:
+        detail = f"the lane stands still at lost offsets: {', '.join(vitals.gaps)}"
+        return sighting(GAP, name, now, breach=bool(vitals.gaps), value=len(vitals.gaps), detail=detail)
+
+    def _index(self, name: str, vitals: Vitals, before: Vitals, now: datetime) -> Sighting:
+        self._index_since = (self._index_since or now) if vitals.index_error else None
+        late = self._index_since is not None and now - self._index_since >= INDEX_PATIENCE
+        refused = vitals.index_refused - before.index_refused
+        detail = (
+            f"the index refused {refused:,} documents" if refused > 0 else neutral(vitals.index_error, DETAIL_LENGTH)
+        )
+        return sighting(INDEX, name, now, breach=late or refused > 0, value=max(refused, int(late)), detail=detail)
+
+    def _rate(self, name: str, vitals: Vitals, now: datetime) -> Sighting:
+        base = self._past[0][1]
+        rejected, accepted = vitals.rejected - base.rejected, vitals.accepted - base.accepted
+        rate = rejected / (rejected + accepted) if rejected + accepted else 0.0
+        breach = rejected >= LOUD_REJECTS and rate > self.table.quarantine_rate
+        detail = (
+            f"{rate:.1%} of {rejected + accepted:,} records were refused ({self.table.quarantine_rate:.1%} are allowed)"
+        )
+        return sighting(QUARANTINE, name, now, breach=breach, value=rate, detail=detail)

@@ -1,0 +1,142 @@
+"""Where incidents are kept: the Delta table `alerts/<system>`, one row a version, the latest of an alert is its state.
+
+Belongs here: reading them, and changing them under compare-and-set. Does not: how an incident changes (`incident.py`).
+Each commit is numbered (`revision`) by an application transaction that it expects and advances, so that of two lanes that
+saw the same thing one stores it, and the other looks again and finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from platform_assets.alerts.buckets import session
+from platform_assets.alerts.incident import RESOLVED, Alert
+from platform_assets.alerts.model import AlertError
+from platform_assets.contracts.arrow import UTC_MICROS
+from platform_assets.faultpoints import fault_point
+from platform_assets.lake.maintain import vacuum
+from platform_assets.lake.table import Conflict, LakeTable
+
+REVISION = "revision"
+FILES = 32
+"""Past so many files a commit writes all latest versions into one."""
+KEPT = timedelta(days=90)
+"""Resolved incidents are forgotten by the table after so long, save the latest of each group. The index keeps them."""
+TRIES = 20
+
+_TYPES = {
+    "str": pa.string(), "str | None": pa.string(), "int": pa.int64(), "float": pa.float64(),
+    "datetime": UTC_MICROS, "datetime | None": UTC_MICROS,
+}  # fmt: skip
+SCHEMA: pa.Schema = pa.schema(
+    [pa.field(f.name, _TYPES[str(f.type)], nullable="None" in str(f.type)) for f in fields(Alert)]
+)
+
+Incidents = Mapping[str, Alert]
+"""Latest versions by id."""
+
+
+class AlertStore:
+    """The incidents of one system. Threads may share it."""
+
+    def __init__(self, lake: Path, system: str) -> None:
+        lake.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.system = system
+        self.table = LakeTable(lake / "alerts" / system, SCHEMA)
+        self._con: duckdb.DuckDBPyConnection = session(files=True)
+        self._lock = threading.RLock()
+        self._known: dict[str, Alert] = {}
+        self._version = -1
+
+    def close(self) -> None:
+        """End the session."""
+        self._con.close()
+
+    def load(self) -> Incidents:
+        """Every incident as it is now; nothing is created where none was ever opened."""
+        with self._lock:
+            if not self.table.exists():
+                return {}
+            version = self.table.refresh()
+            if version != self._version:
+                self._known = {alert.alert_id: alert for alert in self._read()}
+                self._version = version
+            return dict(self._known)
+
+    def _read(self) -> Iterable[Alert]:
+        relation = self.table.relation(self._con)
+        newest = relation.query(
+            "versions", "FROM versions QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY revision DESC) = 1"
+        )
+        for row in newest.to_arrow_table().to_pylist() if newest is not None else ():
+            values: dict[str, Any] = {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()}
+            yield Alert(**values)
+
+    def change(self, update: Callable[[Incidents], list[Alert]]) -> list[Alert]:
+        """Store the versions that `update` makes of the present ones; as stored, empty when there is nothing to change.
+
+        `update` is called again whenever somebody else was faster. Raises AlertError under endless contention.
+        """
+        for _ in range(TRIES):
+            with self._lock:
+                known = self.load()
+                changed = update(known)
+                if not changed:
+                    return []
+                if self._version < 0:
+                    self.table.refresh()  # creates it; somebody else may have done so, and more: look again
+                    continue
+                before = self.table.transaction(REVISION)
+                stored = [replace(alert, revision=(before or 0) + 1) for alert in changed]
+                try:
+                    self._commit(known, stored, before)
+                except Conflict:
+                    continue
+            fault_point("alert_stored")
+            return stored
+        raise AlertError(f"the alerts of {self.system} are too busy to be changed", "another process never pauses")
+
+    def _commit(self, known: Incidents, stored: list[Alert], before: int | None) -> None:
+        rows, removes = stored, self.table.files()
+        if len(removes) < FILES:
+            removes = []
+        else:
+            rows = list(_kept({**known, **{alert.alert_id: alert for alert in stored}}.values()))
+        written = pa.Table.from_pylist([asdict(alert) for alert in rows], schema=SCHEMA)
+        self.table.commit(
+            self.table.write(written),
+            removes=removes,
+            advance={REVISION: (before or 0) + 1},
+            expect={REVISION: before},
+        )
+
+
+def maintain_alerts(lake: Path, system: str) -> int:
+    """Free the disk of files that no snapshot of the last day refers to; files deleted."""
+    return vacuum(LakeTable(lake / "alerts" / system, SCHEMA), timedelta(days=1))
+
+
+def latest(incidents: Incidents) -> dict[tuple[str, str], Alert]:
+    """The last incident of each rule and group."""
+    found: dict[tuple[str, str], Alert] = {}
+    for alert in incidents.values():
+        if alert.key not in found or found[alert.key].ordinal < alert.ordinal:
+            found[alert.key] = alert
+    return found
+
+
+def _kept(incidents: Iterable[Alert]) -> Iterable[Alert]:
+    alerts = {alert.alert_id: alert for alert in incidents}
+    last = {alert.alert_id for alert in latest(alerts).values()}
+    until = max((alert.updated_at for alert in alerts.values()), default=datetime.now(UTC)) - KEPT
+    for alert in alerts.values():
+        if alert.state != RESOLVED or alert.notify or alert.updated_at >= until or alert.alert_id in last:
+            yield alert

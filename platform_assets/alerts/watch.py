@@ -1,0 +1,230 @@
+"""Beside the lane: each silver commit is judged as it comes, in threads of their own.
+
+Belongs here: threads, the bounded queue, what becomes of an error. Does not: judging (`judge.py`, `platform.py`).
+The lane never waits for an alert and never fails because of one. What the queue cannot hold is read from silver.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from platform_assets.alerts.judge import Judge
+from platform_assets.alerts.model import AlertError, Rule
+from platform_assets.alerts.platform import TableHealth, Vitals
+from platform_assets.alerts.room import AlertRoom
+from platform_assets.contracts.model import Contract
+from platform_assets.errors import AssayError
+from platform_assets.lake.table import LakeTable
+from platform_assets.settings import Settings
+
+MEMORY_BYTES = 64 * 1024 * 1024
+"""Rows that wait to be judged; past that they are read from silver again."""
+TICK_S = 5.0
+IDLE_S = 20.0
+"""Nothing was committed for so long while the lane follows: event time goes on by the wall clock."""
+
+_log = logging.getLogger("assay.alerts")
+
+
+@dataclass(slots=True)
+class _Commit:
+    table: str
+    after: int
+    seq: int
+    rows: pa.Table | None
+    vitals: Vitals
+
+
+class Watch:
+    """The alerts of one lane run: `start` and `finish` once each, `offer` and `note` from the lane's threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        contract: Contract,
+        silver: Mapping[str, LakeTable],
+        rules: Callable[[], Sequence[Rule]],
+        *,
+        index: bool,
+    ) -> None:
+        """Rules that cannot be read or bound are told in `error`; the platform's own hold all the same."""
+        self._room = AlertRoom(settings, contract.system, index=index)
+        self._broken = ""
+
+        def judges(found: Sequence[Rule]) -> dict[str, Judge]:
+            return {t.name: Judge(t, found, silver[t.name], settings.lake_path, self._room) for t in contract.tables}
+
+        try:
+            self._judges = judges(rules())
+        except AlertError as error:
+            self._broken = str(error)
+            _log.error("no rules of %s are judged: %s", contract.system, error)
+            self._judges = judges(())
+        self._health = {t.name: TableHealth(t) for t in contract.tables}
+        self._heard = dict.fromkeys(self._judges, time.monotonic())
+        self._changed = threading.Condition()
+        self._waiting: deque[_Commit] = deque()
+        self._bytes = 0
+        self._noted: dict[str, Vitals] = {}
+        self._closing = False
+        self._followers = [_Follower("publish", self._room.publish), _Follower("tell", self._room.tell)]
+        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+        self._trouble = ""
+
+    # -- the lane's side -------------------------------------------------------------------------------------------------
+
+    @property
+    def error(self) -> str:
+        """What does not work now, in one line; empty when all is well."""
+        crowded = sorted(name for judge in self._judges.values() for name in judge.crowded)
+        said = [
+            self._broken,
+            self._trouble,
+            *(f.trouble for f in self._followers),
+            f"too many groups: {', '.join(crowded)}" if crowded else "",
+        ]
+        return "; ".join(filter(None, said))
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+        for follower in self._followers:
+            follower.start()
+
+    def offer(self, table: str, after: int, seq: int, rows: pa.Table, vitals: Vitals) -> None:
+        """A silver commit of bronze commits (`after`, `seq`]. Never waits."""
+        with self._changed:
+            self._waiting.append(_Commit(table, after, seq, rows, vitals))
+            self._bytes += rows.nbytes
+            for commit in self._waiting:
+                if self._bytes <= MEMORY_BYTES:
+                    break
+                if commit.rows is not None:
+                    self._bytes -= commit.rows.nbytes
+                    commit.rows = None
+            self._changed.notify()
+
+    def note(self, table: str, vitals: Vitals) -> None:
+        """How the table does while nothing is committed. Never waits."""
+        with self._changed:
+            self._noted[table] = vitals
+
+    def finish(self, seconds: float) -> None:
+        """Judge what was offered, for at most `seconds`, let index and people follow, and end."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        threads = [self._thread, *(follower.thread for follower in self._followers)]
+        for position, thread in enumerate(threads):
+            if thread.ident is not None:
+                thread.join(max(0.1, until - time.monotonic()))
+            if position == 0:
+                for follower in self._followers:
+                    follower.end()
+        if not any(thread.is_alive() for thread in threads):
+            for judge in self._judges.values():
+                judge.close()
+            self._room.close()
+
+    # -- the thread's side -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        looked = time.monotonic()
+        self._safely(lambda: [change for judge in self._judges.values() for change in judge.catch_up()])
+        while True:
+            with self._changed:
+                if not self._waiting and not self._closing:
+                    self._changed.wait(TICK_S)
+                commits, self._waiting, self._bytes = list(self._waiting), deque(), 0
+                ending = self._closing
+            for commit in commits:
+                self._safely(lambda commit=commit: self._judge(commit))  # type: ignore[misc]
+            if ending or time.monotonic() - looked >= TICK_S:
+                self._safely(self._look)
+                looked = time.monotonic()
+            if ending and not self._waiting:
+                self._safely(self._save)
+                return
+
+    def _judge(self, commit: _Commit) -> list[object]:
+        self._heard[commit.table] = time.monotonic()
+        changed: list[object] = list(self._judges[commit.table].offer(commit.after, commit.seq, commit.rows))
+        return changed + list(self._room.see(self._health[commit.table].judge(commit.vitals, datetime.now(UTC))))
+
+    def _look(self) -> list[object]:
+        now, changed = datetime.now(UTC), []
+        with self._changed:
+            noted, self._noted = self._noted, {}
+        for name, judge in self._judges.items():
+            changed += judge.look(now, idle=time.monotonic() - self._heard[name] > IDLE_S)
+            if name in noted:
+                changed += self._room.see(self._health[name].judge(noted[name], now))
+        return list(changed)
+
+    def _save(self) -> list[object]:
+        for judge in self._judges.values():
+            judge.save()
+        return []
+
+    def _safely(self, work: Callable[[], Sequence[object]]) -> None:
+        """An error is told and tried again with the next commit, which finds in silver what this one missed."""
+        try:
+            if work():
+                for follower in self._followers:
+                    follower.wake()
+            self._trouble = ""
+        except (AssayError, duckdb.Error, pa.ArrowException, OSError) as error:
+            self._trouble = _one_line(error)
+            _log.error("alerts are not judged: %s", self._trouble)
+
+
+class _Follower:
+    """Work that follows the table of alerts, again and again in a thread; its errors are told and tried again."""
+
+    def __init__(self, name: str, work: Callable[[], int]) -> None:
+        self._name = name
+        self._work = work
+        self._wake = threading.Event()
+        self._ending = False
+        self.thread = threading.Thread(target=self._run, name=f"alerts-{name}", daemon=True)
+        self.trouble = ""
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def end(self) -> None:
+        self._ending = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            ending = self._ending
+            try:
+                self._work()
+                self.trouble = ""
+            except (AssayError, duckdb.Error, pa.ArrowException, OSError) as error:
+                trouble = _one_line(error)
+                if trouble != self.trouble:
+                    _log.error("alerts (%s): %s", self._name, trouble)
+                self.trouble = trouble
+            if ending:
+                return
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

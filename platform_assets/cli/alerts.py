@@ -1,0 +1,157 @@
+"""`assay alerts`: incidents as they are, and what a person does to them."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from platform_assets.cli.session import Command, Session, json_option, pass_session
+from platform_assets.errors import AssayError
+
+if TYPE_CHECKING:
+    from platform_assets.alerts.incident import Alert
+    from platform_assets.alerts.room import AlertRoom
+
+_STYLES = {"critical": "bold red", "warning": "yellow", "info": ""}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def alerts() -> None:
+    """See alerts, acknowledge and mute them, try out where they go."""
+
+
+@alerts.command("list", cls=Command, examples=("assay alerts list", "assay alerts list logs --all --json"))
+@click.argument("system", required=False)
+@click.option("--all", "everything", is_flag=True, help="Resolved ones too.")
+@json_option
+@pass_session
+def list_(session: Session, system: str | None, everything: bool, as_json: bool) -> None:
+    """List alerts, by default the open ones."""
+    from platform_assets.alerts.incident import OPEN
+    from platform_assets.alerts.index import document
+    from platform_assets.alerts.platform import PLATFORM_SYSTEM
+    from platform_assets.cli import render
+
+    names = [contract.system for contract in session.chosen(system)] + ([] if system else [PLATFORM_SYSTEM])
+    found: list[Alert] = []
+    for name in names:
+        room = _room(session, name)
+        try:
+            found += room.alerts(state=None if everything else OPEN)
+        finally:
+            room.close()
+    if as_json:
+        render.emit([document(alert) for alert in found])
+        return
+    render.console().print(render.grid(("alert", "state", "severity", "rule", "since", "what", "note"), _rows(found)))
+
+
+def _rows(found: list[Alert]) -> list[tuple[object, ...]]:
+    from rich.text import Text
+
+    from platform_assets.cli import render
+
+    return [
+        (
+            alert.alert_id,
+            alert.state,
+            Text(alert.severity, _STYLES.get(alert.severity, "")),
+            f"{alert.system}.{alert.rule}",
+            render.ago(alert.opened_at),
+            render.one_line(alert.summary, 90),
+            _note(alert),
+        )
+        for alert in found
+    ]
+
+
+def _note(alert: Alert) -> str:
+    notes = [f"acknowledged by {alert.acknowledged_by}"] if alert.acknowledged_by else []
+    if alert.muted_until is not None and alert.muted(datetime.now(UTC)):
+        notes.append(f"muted until {alert.muted_until:%Y-%m-%d %H:%M} UTC")
+    return ", ".join(filter(None, [*notes, alert.notify_error]))
+
+
+@alerts.command(cls=Command, examples=("assay alerts ack logs 5ee470b2de2fd9063110",))
+@click.argument("system")
+@click.argument("alert_id")
+@json_option
+@pass_session
+def ack(session: Session, system: str, alert_id: str, as_json: bool) -> None:
+    """Say that you look after an alert: no more reminders."""
+    room = _room(session, system)
+    try:
+        _show(room.acknowledge(alert_id, getpass.getuser()), as_json)
+    finally:
+        room.close()
+
+
+@alerts.command(cls=Command, examples=("assay alerts mute logs 5ee470b2de2fd9063110 --for 2h",))
+@click.argument("system")
+@click.argument("alert_id")
+@click.option("--for", "length", required=True, metavar="DURATION", help="For how long: 30m, 2h, 1d; `off` ends it.")
+@json_option
+@pass_session
+def mute(session: Session, system: str, alert_id: str, length: str, as_json: bool) -> None:
+    """Tell nobody of an alert for a while. It is stored all the same."""
+    from platform_assets.alerts.read import duration
+
+    try:
+        until = datetime.now(UTC) + (timedelta(0) if length == "off" else duration(length))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--for") from error
+    room = _room(session, system)
+    try:
+        _show(room.mute(alert_id, getpass.getuser(), until), as_json)
+    finally:
+        room.close()
+
+
+@alerts.command(cls=Command, examples=("assay alerts test", "assay alerts test logs --send"))
+@click.argument("system", required=False)
+@click.option("--send", is_flag=True, help="Send a test message to every target of ASSAY_ALERT_URLS.")
+@pass_session
+def test(session: Session, system: str | None, send: bool) -> None:
+    """Check the rules, and the targets of messages.
+
+    Exits with 1 when a rule is wrong or a target does not take the message.
+    """
+    from platform_assets.alerts.buckets import session as engine
+    from platform_assets.alerts.notify import targets
+    from platform_assets.alerts.read import load_rules
+    from platform_assets.alerts.sql import check_rules
+
+    for contract in session.chosen(system):
+        rules = load_rules(contract, session.systems)
+        for table in contract.tables:
+            with engine() as con:
+                check_rules(con, table, [rule for rule in rules if rule.table == table.name])
+        click.echo(f"{contract.system}: {len(rules)} rules of its own are valid")
+    failed = []
+    for target in targets(session.settings.values).values():
+        if send and not target.send("[test] assay", "A test message. Nothing is wrong.", "info"):
+            failed.append(target.name)
+        click.echo(f"{target.name}: {'failed' if target.name in failed else 'sent' if send else 'known'}")
+    if failed:
+        raise AssayError(f"not sent to {', '.join(failed)}", "check ASSAY_ALERT_URLS and the way there")
+
+
+def _room(session: Session, system: str) -> AlertRoom:
+    from platform_assets.alerts.platform import PLATFORM_SYSTEM
+    from platform_assets.alerts.room import AlertRoom
+
+    name = system if system == PLATFORM_SYSTEM else session.contract(system).system
+    return AlertRoom(session.settings, name, index=False)
+
+
+def _show(alert: Alert, as_json: bool) -> None:
+    from platform_assets.alerts.index import document
+    from platform_assets.cli import render
+
+    if as_json:
+        render.emit(document(alert))
+    else:
+        click.echo(f"{alert.alert_id} {alert.state}: {render.one_line(alert.summary)} ({_note(alert) or 'as before'})")

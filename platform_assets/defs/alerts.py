@@ -1,0 +1,274 @@
+"""Alerts as Dagster sees them: what it alone knows is raised, and each minute somebody looks when no lane does.
+
+Belongs here: sensors, the asset `alerts/<system>`, and turning Dagster's records into sightings. Does not: judging rules,
+incidents and messages (alerts). Everything goes through the room that the lane uses, so that nothing is told twice.
+"""
+
+# No postponed annotations here: Dagster reads those of the functions that it decorates.
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dagster import (
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetKey,
+    AssetMaterialization,
+    AssetSpec,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    Definitions,
+    MetadataValue,
+    RunFailureSensorContext,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    run_failure_sensor,
+    sensor,
+)
+
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.defs import keys, policies
+from platform_assets.defs.checks import LAYER, Check
+from platform_assets.defs.specs import Layer, key, owners
+from platform_assets.errors import AssayError
+
+if TYPE_CHECKING:
+    from platform_assets.alerts.incident import Sighting
+    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.settings import Settings
+
+LOOK_SECONDS = 60
+FAILED_RUNS_SECONDS = 30
+MESSAGES = 3
+"""Messages a tick: a tick is ended after a minute, and a receiver may hang."""
+CHECKS = (Check.COMPLETE,)
+"""Checks that raise `check_failed`, besides `keys_unique`. The others have rules of their own, which the lane follows live."""
+HOUSEKEEPING = "assay"
+"""The system of runs that belong to none (`alerts.platform.PLATFORM_SYSTEM`)."""
+
+
+def alert_definitions(contracts: Mapping[str, Contract]) -> Definitions:
+    """The asset and the sensor of each system, and the sensor of failed runs."""
+    looks = [_look_sensor(contract.system, contract) for contract in contracts.values()]
+    return Definitions(
+        assets=[alerts_spec(contract) for contract in contracts.values()],
+        sensors=[_failed_runs(tuple(contracts)), _look_sensor(HOUSEKEEPING, None), *looks],
+    )
+
+
+def alerts_key(system: str) -> AssetKey:
+    """`alerts/<system>`."""
+    return AssetKey(["alerts", system])
+
+
+def alerts_spec(contract: Contract) -> AssetSpec:
+    """The table of alerts in the lineage: made from silver, beside any run."""
+    return AssetSpec(
+        alerts_key(contract.system),
+        deps=[key(Layer.SILVER, table) for table in contract.tables],
+        description="Incidents: rules over windows of silver, and what the platform tells of itself. Written beside the lane; "
+        "reported here whenever the counts change.",
+        group_name=contract.system,
+        owners=owners(contract),
+        kinds={"delta", "opensearch"},
+    )
+
+
+# -- each minute -----------------------------------------------------------------------------------------------------------
+
+
+def _look_sensor(system: str, contract: Contract | None) -> SensorDefinition:
+    @sensor(
+        name=f"{system}_alerts",
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Silence, windows that ran empty, freshness, checks, runs that succeed again; then index and messages.",
+    )
+    def look(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        figures, problems = look_now(context.instance, system, contract)
+        if problems:
+            raise AssayError("; ".join(problems), "the next tick tries again")
+        told = json.dumps(figures, sort_keys=True)
+        if contract is None or told == context.cursor:
+            return SkipReason(", ".join(f"{name} {number}" for name, number in figures.items()))
+        event = AssetMaterialization(
+            alerts_key(system), metadata={name: MetadataValue.int(number) for name, number in figures.items()}
+        )
+        return SensorResult(asset_events=[event], cursor=told)
+
+    return look
+
+
+def look_now(instance: DagsterInstance, system: str, contract: Contract | None) -> tuple[dict[str, int], Sequence[str]]:
+    """One look: counts of alerts by state, and what did not work (the rest was done all the same)."""
+    from platform_assets.alerts.room import AlertRoom, counts
+    from platform_assets.settings import Settings
+
+    settings, now = Settings.load(), datetime.now(UTC)
+    room = AlertRoom(settings, system)
+    works: list[Callable[[], object]] = [partial(_see, room, partial(_recovered, instance, room, now))]
+    if contract is not None:
+        works += [
+            partial(_own_rules, settings, contract, room),
+            partial(_see, room, partial(_late_data, settings, contract, now)),
+            partial(_see, room, partial(_stale_assets, instance, contract, now)),
+            partial(_see, room, partial(_failed_checks, instance, contract, now)),
+        ]
+    works += [room.publish, lambda: room.tell(most=MESSAGES)]
+    problems = []
+    try:
+        for work in works:
+            try:
+                work()
+            except AssayError as error:
+                problems.append(str(error))
+        return counts(room.alerts()), problems
+    finally:
+        room.close()
+
+
+def _see(room: "AlertRoom", sightings: Callable[[], Iterator["Sighting"]]) -> None:
+    room.see(sightings())
+
+
+def _own_rules(settings: "Settings", contract: Contract, room: "AlertRoom") -> None:
+    from platform_assets.alerts.judge import look_once
+    from platform_assets.alerts.read import rules_of
+
+    look_once(settings, contract, rules_of(settings, contract), room)
+
+
+def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Iterator["Sighting"]:
+    """Each table's newest event against the contract: whether the data is late."""
+    from platform_assets.alerts.model import Severity
+    from platform_assets.alerts.platform import FRESHNESS, sighting
+    from platform_assets.trust.state import table_state
+
+    for table in contract.tables:
+        watermark = table_state(settings, table).watermark
+        if watermark is None:
+            continue
+        late = now - watermark
+        severity = Severity.CRITICAL if late > table.freshness_fail else Severity.WARNING
+        minutes = late.total_seconds() / 60
+        yield sighting(
+            FRESHNESS, table.qualified_name, now, breach=late > table.freshness_warn, severity=severity,
+            value=late.total_seconds(), detail=f"the newest event is {minutes:,.0f} minutes old",
+        )  # fmt: skip
+
+
+def _stale_assets(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator["Sighting"]:
+    """Dagster's own freshness states: whether the lane still reports. One incident a system, for one lane writes all."""
+    from platform_assets.alerts.model import Severity
+    from platform_assets.alerts.platform import FRESHNESS, sighting
+
+    every = [key(layer, table) for table in contract.tables for layer in ("topic", *Layer)]
+    states = {
+        found.to_user_string(): record.freshness_state.value
+        for found, record in instance.get_freshness_state_records(every).items()
+    }
+    stale = sorted(name for name, state in states.items() if state in ("WARN", "FAIL"))
+    failed = any(states[name] == "FAIL" for name in stale)
+    more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
+    yield sighting(
+        FRESHNESS, f"the lane of {contract.system}", now, breach=bool(stale), value=len(stale),
+        severity=Severity.CRITICAL if failed else Severity.WARNING,
+        detail=f"no materialization for too long of {stale[0]}{more}" if stale else "",
+    )  # fmt: skip
+
+
+def _failed_checks(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator["Sighting"]:
+    from platform_assets.alerts.model import Severity
+    from platform_assets.alerts.platform import CHECK_FAILED, sighting
+    from platform_assets.alerts.text import DETAIL_LENGTH, neutral
+
+    for table in contract.tables:
+        for check in checks_of(table):
+            record = instance.get_latest_asset_check_evaluation_record(check)
+            found = None if record is None or record.event is None else record.event.asset_check_evaluation
+            if found is None:
+                continue
+            severity = Severity.CRITICAL if found.severity is AssetCheckSeverity.ERROR else Severity.WARNING
+            yield sighting(
+                CHECK_FAILED, f"{check.asset_key.to_user_string()}:{check.name}", now, breach=not found.passed,
+                severity=severity, detail=neutral(found.description or "failed", DETAIL_LENGTH),
+            )  # fmt: skip
+
+
+def checks_of(table: Table) -> list[AssetCheckKey]:
+    """The checks whose failure is an alert by itself."""
+    own = [AssetCheckKey(key(LAYER[check], table), check.value) for check in CHECKS]
+    return [*own, AssetCheckKey(key(Layer.SILVER, table), keys.NAME)] if table.key else own
+
+
+# -- failed runs -----------------------------------------------------------------------------------------------------------
+
+
+def _failed_runs(systems: Sequence[str]) -> SensorDefinition:
+    @run_failure_sensor(
+        name="failed_runs",
+        minimum_interval_seconds=FAILED_RUNS_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="An alert for each job whose run failed. A tick looks at DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT runs.",
+    )
+    def failed_runs(context: RunFailureSensorContext) -> None:
+        raise_failed_run(context, systems)
+
+    return failed_runs
+
+
+def raise_failed_run(context: RunFailureSensorContext, systems: Sequence[str]) -> None:
+    """Store and tell that a run failed. What cannot be told now is told by the next look."""
+    from platform_assets.alerts.platform import RUN_FAILED, sighting
+    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.settings import Settings
+
+    run = context.dagster_run
+    detail = f"run {run.run_id[:8]} failed: {_cause(context)}"
+    room = AlertRoom(Settings.load(), system_of(run, systems))
+    try:
+        room.see([sighting(RUN_FAILED, run.job_name, datetime.now(UTC), breach=True, detail=detail)])
+    finally:
+        room.close()
+
+
+def _cause(context: RunFailureSensorContext) -> str:
+    """What the first failed step said, neutral: an error's text may quote data."""
+    from platform_assets.alerts.text import DETAIL_LENGTH, neutral
+
+    for event in context.get_step_failure_events():
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            return neutral(data.user_failure_data.description, DETAIL_LENGTH)
+        if data.error is not None:
+            return neutral(data.error.message, DETAIL_LENGTH)
+    return neutral(context.failure_event.message or "no reason given", DETAIL_LENGTH)
+
+
+def system_of(run: DagsterRun, systems: Sequence[str]) -> str:
+    """The system that a run worked for: by the lane's tag, its assets, or its job's name."""
+    tagged = run.tags.get(policies.LANE_TAG, "")
+    chosen = {asset.path[1] for asset in run.asset_selection or () if len(asset.path) > 1}
+    named = {system for system in systems if run.job_name.startswith(f"{system}_")}
+    return next((s for s in (tagged, *sorted(chosen), *sorted(named)) if s in systems), HOUSEKEEPING)
+
+
+def _recovered(instance: DagsterInstance, room: "AlertRoom", now: datetime) -> Iterator["Sighting"]:
+    """Jobs with an open alert whose last finished run is a success."""
+    from platform_assets.alerts.platform import RUN_FAILED, sighting
+
+    ended = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE]
+    for rule, group in sorted(room.open_keys()):
+        if rule != RUN_FAILED.name:
+            continue
+        job = json.loads(group)["subject"]
+        last = instance.get_runs(RunsFilter(job_name=job, statuses=ended), limit=1)
+        if last and last[0].status is DagsterRunStatus.SUCCESS:
+            yield sighting(RUN_FAILED, job, now, breach=False)

@@ -1,0 +1,175 @@
+"""Alerts when something dies: one incident each, told, and the same in table and index."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lane_runs import lane_process
+from support import alert_documents, event, private_settings, private_system, publish
+from test_outages import Background, eventually, service_pid
+from webhook import Receiver, receiver
+
+from platform_assets.alerts.room import AlertRoom
+from platform_assets.contracts.compat import to_json
+from platform_assets.contracts.model import Contract
+from platform_assets.faultpoints import ALERT_POINTS
+from platform_assets.lane.run import Lane
+from platform_assets.local import lifecycle
+from platform_assets.settings import Settings
+from platform_assets.trust.prove import prove
+
+pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(600)]
+
+RULES = """
+rules:
+  many:
+    kind: window
+    table: events
+    where: level = 'ERROR'
+    by: [service]
+    measure: count(*)
+    window: 5m
+    above: 10
+    resolve_after: 5s
+    cool_down: 1h
+    summary: "{service}: {value:.0f} errors in {window}"
+"""
+
+
+@pytest.fixture
+def settings(services: Settings, tmp_path: Path) -> Settings:
+    return private_settings(services, tmp_path)
+
+
+@pytest.fixture
+def contract(settings: Settings) -> Contract:
+    return private_system(settings)
+
+
+@pytest.fixture
+def systems(contract: Contract, tmp_path: Path) -> Path:
+    """A folder of systems with this one's rules."""
+    folder = tmp_path / "systems"
+    (folder / contract.system).mkdir(parents=True)
+    (folder / contract.system / "alerts.yaml").write_text(RULES, encoding="utf-8")
+    return folder
+
+
+def told(settings: Settings, systems: Path, target: Receiver) -> Settings:
+    """The same settings with rules and a receiver."""
+    more = {"ASSAY_SYSTEMS": str(systems), "ASSAY_ALERT_URLS": target.url}
+    return replace(settings, values={**settings.values, **more})
+
+
+def errors(first: int, count: int, service: str) -> list[bytes]:
+    return [event(n, service=service, level="ERROR") for n in range(first, first + count)]
+
+
+def incidents(settings: Settings, contract: Contract) -> list[tuple[str, str | None, int]]:
+    room = AlertRoom(settings, contract.system, index=False)
+    try:
+        return sorted((a.rule, a.service, a.ordinal) for a in room.alerts())
+    finally:
+        room.close()
+
+
+def test_a_kill_at_any_moment_leaves_one_incident(
+    settings: Settings, contract: Contract, systems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract))
+    with receiver() as people:
+        settings = told(settings, systems, people)
+        monkeypatch.setenv("ASSAY_SYSTEMS", str(systems))
+        monkeypatch.setenv("ASSAY_ALERT_URLS", people.url)
+        for number, point in enumerate((*ALERT_POINTS, "silver_committed")):
+            publish(settings, contract.tables[0], errors(100 * number, 12, f"service-{number}"))
+            process = lane_process(described, settings.lake_path, f"{point}:1", seconds=40)
+            output = process.communicate(timeout=60)[0]
+            assert process.returncode == -signal.SIGKILL, f"{point}: ended by itself\n{output}"
+        Lane(settings, contract).drain()
+        expected = [("many", f"service-{n}", 1) for n in range(len(ALERT_POINTS) + 1)]
+        assert incidents(settings, contract) == expected
+        # Who had claimed a message when it died may hold it for a minute; it is told then.
+        room = AlertRoom(settings, contract.system)
+        room.tell(datetime.now(UTC).replace(year=datetime.now(UTC).year + 1))
+        room.publish()
+        assert all(a.notify is None and a.notified_at is not None for a in room.alerts())
+        assert {d["alert_id"] for d in alert_documents(settings, contract)} == set(room.store.load())
+        for alert in room.alerts():
+            assert any(alert.alert_id.encode() in body for body in people.bodies)
+        room.close()
+    assert prove(settings, contract).holds
+
+
+def test_two_lanes_at_once_make_one_incident(
+    settings: Settings, contract: Contract, systems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract))
+    with receiver() as people:
+        settings = told(settings, systems, people)
+        monkeypatch.setenv("ASSAY_SYSTEMS", str(systems))
+        monkeypatch.setenv("ASSAY_ALERT_URLS", people.url)
+        lanes = []
+        for number in range(3):  # eleven errors a service in all, no lane sees them alone
+            values = [
+                event(50 * number + s * 10 + i, service=f"s{s}", level="ERROR") for s in range(4) for i in range(4)
+            ]
+            publish(settings, contract.tables[0], values)
+            lanes.append(lane_process(described, settings.lake_path, "", seconds=8))
+        for lane in lanes:
+            output = lane.communicate(timeout=60)[0]
+            assert lane.returncode == 0, output
+        Lane(settings, contract).drain()
+        assert incidents(settings, contract) == [("many", f"s{n}", 1) for n in range(4)]
+        assert len(people.titles()) == 4
+        assert {d["service"]: d["state"] for d in alert_documents(settings, contract)} == dict.fromkeys(
+            ("s0", "s1", "s2", "s3"), "open"
+        )
+
+
+def test_without_index_and_receiver_the_table_holds_and_both_follow(
+    settings: Settings, contract: Contract, systems: Path
+) -> None:
+    table = contract.tables[0]
+    with receiver(status=503) as people:
+        settings = told(settings, systems, people)
+        lane = Background(settings, contract)
+        publish(settings, table, errors(0, 12, "before"))
+        eventually(lambda: bool(_by_service(settings, contract).get("before")), 60)
+        os.kill(service_pid(settings, "opensearch"), signal.SIGKILL)
+        publish(settings, table, errors(100, 12, "during"))
+        eventually(lambda: ("many", "during", 1) in incidents(settings, contract), 30)
+        shown = {a.service: a.notify_error for a in _alerts(settings, contract)}
+        assert any(error and "not sent to target 1 (json)" in error for error in shown.values()), shown
+        people.status = 200
+        eventually(lambda: sum("OPEN" in title for title in people.titles()) >= 3, 60)  # refused ones among them
+        eventually(lambda: all(a.notified_at for a in _alerts(settings, contract) if a.rule == "many"), 60)
+        eventually(lambda: lifecycle.status(settings.home).healthy, 120)
+        eventually(_documents_say(settings, contract, "during"), 60)
+        lane.end()
+    assert prove(settings, contract).holds
+
+
+def _alerts(settings: Settings, contract: Contract) -> list[Any]:
+    room = AlertRoom(settings, contract.system, index=False)
+    try:
+        return room.alerts()
+    finally:
+        room.close()
+
+
+def _by_service(settings: Settings, contract: Contract) -> dict[str, dict[str, Any]]:
+    return {d["service"]: d for d in alert_documents(settings, contract)}
+
+
+def _documents_say(settings: Settings, contract: Contract, service: str) -> Callable[[], bool]:
+    return lambda: service in _by_service(settings, contract)

@@ -1,0 +1,140 @@
+"""From a burst of errors to an alert that people can read, and to its end, on the real services."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support import alert_documents as documents
+from support import event, private_settings, private_system, publish
+
+from platform_assets.alerts.read import parse_rules
+from platform_assets.alerts.room import AlertRoom
+from platform_assets.cli.app import assay
+from platform_assets.contracts.model import Contract
+from platform_assets.lane.run import Lane
+from platform_assets.settings import Settings
+
+pytestmark = pytest.mark.services
+
+RULES = """
+rules:
+  many:
+    kind: window
+    table: events
+    where: level = 'ERROR'
+    by: [service]
+    measure: count(*)
+    window: 6s
+    above: 10
+    resolve_after: 3s
+    cool_down: 10m
+    summary: "{service}: {value:.0f} errors in {window}"
+"""
+
+
+@contextmanager
+def lane(settings: Settings, contract: Contract, rules: str = RULES) -> Iterator[Lane]:
+    """A lane in a thread, for the block."""
+    stop, errors = threading.Event(), []
+    found = Lane(settings, contract, rules=parse_rules(rules, contract))
+
+    def run() -> None:
+        try:
+            found.follow(max_seconds=200, stop=stop)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        thread.join()
+    assert not errors, errors
+
+
+def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, tmp_path: Path) -> None:
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings)
+    table = contract.tables[0]
+    with lane(settings, contract) as running:
+        publish(settings, table, [event(n, level="INFO") for n in range(30)])
+        time.sleep(3)
+        assert documents(settings, contract) == []
+        publish(settings, table, [event(n, service="payments", level="ERROR") for n in range(100, 111)])
+        sent = time.time()
+        while not (found := documents(settings, contract)):
+            assert time.time() - sent < 15, "no alert within 15 s"
+            time.sleep(0.1)
+        print(f"readable {time.time() - sent:.1f} s after the last event")
+        (shown,) = found
+        assert (shown["rule"], shown["service"], shown["state"], shown["value"]) == ("many", "payments", "open", 11.0)
+        assert shown["summary"] == "payments: 11 errors in 6 s" and shown["runbook"] == "many.md"
+        number, until = 200, time.time() + 60
+        while documents(settings, contract)[0]["state"] != "resolved":
+            assert time.time() < until, "not resolved"
+            publish(settings, table, [event(number, level="INFO")])  # life goes on: event time moves
+            number += 1
+            time.sleep(0.5)
+        (shown,) = documents(settings, contract)
+        assert datetime.fromisoformat(shown["resolved_at"]) > datetime.fromisoformat(shown["opened_at"])
+        assert running._alerts.error == ""
+    room = AlertRoom(settings, contract.system, index=False)
+    (alert,) = room.alerts()
+    assert alert.alert_id == shown["alert_id"] and alert.ordinal == 1
+    room.close()
+
+
+def test_poison_is_told_by_the_platform_itself(services: Settings, tmp_path: Path) -> None:
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings)
+    publish(settings, contract.tables[0], [b"{poison"] * 30)
+    Lane(settings, contract, rules=()).drain()
+    found = {d["rule"]: d for d in documents(settings, contract)}
+    assert set(found) == {"poison_batch", "quarantine_rate"}
+    assert found["poison_batch"]["severity"] == "critical" and found["poison_batch"]["service"] is None
+    assert f"{contract.system}.events" in found["poison_batch"]["summary"]
+
+
+def test_rules_that_do_not_bind_stop_no_lane(services: Settings, tmp_path: Path) -> None:
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings)
+    publish(settings, contract.tables[0], [event(n) for n in range(20)])
+    wrong = parse_rules(RULES.replace("level = 'ERROR'", "levl = 'ERROR'"), contract)
+    report = Lane(settings, contract, rules=wrong).drain()
+    assert sum(report.tables["events"].silver.values()) == 20
+    assert "rules.many.where" in report.alert_error
+
+
+def test_the_commands_list_acknowledge_and_mute(
+    services: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(private_settings(services, tmp_path), home=services.home)
+    monkeypatch.setenv("ASSAY_LAKE", str(settings.lake_path))
+    logs = replace(private_system(settings), system="logs")
+    logs = replace(logs, tables=tuple(replace(t, system="logs") for t in logs.tables))
+    publish(settings, logs.tables[0], [b"{poison"] * 30)
+    Lane(settings, logs, rules=(), index=False).drain()
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(assay, list(words), standalone_mode=False)
+        return done.output
+
+    listed = run("alerts", "list", "logs")
+    assert "poison_batch" in listed and "critical" in listed
+    room = AlertRoom(settings, "logs", index=False)
+    (poison,) = [a for a in room.alerts() if a.rule == "poison_batch"]
+    assert "acknowledged by" in run("alerts", "ack", "logs", poison.alert_id)
+    assert "muted until" in run("alerts", "mute", "logs", poison.alert_id, "--for", "2h")
+    assert room.store.load()[poison.alert_id].acknowledged_at is not None
+    assert "logs: 3 rules of its own are valid" in run("alerts", "test", "logs")
+    room.close()

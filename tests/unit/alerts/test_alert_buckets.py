@@ -1,0 +1,152 @@
+"""Buckets say what silver says: in any order of commits, after a restart, and whatever memory did not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from lakes import SmallLake
+from samples import rules
+from support import event
+
+from platform_assets.alerts.buckets import FOLDER, Buckets
+from platform_assets.alerts.incident import Sighting
+from platform_assets.lane.settle import Settled
+
+Key = tuple[str, str | None]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> SmallLake:
+    return SmallLake(tmp_path)
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Follower(Buckets):
+    """The buckets of a small lake."""
+
+    def __init__(self, lake: SmallLake, *names: str) -> None:
+        super().__init__(lake.contract, rules(*names), lake.tables.silver, lake.root / FOLDER)
+
+    def hear(self, settled: Settled) -> None:
+        self.offer(settled.after, settled.seq, settled.rows)
+
+    @property
+    def cells(self) -> list[dict[str, object]]:
+        return sorted(self._cells.to_pylist(), key=lambda cell: (cell["rule"], cell["grp"], cell["bucket"]))
+
+
+def errors(first: int, count: int, at: datetime, service: str = "payments", **more: object) -> list[bytes]:
+    stamp = at.isoformat().replace("+00:00", "Z")
+    return [event(n, event_time=stamp, service=service, level="ERROR", **more) for n in range(first, first + count)]
+
+
+def carry(lake: SmallLake, values: Sequence[bytes | None]) -> Settled:
+    return lake.settle(lake.land(values))
+
+
+def by_key(seen: Iterator[Sighting]) -> dict[Key, Sighting]:
+    return {(s.rule.name, s.group.get("service")): s for s in seen}
+
+
+def test_late_rows_and_rows_sent_twice(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake, "many")
+    buckets.hear(carry(lake, errors(0, 6, now - timedelta(seconds=5))))
+    assert not list(buckets.breaches())
+    buckets.judged()
+    buckets.hear(carry(lake, errors(0, 6, now - timedelta(seconds=5))))  # again: silver has them already
+    assert not list(buckets.breaches())
+    late = now - timedelta(seconds=40)
+    buckets.hear(carry(lake, errors(100, 5, late)))  # behind the newest, inside the window
+    (seen,) = buckets.breaches()
+    assert (seen.group, seen.value, seen.breach) == ({"service": "payments"}, 11.0, True)
+    buckets.judged()
+    assert not list(buckets.breaches())
+
+
+def test_rows_of_two_windows_do_not_add_up(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake, "many")
+    buckets.hear(carry(lake, errors(0, 6, now - timedelta(seconds=70)) + errors(10, 6, now - timedelta(seconds=5))))
+    assert not list(buckets.breaches())
+    assert not list(buckets.standing([], now, idle=False))
+
+
+def test_a_window_that_was_full_before_the_newest_row_is_found(lake: SmallLake, now: datetime) -> None:
+    """A lane that catches up gets minutes at once: what happened within them counts."""
+    buckets = Follower(lake, "many")
+    buckets.hear(carry(lake, errors(0, 11, now - timedelta(seconds=100)) + errors(50, 1, now)))
+    (seen,) = buckets.breaches()
+    assert seen.at == now - timedelta(seconds=100)
+    (still,) = buckets.standing([seen.key], now, idle=False)
+    assert (still.breach, still.value) == (False, 1.0)
+
+
+def test_history_moves_nothing(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake)
+    buckets.hear(carry(lake, errors(0, 50, now - timedelta(days=3))))
+    assert buckets.cells == []
+    assert not list(buckets.breaches()) and not list(buckets.standing([], now, idle=True))
+
+
+def test_ratio_maximum_too_few_and_silence(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake, "ratio", "slow", "few", "silent")
+    old = now - timedelta(seconds=90)
+    few_rows = errors(0, 9, now, latency_ms=901.5)  # all of them errors, but fewer than the rule judges
+    buckets.hear(carry(lake, errors(900, 1, old, service="users", latency_ms=1.0) + few_rows))
+    seen = by_key(buckets.breaches())
+    assert {key: s.value for key, s in seen.items()} == {("slow", "payments"): 901.5}
+    buckets.hear(carry(lake, errors(100, 20, now, latency_ms=1.0)))
+    assert by_key(buckets.breaches())[("ratio", None)].value == 1.0
+    standing = by_key(buckets.standing([], now + timedelta(seconds=15), idle=True))
+    assert {key: s.value for key, s in standing.items() if s.breach} == {("few", "users"): 0.0}
+    later = by_key(buckets.standing([], now + timedelta(minutes=6), idle=True))
+    assert later[("silent", "payments")].breach and later[("silent", "users")].breach
+    forgotten = by_key(buckets.standing([("silent", '{"service":"users"}')], now + timedelta(days=2), idle=True))
+    assert not forgotten[("silent", "users")].breach
+
+
+def test_a_new_run_knows_what_the_old_one_knew(lake: SmallLake, now: datetime) -> None:
+    """From a snapshot and the rest of silver, from silver alone, and with a torn snapshot."""
+    first = Follower(lake)
+    first.hear(carry(lake, errors(0, 8, now - timedelta(seconds=20))))
+    list(first.breaches())
+    first.judged()
+    first.save()
+    first.hear(carry(lake, errors(100, 8, now)))
+    second = Follower(lake)
+    second.catch_up()
+    assert second.cells == first.cells
+    assert ("many", "payments") in by_key(second.breaches())  # not judged by the first: judged now
+    (snapshot,) = (lake.root / FOLDER).glob("*.arrow")
+    snapshot.write_bytes(snapshot.read_bytes()[:100])
+    third = Follower(lake)
+    third.catch_up()
+    assert third.cells == first.cells
+
+
+def test_commits_that_were_missed_are_read_from_silver(lake: SmallLake, now: datetime) -> None:
+    commits = [carry(lake, errors(100 * n, 4, now - timedelta(seconds=n))) for n in range(5)]
+    whole = Follower(lake)
+    for commit in commits:
+        whole.hear(commit)
+    patchy = Follower(lake)
+    patchy.hear(commits[0])
+    patchy.hear(commits[3])  # 1 and 2 never came; silver holds 4 as well
+    patchy.hear(commits[4])
+    patchy.hear(commits[2])
+    assert patchy.cells == whole.cells
+    assert {c["rule"]: c["n"] for c in whole.cells if c["bucket"] == -1} == {"few": 20, "silent": 20}
+
+
+def test_rules_cannot_read_files(lake: SmallLake) -> None:
+    buckets = Follower(lake, "many")
+    with pytest.raises(Exception, match="disabled by configuration"):
+        buckets._con.execute("SELECT * FROM read_csv('/etc/passwd')")
+    assert isinstance(buckets._cells, pa.Table)

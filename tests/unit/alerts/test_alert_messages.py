@@ -1,0 +1,139 @@
+"""What people read: no mention, link or markup from data, and never a secret."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import START, made_up_rule, private_room
+from webhook import TOKEN, receiver
+
+from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.model import AlertError
+from platform_assets.alerts.notify import message, targets
+from platform_assets.alerts.text import SUMMARY_LENGTH, VALUE_LENGTH, neutral
+
+
+def breach(service: str, second: int = 0, value: float = 11.0) -> Sighting:
+    at = START + timedelta(seconds=second)
+    return Sighting(made_up_rule(), {"service": service}, at, at, True, value, 10.0)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "@channel", "@here", "<!here>", "<!channel|x>", "<@U024BE7LH>", "<https://evil.example|click>", "[click](https://evil.example)",
+        "**bold**", "`code`", "_emphasis_", "~gone~", "# title", "> quote", "![x](y)", "&lt;!here&gt;", "https://evil.example/x",
+        "evil.example", "a\nb\r\nc", "\x1b[31mred", "\u202egnp.exe", "zero\u200bwidth", "\ud83d", "{value.__class__}",
+    ],
+)  # fmt: skip
+def test_data_says_nothing_to_a_receiver(evil: str) -> None:
+    said = neutral(f"x {evil} y")
+    for sign in (
+        "@",
+        "<",
+        ">",
+        "`",
+        "*",
+        "~",
+        "[",
+        "]",
+        "(",
+        ")",
+        "&",
+        "#",
+        "!",
+        "{",
+        "://",
+        "evil.example",
+        "\n",
+        "\r",
+        "\x1b",
+    ):
+        assert sign not in said
+    assert all(sign.isprintable() for sign in said)
+    assert " _" not in said and "_ " not in said
+
+
+@given(st.text())
+def test_any_text_is_one_short_printable_line(text: str) -> None:
+    said = neutral(text)
+    assert len(said) <= VALUE_LENGTH
+    assert "\n" not in said and "@" not in said and "<" not in said
+    said.encode()
+
+
+def test_ordinary_names_stay_as_they_are() -> None:
+    assert neutral("order_api-2 (v1)".replace("(v1)", "v1")) == "order_api-2 v1"
+
+
+def test_a_message_is_short_and_says_where_to_look(tmp_path: Path) -> None:
+    room = private_room(tmp_path)
+    (alert,) = room.see([breach("<!here> " + "x" * 10_000)])
+    title, body, kind = message(alert, {"ASSAY_RUNBOOK_URL": "https://example.com/runbooks/"})
+    assert title == "[warning] OPEN logs: made_up" and kind == "warning"
+    assert "<!here>" not in body and len(alert.summary) < SUMMARY_LENGTH
+    assert "runbook: https://example.com/runbooks/made_up.md" in body and alert.alert_id in body
+    assert "runbook: docs/runbooks/made_up.md" in message(alert, {})[1]
+
+
+def test_what_is_not_taken_is_sent_again_and_shown_without_the_address(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with receiver(500) as bad, receiver() as good:
+        room = private_room(tmp_path, ASSAY_ALERT_URLS=f"{bad.url}, {good.url}")
+        (alert,) = room.see([breach("payments")], START)
+        assert room.tell(START) == 0
+        (kept,) = room.alerts()
+        assert kept.notify == "opened" and kept.notified_at is None
+        assert kept.notify_error == "not sent to target 1 (json); tried 1 times"
+        assert room.tell(START + timedelta(seconds=1)) == 0  # not at once
+        bad.status = 200
+        assert room.tell(START + timedelta(seconds=6)) == 1
+        (kept,) = room.alerts()
+        assert (kept.notify, kept.notify_error, kept.notified_at) == (None, None, START + timedelta(seconds=6))
+        assert (len(bad.bodies), len(good.bodies)) == (2, 1)  # who had it is not told again
+        assert alert.alert_id.encode() in bad.bodies[-1]
+    assert TOKEN not in caplog.text
+    assert all(TOKEN not in str(value) for value in (kept, room.alerts()))
+
+
+@pytest.mark.parametrize("url", [f"nonsense://{TOKEN}", f"slack://{TOKEN}", TOKEN])
+def test_a_target_that_is_not_understood_is_named_by_its_place(url: str, tmp_path: Path) -> None:
+    with pytest.raises(AlertError) as raised:
+        targets({"ASSAY_ALERT_URLS": f"json://127.0.0.1:1/,{url}" if "://" in url else url})
+    assert TOKEN not in str(raised.value) and "ASSAY_ALERT_URLS" in str(raised.value)
+    room = private_room(tmp_path, ASSAY_ALERT_URLS=url)
+    room.see([breach("payments")])
+    with pytest.raises(AlertError):
+        room.tell()
+    assert room.alerts()[0].notify == "opened"
+
+
+def test_urls_with_commas_and_lines() -> None:
+    found = targets({"ASSAY_ALERT_URLS": "json://a.example/x?to=1,2,json://b.example/\njson://c.example/"})
+    assert [target.name for target in found.values()] == ["target 1 (json)", "target 2 (json)", "target 3 (json)"]
+
+
+def test_without_urls_the_log_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    room = private_room(tmp_path)
+    room.see([breach("payments")])
+    assert room.tell() == 1
+    assert "[warning] OPEN logs: made_up: payments: 11.0" in caplog.text
+
+
+def test_a_muted_alert_is_stored_and_not_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    room = private_room(tmp_path)
+    (alert,) = room.see([breach("payments")], START)
+    room.mute(alert.alert_id, "somebody", START + timedelta(hours=1))
+    assert room.tell(START + timedelta(minutes=1)) == 0
+    (kept,) = room.alerts()
+    assert (kept.state, kept.muted_by, kept.notified_at, kept.notify) == ("open", "somebody", None, None)
+    assert "OPEN" not in caplog.text
+    with pytest.raises(AlertError, match="no alert 'nobody'"):
+        room.acknowledge("nobody", "somebody")

@@ -1,0 +1,97 @@
+"""Rules are read strictly: what is wrong is named with its place, and every rule has its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from samples import LOGS, RULES, rules
+
+from platform_assets.alerts.buckets import session
+from platform_assets.alerts.model import Aggregate, AlertError, Function, Measure, Severity
+from platform_assets.alerts.platform import PLATFORM_RULES
+from platform_assets.alerts.read import load_rules, parse_rules
+from platform_assets.alerts.sql import check_rules
+from platform_assets.contracts.read import load_contracts
+
+PROJECT = Path(__file__).parents[3]
+
+
+def test_a_rule_is_what_its_file_says() -> None:
+    many, ratio = rules("many", "ratio")
+    assert (many.table, many.by, many.above, many.window) == ("events", ("service",), 10, timedelta(minutes=1))
+    assert many.measure == Measure(Aggregate(Function.COUNT))
+    assert (many.severity_of(100), many.severity_of(101)) == (Severity.WARNING, Severity.CRITICAL)
+    assert many.runbook == "many.md"
+    assert ratio.measure == Measure(Aggregate(Function.COUNT, "", "level = 'ERROR'"), Aggregate(Function.COUNT))
+
+
+def _less(text: str) -> Callable[[str], str]:
+    return lambda whole: whole.replace(text, "", 1)
+
+
+def _other(old: str, new: str) -> Callable[[str], str]:
+    return lambda whole: whole.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_other("    above: 10\n", "    abov: 10\n"), ("rules.many.abov", "not permitted")),
+        (_less("    above: 10\n"), ("rules.many", "above and below")),
+        (_other("table: events", "table: event"), ("rules.many.table", "'event'", "events, access, broker")),
+        (_other("by: [service]", "by: [servce]"), ("rules.many.by", "'servce'", "service")),
+        (_other("max(latency_ms)", "max(service)"), ("rules.slow.measure", "numeric column 'service'")),
+        (_other("measure: count(*)", "measure: median(x)"), ("rules.many.measure", "count(*), sum(column)")),
+        (_other("window: 1m", "window: 1 minute"), ("rules.many.window", "30s, 5m, 2h or 1d")),
+        (_other("window: 1m", "window: 2d"), ("rules.many", "between 1s and 1d")),
+        (_other("{value:,.0f}", "{value.__class__}"), ("rules.many.summary", "value.__class__")),
+        (_other("{value:,.0f}", "{value:{threshold}}"), ("rules.many.summary", "format")),
+        (_other("{service}:", "{servce}:"), ("rules.many.summary", "servce", "service")),
+        (_other("  many:", "  gap:"), ("rules.gap", "the platform has")),
+        (_other("kind: silence", "kind: quiet"), ("rules.silent", "kind")),
+        (_other("    by: [service]\n", "    by: [service]\n    by: []\n"), ("line", "'by' is given twice")),
+        (_other("cool_down: 5m", "runbook: ../../secrets.env"), ("rules.many.runbook", "no page")),
+    ],
+)
+def test_an_error_names_its_place(change: Callable[[str], str], said: tuple[str, ...]) -> None:
+    changed = change(RULES)
+    assert changed != RULES
+    with pytest.raises(AlertError) as raised:
+        parse_rules(changed, LOGS)
+    assert all(words in str(raised.value) for words in said), raised.value
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "levl = 'ERROR'",
+        "level = 'ERROR') OR (true",
+        "level = ",
+        "level = 'ERROR' GROUP BY ALL) UNION (SELECT 1",
+        "exists (FROM read_csv('/etc/passwd'))",
+    ],
+)
+def test_sql_that_is_no_condition_on_the_columns_is_refused(where: str) -> None:
+    changed = parse_rules(RULES.replace("level IN ('ERROR', 'FATAL')", f'"{where}"', 1), LOGS)
+    with session() as con, pytest.raises(AlertError) as raised:
+        check_rules(con, LOGS.table("events"), changed)
+    assert "rules.many.where" in str(raised.value)
+
+
+def test_every_rule_has_its_page_and_binds() -> None:
+    pages = set(PLATFORM_RULES)
+    for contract in load_contracts().values():
+        own = load_rules(contract)
+        with session() as con:
+            for table in contract.tables:
+                check_rules(con, table, [rule for rule in own if rule.table == table.name])
+        assert all(rule.runbook.startswith("https://") or rule.runbook == f"{rule.name}.md" for rule in own)
+        pages |= {rule.name for rule in own if not rule.runbook.startswith("https://")}
+    assert {path.stem for path in (PROJECT / "docs/runbooks").glob("*.md")} == pages
+    for name in pages:
+        text = (PROJECT / f"docs/runbooks/{name}.md").read_text(encoding="utf-8")
+        assert f"Rule `{name}`." in text
+        assert all(f"\n## {part}\n" in text for part in ("What it means", "Look here", "Do this"))

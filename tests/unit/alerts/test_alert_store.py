@@ -1,0 +1,74 @@
+"""The table of alerts: two writers make one incident, and the files stay few."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from samples import START, made_up_rule, private_room
+
+from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.platform import TableHealth, Vitals
+from platform_assets.alerts.store import FILES
+from platform_assets.contracts.read import load_contracts
+from platform_assets.faultpoints import ALERT_POINTS
+
+
+def breaches(services: int) -> list[Sighting]:
+    return [Sighting(made_up_rule(), {"service": f"s{n}"}, START, START, True, 11.0, 10.0) for n in range(services)]
+
+
+def test_two_lanes_that_see_the_same_make_one_incident_each(tmp_path: Path) -> None:
+    rooms = [private_room(tmp_path) for _ in range(4)]
+    start = threading.Barrier(len(rooms))
+    stored: list[int] = []
+
+    def see(number: int) -> None:
+        start.wait()
+        for one in breaches(5):
+            stored.append(len(rooms[number].see([one])))
+
+    threads = [threading.Thread(target=see, args=(n,)) for n in range(len(rooms))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alerts = private_room(tmp_path).alerts()
+    assert len(alerts) == 5 and all(alert.ordinal == 1 for alert in alerts)
+    assert sum(stored) == 5
+
+
+def test_files_stay_few_and_nothing_is_forgotten(tmp_path: Path) -> None:
+    room = private_room(tmp_path)
+    (*_, alert) = room.see(breaches(3))
+    for hour in range(2 * FILES):
+        room.mute(alert.alert_id, f"person {hour}", START + timedelta(hours=hour))
+    assert len(room.store.table.files()) <= FILES
+    assert private_room(tmp_path).store.load() == room.store.load()
+    assert room.store.load()[alert.alert_id].muted_by == f"person {2 * FILES - 1}"
+    assert room.store.load()[alert.alert_id].revision == 2 * FILES + 1
+
+
+def test_nothing_is_made_where_nothing_was_seen(tmp_path: Path) -> None:
+    room = private_room(tmp_path / "lake")
+    assert room.alerts() == [] and room.see([]) == [] and room.tell() == 0
+    assert not list((tmp_path / "lake").iterdir())
+    assert len(set(ALERT_POINTS)) == 3
+
+
+def test_what_a_lane_tells_of_itself() -> None:
+    table = load_contracts()["logs"].table("events")
+    health = TableHealth(table)
+
+    def found(vitals: Vitals, second: int) -> set[str]:
+        return {s.rule.name for s in health.judge(vitals, START + timedelta(seconds=second)) if s.breach}
+
+    assert found(Vitals(1000, 5), 0) == set()
+    assert found(Vitals(1000, 105), 2) == {"quarantine_rate", "poison_batch"}
+    assert found(Vitals(1000, 105), 4) == {"quarantine_rate"}
+    assert found(Vitals(9000, 105), 6) == set()
+    assert found(Vitals(9000, 105, gaps=("[0] 1..9",)), 8) == {"gap"}
+    assert found(Vitals(9000, 105, index_error="away"), 10) == set()
+    assert found(Vitals(9000, 105, index_error="away"), 31) == {"index_behind"}
+    assert found(Vitals(9000, 105, index_refused=2), 33) == {"index_behind"}
