@@ -26,7 +26,9 @@ ROW_POLICY_FIELD = "service"
 """What a limited caller is limited by. A document without it is shown to nobody who is limited."""
 
 LIFETIME_S = 60
-_EVERY_SYSTEM = r"/(?!\.|assay-).*/"  # as the security plugin writes a regular expression: neither its own nor the platform's
+_EVERY_SYSTEM = (
+    r"/(?!\.|assay-).*/"  # as the security plugin writes a regular expression: neither its own nor the platform's
+)
 
 
 def token(key: bytes, subject: str, system: str | None, services: Sequence[str] | None) -> str:
