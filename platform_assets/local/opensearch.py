@@ -153,6 +153,7 @@ class SearchNode:
             "plugins.security.nodes_dn": [NODE_DN],
             "plugins.security.allow_default_init_securityindex": True,
             "plugins.security.restapi.roles_enabled": ["all_access"],
+            "plugins.security.restapi.admin.enabled": True,  # the administrator's certificate may change how callers are known
             "plugins.security.system_indices.enabled": True,
             "plugins.security.audit.type": "noop",
             "plugins.security.compliance.salt": salt,

@@ -60,12 +60,7 @@ class CallerPool:
 
     def client(self, bearer: str) -> OpenSearch:
         """A client that shows this token with every request. It is cheap, and needs no closing."""
-        shared = self._client.transport
-
-        def bind(_hosts: object, **_options: object) -> Transport:
-            return _Bound(shared, bearer)
-
-        return OpenSearch(transport_class=bind)
+        return OpenSearch(transport_class=_Bound, shared=self._client.transport, bearer=bearer)
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,7 +70,7 @@ class CallerPool:
 class _Bound(Transport):
     """The shared transport, with a caller's token in every request."""
 
-    def __init__(self, shared: Transport, bearer: str) -> None:
+    def __init__(self, _hosts: object, shared: Transport, bearer: str) -> None:
         self._shared = shared
         self._header = f"Bearer {bearer}"
 

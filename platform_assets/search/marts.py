@@ -7,7 +7,7 @@ A mart's alias is `<system>-<mart>`. Its time is its only date column; whole num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -79,7 +79,7 @@ def rows(
     time: str,
     since: datetime,
     until: datetime,
-    where: dict[str, Sequence[str]],
+    where: Mapping[str, Sequence[str]],
     limit: int,
     timeout_s: float = TIMEOUT_S,
 ) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def sums(
     time: str,
     since: datetime,
     until: datetime,
-    where: dict[str, Sequence[str]],
+    where: Mapping[str, Sequence[str]],
     by: Sequence[str],
     columns: Sequence[str],
     timeout_s: float = TIMEOUT_S,
@@ -136,7 +136,9 @@ def sums(
     ]
 
 
-def _query(mart: Mart, time: str, since: datetime, until: datetime, where: dict[str, Sequence[str]]) -> dict[str, Any]:
+def _query(
+    mart: Mart, time: str, since: datetime, until: datetime, where: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     within = {
         "range": {mart.dates(time): {"gte": iso(since), "lt": iso(until), "format": "strict_date_optional_time_nanos"}}
     }

@@ -181,9 +181,12 @@ def parse_time(text: str) -> datetime:
     """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError."""
     try:
         time = datetime.fromisoformat(text.strip())
-    except ValueError:
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise QueryError(f"not a time: {text!r}", "write 2026-11-21 or 2026-11-21T08:30:00Z") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    if not 1 < time.year < 9999:  # a day more or less must still be a time
+        raise QueryError(f"no event is that old or that new: {text!r}")
+    return time
 
 
 def _in_field(table: Table, clause: Clause, mask: Masker | None) -> dict[str, Any]:

@@ -38,6 +38,10 @@ _SHORT = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d{1,9})\.(\d{1,18})")
 _LONG = re.compile(r"([0-9A-Za-z_-]{8,64}):(\d{1,9}):(\d{1,18})")
 
 
+class UnknownDocument(AssayError):
+    """What was asked for is no id, or no table knows it."""
+
+
 @dataclass
 class Trace:
     """What is known of one coordinate. `verdict` is where the record ended:
@@ -80,12 +84,14 @@ def trace(
 ) -> Trace:
     """Follow an id (`topic.partition.offset` as documents have it, or `topic-id:partition:offset`) through a system's tables.
 
-    With `services` the index and the broker are asked too; one that does not answer is a note. Raises AssayError for what is no
-    id and for one that no table knows.
+    With `services` the index and the broker are asked too; one that does not answer is a note. Raises UnknownDocument for
+    what is no id and for one that no table knows.
     """
     match = _SHORT.fullmatch(document_id) or _LONG.fullmatch(document_id)
     if match is None:
-        raise AssayError(f"{document_id!r} is no document id", "it looks like 1a2B3c4D.0.42: topic, partition, offset")
+        raise UnknownDocument(
+            f"{document_id!r} is no document id", "it looks like 1a2B3c4D.0.42: topic, partition, offset"
+        )
     where = _Where(match[1], int(match[2]), int(match[3]))
     with session() as con:
         for table in contract.tables:
@@ -95,7 +101,7 @@ def trace(
                     _ask_index(settings, table, found)
                     _ask_broker(settings, found)
                 return found
-    raise AssayError(
+    raise UnknownDocument(
         f"{contract.system} knows no {document_id}",
         "is it another system's, or beyond bronze's and silver's retention?",
     )
