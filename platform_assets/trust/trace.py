@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -26,6 +25,7 @@ from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.sessions import masker, session
+from platform_assets.plain import plain
 from platform_assets.refine import Refinery, hash_select, key_select
 from platform_assets.refine.sql import literal
 from platform_assets.search.errors import translate
@@ -68,15 +68,8 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form with stable names; times as ISO 8601."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+        found: dict[str, Any] = plain(asdict(self))
+        return found
 
 
 def trace(
