@@ -82,6 +82,15 @@ class Settings:
         return user, self._need(f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD", f"OpenSearch's password of {role!r}")
 
     @property
+    def opensearch_jwt_key(self) -> bytes:
+        """The key that signs the tokens of the API's callers, at least 64 bytes. Raises AssayError when unknown or too short."""
+        name = "ASSAY_OPENSEARCH_JWT_KEY"
+        key = _decode_key(self._need(name, "the key that signs the tokens of the API's callers"), name)
+        if len(key) < 64:
+            raise AssayError(f"{name} is shorter than 64 bytes", "make one with `openssl rand -base64 64`")
+        return key
+
+    @property
     def hmac_key_id(self) -> str:
         """Id of the key that masks new rows. Raises AssayError when unknown."""
         return self._need("ASSAY_HMAC_KEY_ID", "the id of the masking key")

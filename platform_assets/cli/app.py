@@ -38,6 +38,10 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "trace": "trace:trace",
         "replay": "replay:replay",
     },
+    "HTTP API": {
+        "serve": "serve:serve",
+        "keys": "keys:keys",
+    },
     "Operation": {
         "lane": "lane:lane",
         "rebuild": "lane:rebuild",

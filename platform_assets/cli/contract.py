@@ -50,7 +50,7 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
 
 
 def _facts(verdict: Verdict) -> dict[str, object]:
-    from platform_assets.cli.render import plain
+    from platform_assets.plain import plain
 
     return {**plain(verdict), "passes": verdict.passes}
 

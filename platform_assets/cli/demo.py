@@ -84,7 +84,7 @@ def _watch(running: Demo, stop: Stop) -> None:
     from rich.live import Live
 
     from platform_assets.cli import render
-    from platform_assets.cli.overview import system_facts
+    from platform_assets.trust.overview import system_facts
 
     out = render.console()
     if not out.is_terminal:
@@ -112,8 +112,8 @@ def _view(running: Demo) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from platform_assets.cli.overview import system_facts
     from platform_assets.cli.status import tables
+    from platform_assets.trust.overview import system_facts
 
     return Group(
         Text(),

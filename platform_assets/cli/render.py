@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import UTC, date, datetime, timedelta
-from enum import Enum
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import click
@@ -32,6 +29,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from platform_assets.plain import plain
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _PIPE_WIDTH = 200
@@ -105,27 +104,6 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds:.1f} s" if seconds < 10 else f"{seconds / unit:.0f} {name}"
     return f"{seconds / 86_400:.0f} d"
-
-
-def plain(value: Any) -> Any:
-    """Any value of ours as JSON knows it: times in ISO 8601, durations in seconds, mappings with text keys."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return value
 
 
 def emit(value: Any) -> None:

@@ -61,6 +61,7 @@ def ensure_secrets(home: Path) -> dict[str, str]:
     wanted = {
         **{f"ASSAY_KAFKA_{role.upper()}_PASSWORD": secrets.token_urlsafe(24) for role in KAFKA_ROLES},
         **{f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD": secrets.token_urlsafe(24) for role in OPENSEARCH_ROLES},
+        "ASSAY_OPENSEARCH_JWT_KEY": base64.b64encode(secrets.token_bytes(64)).decode(),
     }
     if "ASSAY_HMAC_KEY" not in known:
         wanted["ASSAY_HMAC_KEY"] = base64.b64encode(secrets.token_bytes(32)).decode()

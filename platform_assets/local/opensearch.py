@@ -23,6 +23,7 @@ from platform_assets.local.java import Java
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command
 from platform_assets.local.tls import ADMIN_DN, NODE_DN
+from platform_assets.search.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER, ROW_POLICY_FIELD
 
 NAME = "opensearch"
 # Security's own notation for a regular expression. Names that begin with a dot belong to the system; `assay-*` holds
@@ -51,7 +52,8 @@ class SearchNode:
         """Write the configuration, certificates and security files included."""
         config = layout.service(NAME) / "config"
         users = _users(config / "opensearch-security" / "internal_users.yml", secrets)
-        node = cls(layout, ports, java, runtime, heap_mb, {"internalusers": users, "roles": _roles(), **_FIXED})
+        security = {"internalusers": users, "roles": _roles(), "config": _config(secrets), **_FIXED}
+        node = cls(layout, ports, java, runtime, heap_mb, security)
         salt = hmac.digest(secrets["ASSAY_HMAC_KEY"].encode(), b"opensearch field masking", "sha256").hex()[:16]
         node._write_configuration(config, salt)
         return node
@@ -151,6 +153,7 @@ class SearchNode:
             "plugins.security.nodes_dn": [NODE_DN],
             "plugins.security.allow_default_init_securityindex": True,
             "plugins.security.restapi.roles_enabled": ["all_access"],
+            "plugins.security.restapi.admin.enabled": True,  # the administrator's certificate may change how callers are known
             "plugins.security.system_indices.enabled": True,
             "plugins.security.audit.type": "noop",
             "plugins.security.compliance.salt": salt,
@@ -187,7 +190,13 @@ def _patterns(variable: str, default: tuple[str, ...]) -> list[str]:
 
 
 def _roles() -> dict[str, Any]:
-    """What `lane` and `reader` may do; `admin` has the plugin's own `all_access`."""
+    """What `lane`, `reader` and the callers of the API may do; `admin` has the plugin's own `all_access`.
+
+    The API's callers come with a token: it names the indices of their system, and the services that a limited one may see. A
+    token without the list matches no document (the variable stays as it is, and is no query); so does an index without the field.
+    """
+    api = {"index_patterns": ["${attr.jwt.indices}"], "allowed_actions": ["read"]}
+    limit = f'{{"terms": {{"{ROW_POLICY_FIELD}": ${{attr.jwt.services}}}}}}'
     return {
         "assay_lane": {
             "description": "writes documents, builds, swaps and drops the platform's indices",
@@ -216,6 +225,53 @@ def _roles() -> dict[str, Any]:
                 }
             ],
         },
+        API_READER: {
+            "description": "a caller of the API: reads the indices that its token names",
+            "cluster_permissions": ["cluster_composite_ops_ro"],
+            "index_permissions": [api],
+        },
+        API_LIMITED: {
+            "description": "a caller of the API: reads the documents of its token's services only",
+            "cluster_permissions": ["cluster_composite_ops_ro"],
+            "index_permissions": [{**api, "dls": limit}],
+        },
+    }
+
+
+def _config(secrets: Mapping[str, str]) -> dict[str, Any]:
+    """How callers are known: the API's by a token that it signs for each request, the platform's own by their password."""
+    return {
+        "config": {
+            "dynamic": {
+                "http": {"anonymous_auth_enabled": False},
+                "authc": {
+                    "jwt": {
+                        "http_enabled": True,
+                        "order": 0,
+                        "http_authenticator": {
+                            "type": "jwt",
+                            "challenge": False,
+                            "config": {
+                                "signing_key": secrets["ASSAY_OPENSEARCH_JWT_KEY"],
+                                "jwt_header": "Authorization",
+                                "subject_key": "sub",
+                                "roles_key": "roles",
+                                "required_issuer": JWT_ISSUER,
+                                "required_audience": JWT_AUDIENCE,
+                                "jwt_clock_skew_tolerance_seconds": 5,
+                            },
+                        },
+                        "authentication_backend": {"type": "noop"},
+                    },
+                    "basic": {
+                        "http_enabled": True,
+                        "order": 1,
+                        "http_authenticator": {"type": "basic", "challenge": True},
+                        "authentication_backend": {"type": "intern"},
+                    },
+                },
+            }
+        }
     }
 
 
@@ -224,21 +280,8 @@ _FIXED: dict[str, dict[str, Any]] = {
         "all_access": {"users": ["admin"]},
         "assay_lane": {"users": ["lane"]},
         "assay_reader": {"users": ["reader"]},
-    },
-    "config": {
-        "config": {
-            "dynamic": {
-                "http": {"anonymous_auth_enabled": False},
-                "authc": {
-                    "basic": {
-                        "http_enabled": True,
-                        "order": 0,
-                        "http_authenticator": {"type": "basic", "challenge": True},
-                        "authentication_backend": {"type": "intern"},
-                    }
-                },
-            }
-        }
+        API_READER: {"backend_roles": [API_READER]},
+        API_LIMITED: {"backend_roles": [API_LIMITED]},
     },
     "actiongroups": {},
     "tenants": {},

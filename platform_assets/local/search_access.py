@@ -26,7 +26,7 @@ _TIMEOUT_S = 10
 
 
 def apply_security(node: SearchNode) -> bool:
-    """Bring users, roles and mapping to what the configuration says; returns whether anything was sent.
+    """Bring users, roles, mapping and ways to log in to what the configuration says; returns whether anything was sent.
 
     Signed by the administrator's certificate, so that it works whatever the passwords were. A new node has read the
     same files by itself.
@@ -49,6 +49,9 @@ def apply_security(node: SearchNode) -> bool:
                 {"op": "add", "path": f"/{name}", "value": value} for name, value in node.security[kind].items()
             ]
             client.transport.perform_request("PATCH", f"/_plugins/_security/api/{kind}", body=operations)
+        known_by = node.security["config"]["config"]["dynamic"]["authc"]
+        operation = {"op": "replace", "path": "/config/dynamic/authc", "value": known_by}
+        client.transport.perform_request("PATCH", "/_plugins/_security/api/securityconfig", body=[operation])
     finally:
         client.close()
     write_text(node.applied, digest)

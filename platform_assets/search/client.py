@@ -32,13 +32,29 @@ def connect(
     each caller knows what a repetition means. With `check` the server is asked once, so that a wrong password or a server
     that is down is one clear SearchError now.
     """
+    client = make_client(url, ca, auth, timeout_s=timeout_s, pool=pool)
+    if check:
+        try:
+            client.transport.perform_request("GET", "/", params={"request_timeout": min(timeout_s, 10.0)})
+        except AuthorizationException:
+            pass  # let in, but not allowed to see the version: a reader's role
+        except OpenSearchException as error:
+            client.close()
+            raise translate(error, f"connecting to {url} as {auth[0]!r}") from error
+    return client
+
+
+def make_client(
+    url: str, ca: Path | None, auth: tuple[str, str] | None = None, *, timeout_s: float, pool: int
+) -> OpenSearch:
+    """A client that has not asked anything yet; without `auth` each request must bring its own. Raises SearchError."""
     if not url.startswith("https://"):
         raise SearchError(
             f"the address of OpenSearch must begin with https://, not {url!r}", "set ASSAY_OPENSEARCH_URL"
         )
     if ca is not None and not ca.is_file():
         raise SearchError(f"there is no certificate authority in {ca}", "set ASSAY_OPENSEARCH_CA")
-    client = OpenSearch(
+    return OpenSearch(
         hosts=[url],
         http_auth=auth,
         use_ssl=True,
@@ -49,15 +65,6 @@ def connect(
         max_retries=0,
         retry_on_timeout=False,
     )
-    if check:
-        try:
-            client.transport.perform_request("GET", "/", params={"request_timeout": min(timeout_s, 10.0)})
-        except AuthorizationException:
-            pass  # let in, but not allowed to see the version: a reader's role
-        except OpenSearchException as error:
-            client.close()
-            raise translate(error, f"connecting to {url} as {auth[0]!r}") from error
-    return client
 
 
 def request_text(

@@ -42,18 +42,19 @@ _SYSTEM_FIELDS = {
 _LONG = (-(2**63), 2**63 - 1)
 _ORDER = ("seq", "partition", "offset")
 _WINDOWS = (timedelta(seconds=10), timedelta(minutes=5), timedelta(hours=2))
-_PARAMS = {"ignore_unavailable": "true", "allow_no_indices": "true", "allow_partial_search_results": "false"}
+PARAMS = {"ignore_unavailable": "true", "allow_no_indices": "true", "allow_partial_search_results": "false"}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows, newest first: `id`, the contract's fields (None where absent), `attributes`, and the coordinates under `_assay`.
 
-    `cursor` continues behind the last row; None when there are no more.
+    `cursor` continues behind the last row; None when there are no more. `cursors` continue behind each of the rows.
     """
 
     rows: list[dict[str, Any]]
     cursor: str | None
+    cursors: list[str]
 
 
 def search(
@@ -67,6 +68,7 @@ def search(
     limit: int = 50,
     cursor: str | None = None,
     mask: Masker | None = None,
+    more: Sequence[Clause] = (),
     timeout_s: float = TIMEOUT_S,
 ) -> Page:
     """A page of up to `limit` (1 to 1000) rows that match, by event time from the newest, then by bronze order.
@@ -76,7 +78,7 @@ def search(
     """
     if not 1 <= limit <= MAX_ROWS:
         raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
-    wanted = to_query(table, query, last=last, since=since, until=until, mask=mask)
+    wanted = to_query(table, query, last=last, since=since, until=until, mask=mask, more=more)
     after = _decode(cursor, table) if cursor is not None else None
     try:
         for window in _windows(client, table, until, after):
@@ -85,7 +87,8 @@ def search(
                 break
     except OpenSearchException as error:
         raise translate(error, f"searching {table.qualified_name}") from error
-    return Page([_row(table, hit) for hit in hits], _encode(hits[-1]["sort"], table) if len(hits) == limit else None)
+    cursors = [_encode(hit["sort"], table) for hit in hits]
+    return Page([to_row(table, hit) for hit in hits], cursors[-1] if len(hits) == limit else None, cursors)
 
 
 def _windows(
@@ -103,14 +106,14 @@ def _windows(
     if newest is not None:
         newest = min(newest, until or newest)
         for length in _WINDOWS:
-            yield [{"range": {table.event_time: {"gte": _iso(newest - length)}}}]
+            yield [{"range": {table.event_time: {"gte": iso(newest - length)}}}]
     yield []
 
 
 def _latest(client: OpenSearch, table: Table) -> datetime | None:
     """The latest event time in the index; read from the physical indices, where it needs no document."""
     body = {"size": 0, "track_total_hits": False, "aggs": {"latest": {"max": {"field": table.event_time}}}}
-    found = client.search(index=f"{read_alias(table)}-*", body=body, params=_PARAMS)
+    found = client.search(index=f"{read_alias(table)}-*", body=body, params=PARAMS)
     # Milliseconds, rounded down.
     value = found.get("aggregations", {}).get("latest", {}).get("value")
     return EARLIEST + timedelta(milliseconds=value + 1) if value is not None else None
@@ -122,17 +125,22 @@ def _page(
     body: dict[str, Any] = {
         "size": limit,
         "query": query,
-        "sort": [{table.event_time: "desc"}, *({f"{SYSTEM}.{name}": "desc"} for name in _ORDER)],
+        "sort": order(table),
         "track_total_hits": False,
         "timeout": f"{max(1, int(timeout_s))}s",
     }
     if after is not None:
         body["search_after"] = after
-    found = client.search(index=read_alias(table), body=body, params={**_PARAMS, "request_timeout": timeout_s + 5})
+    found = client.search(index=read_alias(table), body=body, params={**PARAMS, "request_timeout": timeout_s + 5})
     if found.get("timed_out"):
         raise Unavailable(f"the search took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
     hits: list[dict[str, Any]] = found["hits"]["hits"]
     return hits
+
+
+def order(table: Table, direction: str = "desc") -> list[dict[str, Any]]:
+    """The order of pages: by event time, then by bronze order; no two rows are equal in it."""
+    return [{table.event_time: direction}, *({f"{SYSTEM}.{name}": direction} for name in _ORDER)]
 
 
 def to_query(
@@ -143,18 +151,19 @@ def to_query(
     since: datetime | None = None,
     until: datetime | None = None,
     mask: Masker | None = None,
+    more: Sequence[Clause] = (),
 ) -> dict[str, Any]:
-    """The OpenSearch query for a person's text and time range. Raises QueryError."""
+    """The OpenSearch query for a person's text, `more` clauses and a time range. Raises QueryError."""
     must: list[dict[str, Any]] = []
     must_not: list[dict[str, Any]] = []
-    for clause in parse(text):
+    for clause in [*parse(text), *more]:
         built = _anywhere(table, clause) if clause.field is None else _in_field(table, clause, mask)
         (must_not if clause.negated else must).append(built)
     if last is not None:
         if since is not None:
             raise QueryError("a search has either a last duration or a beginning, not both")
         since = datetime.now(UTC) - last
-    bounds = {name: _iso(time) for name, time in (("gte", since), ("lt", until)) if time is not None}
+    bounds = {name: iso(time) for name, time in (("gte", since), ("lt", until)) if time is not None}
     if bounds:
         must.append({"range": {table.event_time: bounds}})
     return {"bool": {"filter": must, "must_not": must_not}}
@@ -172,9 +181,12 @@ def parse_time(text: str) -> datetime:
     """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError."""
     try:
         time = datetime.fromisoformat(text.strip())
-    except ValueError:
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise QueryError(f"not a time: {text!r}", "write 2026-11-21 or 2026-11-21T08:30:00Z") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    if not 1 < time.year < 9999:  # a day more or less must still be a time
+        raise QueryError(f"no event is that old or that new: {text!r}")
+    return time
 
 
 def _in_field(table: Table, clause: Clause, mask: Masker | None) -> dict[str, Any]:
@@ -225,11 +237,11 @@ def _equal(
         case IndexType.DATE:
             if _DAY.fullmatch(value.text):
                 day = parse_time(value.text)
-                return {"range": {path: {"gte": _iso(day), "lt": _iso(day + timedelta(days=1))}}}
+                return {"range": {path: {"gte": iso(day), "lt": iso(day + timedelta(days=1))}}}
             time = parse_time(value.text)
             if not EARLIEST <= time <= LATEST:
                 raise QueryError(f"{name} is searched from {EARLIEST:%Y} to {LATEST:%Y} only")
-            return {"term": {path: _iso(time)}}
+            return {"term": {path: iso(time)}}
         case IndexType.KEYWORD:
             if value.text.endswith("*") and not value.quoted:
                 return _prefix(path, value.text)
@@ -286,7 +298,7 @@ def _range(name: str, kind: IndexType, bounds: tuple[tuple[str, str], ...]) -> d
         time = parse_time(text)
         # A day as an upper bound is the whole day, and above a day is after it.
         whole = _DAY.fullmatch(text.strip()) is not None and bound in ("lte", "gt")
-        built[{"lte": "lt", "gt": "gte"}[bound] if whole else bound] = _iso(time + timedelta(days=1) if whole else time)
+        built[{"lte": "lt", "gt": "gte"}[bound] if whole else bound] = iso(time + timedelta(days=1) if whole else time)
     return built
 
 
@@ -303,12 +315,13 @@ def _scalar(name: str, kind: IndexType, text: str) -> int | float | bool:
     return number
 
 
-def _iso(time: datetime) -> str:
+def iso(time: datetime) -> str:
     """ISO 8601; what the index cannot hold becomes the nearest that it can, so that a bound there bounds nothing."""
     return min(max(time.astimezone(UTC), EARLIEST), LATEST).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _row(table: Table, hit: dict[str, Any]) -> dict[str, Any]:
+def to_row(table: Table, hit: dict[str, Any]) -> dict[str, Any]:
+    """A hit as a row of a page."""
     source = hit["_source"]
     row: dict[str, Any] = {"id": hit["_id"], **{field.name: source.get(field.name) for field in table.fields}}
     if table.attributes:

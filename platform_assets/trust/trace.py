@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -26,6 +25,7 @@ from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.sessions import masker, session
+from platform_assets.plain import plain
 from platform_assets.refine import Refinery, hash_select, key_select
 from platform_assets.refine.sql import literal
 from platform_assets.search.errors import translate
@@ -36,6 +36,10 @@ from platform_assets.trust.snapshot import Snapshot
 
 _SHORT = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d{1,9})\.(\d{1,18})")
 _LONG = re.compile(r"([0-9A-Za-z_-]{8,64}):(\d{1,9}):(\d{1,18})")
+
+
+class UnknownDocument(AssayError):
+    """What was asked for is no id, or no table knows it."""
 
 
 @dataclass
@@ -64,15 +68,8 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form with stable names; times as ISO 8601."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+        found: dict[str, Any] = plain(asdict(self))
+        return found
 
 
 def trace(
@@ -80,12 +77,14 @@ def trace(
 ) -> Trace:
     """Follow an id (`topic.partition.offset` as documents have it, or `topic-id:partition:offset`) through a system's tables.
 
-    With `services` the index and the broker are asked too; one that does not answer is a note. Raises AssayError for what is no
-    id and for one that no table knows.
+    With `services` the index and the broker are asked too; one that does not answer is a note. Raises UnknownDocument for
+    what is no id and for one that no table knows.
     """
     match = _SHORT.fullmatch(document_id) or _LONG.fullmatch(document_id)
     if match is None:
-        raise AssayError(f"{document_id!r} is no document id", "it looks like 1a2B3c4D.0.42: topic, partition, offset")
+        raise UnknownDocument(
+            f"{document_id!r} is no document id", "it looks like 1a2B3c4D.0.42: topic, partition, offset"
+        )
     where = _Where(match[1], int(match[2]), int(match[3]))
     with session() as con:
         for table in contract.tables:
@@ -95,7 +94,7 @@ def trace(
                     _ask_index(settings, table, found)
                     _ask_broker(settings, found)
                 return found
-    raise AssayError(
+    raise UnknownDocument(
         f"{contract.system} knows no {document_id}",
         "is it another system's, or beyond bronze's and silver's retention?",
     )

@@ -35,6 +35,7 @@ from platform_assets.local.layout import Layout
 from platform_assets.local.search_access import check_opensearch
 from platform_assets.local.state import read_state
 from platform_assets.local.topics import TopicSpec, ensure_topics
+from platform_assets.search.callers import CallerPool, token
 from platform_assets.settings import OpenSearchRole, Settings
 
 pytestmark = pytest.mark.services
@@ -264,7 +265,8 @@ def test_no_password_in_logs_arguments_or_open_files(services: Settings) -> None
     internal = re.search(r'password="([^"]+)"', properties)
     assert internal is not None
     secrets = [*passwords, internal.group(1).encode(), services.values["ASSAY_HMAC_KEY"].encode()]
-    assert len(secrets) == 8
+    secrets.append(services.values["ASSAY_OPENSEARCH_JWT_KEY"].encode())
+    assert len(secrets) == 9
     state = read_state(layout.state)
     assert state is not None
     for process in (state.supervisor, *(service.process for service in state.services.values())):
@@ -279,7 +281,7 @@ def test_no_password_in_logs_arguments_or_open_files(services: Settings) -> None
             content = path.read_bytes()
             if any(secret in content for secret in secrets):
                 assert path.stat().st_mode & 0o077 == 0
-                assert path.name == "server.properties"
+                assert path.name in ("server.properties", "config.yml")
 
 
 @pytest.fixture
@@ -326,6 +328,24 @@ def running(process: psutil.Process) -> bool:
         return False
 
 
+def forget_tokens(home: Path, settings: Settings) -> None:
+    """Make a home as it was before the API's callers had tokens."""
+    secrets = home / "secrets.env"
+    secrets.write_text(re.sub(r"ASSAY_OPENSEARCH_JWT_KEY=.*\n", "", secrets.read_text()))
+    certificates = Layout.of(home).certificates
+    client = OpenSearch(
+        [settings.opensearch_url],
+        ca_certs=str(certificates.ca),
+        client_cert=str(certificates.admin),
+        client_key=str(certificates.admin_key),
+    )
+    remove = [{"op": "remove", "path": "/config/dynamic/authc/jwt"}]
+    client.transport.perform_request("PATCH", "/_plugins/_security/api/securityconfig", body=remove)
+    for kind in ("rolesmapping", "roles"):
+        client.transport.perform_request("DELETE", f"/_plugins/_security/api/{kind}/assay_api_reader")
+    client.close()
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_killed_crashed_and_restarted_services_keep_their_data(own: Path) -> None:
@@ -354,6 +374,8 @@ def test_killed_crashed_and_restarted_services_keep_their_data(own: Path) -> Non
     wait_until(lambda: lifecycle.status(own).healthy, 60, "mending")
     assert {s.name: s.restarts for s in lifecycle.status(own).services} == {"kafka": 1, "opensearch": 0}
 
+    forget_tokens(own, settings)
+
     # A supervisor that is killed takes its servers along.
     servers = children(own)
     state = read_state(Layout.of(own).state)
@@ -374,6 +396,12 @@ def test_killed_crashed_and_restarted_services_keep_their_data(own: Path) -> Non
     assert search_client(changed, "reader").get(index="logs-kept", id="1")["_source"] == {"kept": True}
     with pytest.raises(AuthenticationException):
         search_client(settings, "reader").count(index="logs-kept")
+
+    # A home that knew no tokens has a key now, and its node knows whom it signed for.
+    pool = CallerPool(changed.opensearch_url, changed.opensearch_ca, timeout_s=10, size=1)
+    caller = pool.client(token(changed.opensearch_jwt_key, "t", "logs", None))
+    assert caller.count(index="logs-kept")["count"] == 1
+    pool.close()
 
     # The ordinary end leaves nothing behind.
     servers = children(own)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.cli import render
+from platform_assets.plain import plain
 
 
 def test_data_cannot_steer_the_terminal() -> None:
@@ -35,7 +36,7 @@ def test_dataclasses_become_objects() -> None:
         ranges: dict[int, tuple[int, int]]
         seconds: defaultdict[str, float]  # `dataclasses.asdict` of Python 3.11 cannot copy one
 
-    made = render.plain(Report(datetime(2026, 1, 2, tzinfo=UTC), {3: (0, 9)}, defaultdict(float, a=1.0)))
+    made = plain(Report(datetime(2026, 1, 2, tzinfo=UTC), {3: (0, 9)}, defaultdict(float, a=1.0)))
     assert made == {"when": "2026-01-02T00:00:00+00:00", "ranges": {"3": [0, 9]}, "seconds": {"a": 1.0}}
 
 

@@ -45,7 +45,7 @@ def test_secrets_are_generated_once_and_private(tmp_path: Path) -> None:
     first = ensure_secrets(tmp_path)
     assert mode(tmp_path / "secrets.env") == 0o600
     assert len(base64.b64decode(first["ASSAY_HMAC_KEY"])) == 32
-    assert len(set(first.values())) == 8
+    assert len(set(first.values())) == 9
     assert ensure_secrets(tmp_path) == first
     assert Settings.load(tmp_path).hmac_keys() == {
         first["ASSAY_HMAC_KEY_ID"]: base64.b64decode(first["ASSAY_HMAC_KEY"])

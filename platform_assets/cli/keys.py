@@ -1,0 +1,116 @@
+"""`assay keys`: who may call the HTTP API. Every change is in the audit trail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from platform_assets.cli.session import Command, Session, json_option, pass_session
+
+if TYPE_CHECKING:
+    from platform_assets.serve.keys import Key
+
+_SHELL = "cli"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def keys() -> None:
+    """Add, list and revoke keys of the HTTP API."""
+
+
+@keys.command(
+    cls=Command,
+    examples=(
+        "assay keys add dashboard --role reader --system logs",
+        "assay keys add payments-team --role reader --services payments,billing --expires 90d",
+        "assay keys add checkout --role writer --system logs --services checkout",
+    ),
+)
+@click.argument("name")
+@click.option("--role", type=click.Choice(["reader", "writer", "admin"]), required=True, help="What it is for.")
+@click.option("--system", help="Only this system.  [default: every system]")
+@click.option("--services", metavar="A,B", help="Only events of these services.  [default: all]")
+@click.option("--personal-data", is_flag=True, help="May search by clear personal values; each search is audited.")
+@click.option("--expires", metavar="TIME", help="Ends after 24h, 90d, 52w.  [default: never]")
+@json_option
+@pass_session
+def add(
+    session: Session,
+    name: str,
+    role: str,
+    system: str | None,
+    services: str | None,
+    personal_data: bool,
+    expires: str | None,
+    as_json: bool,
+) -> None:
+    """Make a key and show it, once."""
+    from platform_assets.cli import render
+    from platform_assets.search.query import parse_duration
+    from platform_assets.serve.audit import Audit
+    from platform_assets.serve.keys import KeyStore, Role
+
+    if system is not None:
+        session.contract(system)
+    named = tuple(one.strip() for one in services.split(",") if one.strip()) if services is not None else None
+    lifetime = parse_duration(expires) if expires else None
+    home = session.settings.home
+    what = {"name": name, "role": role, "system": system, "services": named, "personal_data": personal_data}
+    with Audit(home).action(_SHELL, "key_added", what) as audited:
+        made, text = KeyStore(home).add(
+            name, Role(role), system=system, services=named, personal_data=personal_data, lifetime=lifetime
+        )
+        audited.found["id"] = made.id
+    if as_json:
+        render.emit({"key": text, **made.public()})
+        return
+    click.echo(text)
+    click.echo("It is not shown again. Send it as `Authorization: Bearer …`.", err=True)
+
+
+@keys.command("list", cls=Command, examples=("assay keys list",))
+@json_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """Show the keys there are, without their secrets."""
+    from platform_assets.cli import render
+    from platform_assets.serve.keys import KeyStore
+
+    found = KeyStore(session.settings.home).all()
+    if as_json:
+        render.emit([key.public() for key in found])
+        return
+    headers = ("id", "name", "role", "system", "services", "personal data", "expires")
+    render.console().print(render.grid(headers, [_row(key) for key in found]))
+
+
+def _row(key: Key) -> tuple[str, ...]:
+    return (
+        key.id,
+        key.name,
+        key.role.value,
+        key.system or "all",
+        ", ".join(key.services) if key.services is not None else "all",
+        "yes" if key.personal_data else "",
+        f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never",
+    )
+
+
+@keys.command(cls=Command, examples=("assay keys revoke 3f0c2a9be514",))
+@click.argument("key_id", metavar="ID")
+@json_option
+@pass_session
+def revoke(session: Session, key_id: str, as_json: bool) -> None:
+    """End a key, at once."""
+    from platform_assets.cli import render
+    from platform_assets.serve.audit import Audit
+    from platform_assets.serve.keys import KeyStore
+
+    home = session.settings.home
+    with Audit(home).action(_SHELL, "key_revoked", {"id": key_id}):
+        gone = KeyStore(home).revoke(key_id)
+    if as_json:
+        render.emit({"revoked": gone.id, "name": gone.name})
+    else:
+        click.echo(f"revoked {gone.id} ({gone.name})")

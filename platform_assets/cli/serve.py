@@ -1,0 +1,89 @@
+"""`assay serve`: the HTTP API."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import click
+
+from platform_assets.cli.session import Command, Session, pass_session
+from platform_assets.errors import AssayError
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "assay serve",
+        "assay serve --port 8443 --host 0.0.0.0 --certificate cert.pem --private-key key.pem",
+    ),
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0 takes a free one."
+)
+@click.option("--certificate", type=click.Path(exists=True, dir_okay=False), help="TLS: the certificate chain, PEM.")
+@click.option("--private-key", type=click.Path(exists=True, dir_okay=False), help="TLS: its key, PEM.")
+@click.option(
+    "--behind-proxy", is_flag=True, help="Something else speaks TLS before this address: allow plain HTTP on it."
+)
+@pass_session
+def serve(
+    session: Session, host: str, port: int, certificate: str | None, private_key: str | None, behind_proxy: bool
+) -> None:
+    """Serve the HTTP API until Ctrl-C.
+
+    Its documentation is at /docs. Keys come from `assay keys add`; changes of keys are seen at once. Without TLS it listens on
+    this machine only: keys must not cross a network in clear.
+    """
+    import uvicorn
+
+    from platform_assets.serve.app import create_app
+
+    if bool(certificate) != bool(private_key):
+        raise AssayError("TLS needs both --certificate and --private-key", "give both or none")
+    if not (certificate or behind_proxy or _loopback(host)):
+        raise AssayError(
+            f"{host} is reached from other machines, and keys must not travel in clear",
+            "give --certificate and --private-key, or --behind-proxy when something before it speaks TLS",
+        )
+    app = create_app(session.settings, session.contracts)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host,
+            port,
+            access_log=False,  # its lines would hold what people search for; ours hold the route
+            log_config=_LOGGING,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=256,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=10,
+            h11_max_incomplete_event_size=64 * 1024,
+            ssl_certfile=Path(certificate) if certificate else None,
+            ssl_keyfile=private_key,
+        )
+    )
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        server.run()
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"err": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+    "loggers": {
+        "uvicorn": {"handlers": ["err"], "level": "INFO", "propagate": False},
+        "assay.api": {"handlers": ["err"], "level": "INFO", "propagate": False},
+    },
+}

@@ -1,0 +1,82 @@
+"""How many events there are: in all, and over time by level.
+
+Belongs here: counts over what a search finds. Does not belong here: the rows (`query.py`), gold marts (`marts.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import OpenSearchException
+
+from platform_assets.contracts.model import IndexType, Table
+from platform_assets.search.errors import Unavailable, translate
+from platform_assets.search.names import read_alias
+from platform_assets.search.query import PARAMS, TIMEOUT_S, to_query
+from platform_assets.search.syntax import Clause
+
+TOTAL_LIMIT = 10_000
+BUCKETS = 60
+LEVEL_FIELD = "level"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """`total` events (at least that many when not `exact`).
+
+    `buckets` of `interval` (`5m`) are `{time, total, levels: {ERROR: 3}}`, the oldest first.
+    """
+
+    total: int
+    exact: bool
+    interval: str | None
+    buckets: list[dict[str, Any]]
+
+
+def count(
+    client: OpenSearch,
+    table: Table,
+    query: str = "",
+    *,
+    since: datetime,
+    until: datetime,
+    more: Sequence[Clause] = (),
+    over_time: bool = False,
+    timeout_s: float = TIMEOUT_S,
+) -> Counts:
+    """Events in [since, until) that match; exact up to 10,000, and beyond when counted `over_time`.
+
+    Without a field `level` the buckets have no levels. Raises QueryError, Unavailable, SearchError.
+    """
+    body: dict[str, Any] = {
+        "size": 0,
+        "query": to_query(table, query, since=since, until=until, more=more),
+        "track_total_hits": True if over_time else TOTAL_LIMIT,
+        "timeout": f"{max(1, int(timeout_s))}s",
+    }
+    if over_time:
+        chart: dict[str, Any] = {"auto_date_histogram": {"field": table.event_time, "buckets": BUCKETS}}
+        if any(field.name == LEVEL_FIELD and field.index is IndexType.KEYWORD for field in table.fields):
+            chart["aggs"] = {"levels": {"terms": {"field": LEVEL_FIELD, "size": 20}}}
+        body["aggs"] = {"chart": chart}
+    try:
+        found = client.search(index=read_alias(table), body=body, params={**PARAMS, "request_timeout": timeout_s + 5})
+    except OpenSearchException as error:
+        raise translate(error, f"counting {table.qualified_name}") from error
+    if found.get("timed_out"):
+        raise Unavailable(f"counting took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
+    total = found["hits"]["total"]
+    chart = found.get("aggregations", {}).get("chart", {})  # absent when there is no index yet
+    return Counts(
+        int(total["value"]), total["relation"] == "eq", chart.get("interval"), [*map(_bucket, chart.get("buckets", []))]
+    )
+
+
+def _bucket(found: dict[str, Any]) -> dict[str, Any]:
+    levels = {one["key"]: one["doc_count"] for one in found.get("levels", {}).get("buckets", [])}
+    start = datetime.fromtimestamp(found["key"] / 1000, UTC).isoformat().replace("+00:00", "Z")
+    return {"time": start, "total": found["doc_count"], "levels": levels}

@@ -1,0 +1,188 @@
+"""Rows of gold marts and of alerts, as their indices have them.
+
+Belongs here: reading an index whose columns are known from its mapping alone. Does not belong here: events (`query.py`).
+
+A mart's alias is `<system>-<mart>`. Its time is its only date column; whole numbers are counts and may be summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import AuthorizationException, NotFoundError, OpenSearchException
+
+from platform_assets.search.errors import QueryError, Unavailable, translate
+from platform_assets.search.query import PARAMS, TIMEOUT_S, iso
+
+MAX_GROUPS = 10_000
+_DATES = ("date", "date_nanos")
+_COUNTS = ("long", "integer", "short", "unsigned_long")
+_VALUES = (*_COUNTS, "keyword", "boolean")
+_OBJECTS = ("object", "nested", "flat_object")
+
+
+@dataclass(frozen=True, slots=True)
+class Mart:
+    """An index as its mapping describes it: columns with OpenSearch's type names, and those that are dates."""
+
+    index: str
+    columns: dict[str, str]
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The date columns."""
+        return tuple(name for name, kind in self.columns.items() if kind in _DATES)
+
+    def check(self, name: str, kinds: Sequence[str], what: str) -> str:
+        """`name`, when it is a column of such a type. Raises QueryError that names those there are."""
+        if self.columns.get(name) not in kinds:
+            known = ", ".join(column for column, kind in self.columns.items() if kind in kinds) or "none"
+            raise QueryError(f"{self.index} has no column {name!r} {what}", f"it has {known}")
+        return name
+
+    def dates(self, name: str) -> str:
+        """A date column of that name."""
+        return self.check(name, _DATES, "that is a time")
+
+
+def describe(client: OpenSearch, index: str) -> Mart | None:
+    """The columns of an alias, or of several with commas; None when none of them exists or this client may see none.
+
+    Raises Unavailable, SearchError.
+    """
+    params = {"fields": "*", "ignore_unavailable": "true", "allow_no_indices": "true"}
+    try:
+        found = client.field_caps(index=index, params=params)
+    except (NotFoundError, AuthorizationException):
+        return None
+    except OpenSearchException as error:
+        raise translate(error, f"reading the columns of {index}") from error
+    if not found.get("indices"):
+        return None
+    columns = {}
+    for name, kinds in sorted(found["fields"].items()):
+        [kind, *others] = sorted(kinds)
+        own = not any(one.get("metadata_field") for one in kinds.values())
+        if own and not others and kind not in _OBJECTS and not name.startswith("_"):
+            columns[name] = kind
+    return Mart(index, columns)
+
+
+def rows(
+    client: OpenSearch,
+    mart: Mart,
+    *,
+    time: str,
+    since: datetime,
+    until: datetime,
+    where: Mapping[str, Sequence[str]],
+    limit: int,
+    timeout_s: float = TIMEOUT_S,
+) -> list[dict[str, Any]]:
+    """Up to `limit` rows with `since <= time < until` and columns equal to any of their values, newest first.
+
+    Raises QueryError for a column that the mart does not have, Unavailable, SearchError.
+    """
+    body = {
+        "size": limit,
+        "query": _query(mart, time, since, until, where),
+        "sort": [{mart.dates(time): "desc"}],
+        "track_total_hits": False,
+    }
+    found = _search(client, mart, body, timeout_s)
+    return [
+        {name: value for name, value in hit["_source"].items() if not name.startswith("_")}
+        for hit in found["hits"]["hits"]
+    ]
+
+
+def sums(
+    client: OpenSearch,
+    mart: Mart,
+    *,
+    time: str,
+    since: datetime,
+    until: datetime,
+    where: Mapping[str, Sequence[str]],
+    by: Sequence[str],
+    columns: Sequence[str],
+    timeout_s: float = TIMEOUT_S,
+) -> list[dict[str, Any]]:
+    """Sums of count `columns` for each combination of the `by` columns, in their order; one row without `by`.
+
+    Times are ISO 8601. Raises QueryError for a wrong column or more than 10,000 combinations, Unavailable, SearchError.
+    """
+    wanted = {name: {"sum": {"field": mart.check(name, _COUNTS, "that can be summed")}} for name in columns}
+    body: dict[str, Any] = {"size": 0, "query": _query(mart, time, since, until, where), "track_total_hits": False}
+    if not by:
+        found = _search(client, mart, {**body, "aggs": wanted}, timeout_s)
+        return [_values(found["aggregations"], columns)]
+    kinds = (*_VALUES, *_DATES)
+    sources = [
+        {name: {"terms": {"field": mart.check(name, kinds, "to group by"), "missing_bucket": True}}} for name in by
+    ]
+    group = {"composite": {"size": MAX_GROUPS, "sources": sources}, "aggs": wanted}
+    found = _search(client, mart, {**body, "aggs": {"groups": group}}, timeout_s)
+    buckets = found["aggregations"]["groups"]["buckets"]
+    if len(buckets) >= MAX_GROUPS:
+        raise QueryError(f"more than {MAX_GROUPS} groups", "a shorter time, or fewer columns to group by")
+    return [
+        {**{name: _key(mart, name, value) for name, value in one["key"].items()}, **_values(one, columns)}
+        for one in buckets
+    ]
+
+
+def _query(
+    mart: Mart, time: str, since: datetime, until: datetime, where: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    within = {
+        "range": {mart.dates(time): {"gte": iso(since), "lt": iso(until), "format": "strict_date_optional_time_nanos"}}
+    }
+    equal = [
+        {"terms": {mart.check(name, _VALUES, "to filter by"): _typed(mart, name, values)}}
+        for name, values in where.items()
+    ]
+    return {"bool": {"filter": [within, *equal]}}
+
+
+def _typed(mart: Mart, name: str, values: Sequence[str]) -> list[str | int | bool]:
+    kind = mart.columns[name]
+    if kind == "keyword":
+        return list(values)
+    if kind == "boolean":
+        if set(values) - {"true", "false"}:
+            raise QueryError(f"{name} is true or false")
+        return [value == "true" for value in values]
+    numbers: list[str | int | bool] = []
+    for value in values:
+        if not value.lstrip("-").isdecimal() or not value.isascii() or len(value) > 18:
+            raise QueryError(f"{name} is a whole number, not {value[:40]!r}")
+        numbers.append(int(value))
+    return numbers
+
+
+def _search(client: OpenSearch, mart: Mart, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    body = {**body, "timeout": f"{max(1, int(timeout_s))}s"}
+    try:
+        found: dict[str, Any] = client.search(
+            index=mart.index, body=body, params={**PARAMS, "request_timeout": timeout_s + 5}
+        )
+    except OpenSearchException as error:
+        raise translate(error, f"reading {mart.index}") from error
+    if found.get("timed_out"):
+        raise Unavailable(f"{mart.index} took longer than {timeout_s:.0f} s", "narrow it: a shorter time")
+    return found
+
+
+def _values(found: dict[str, Any], columns: Sequence[str]) -> dict[str, int]:
+    return {name: round(found[name]["value"]) for name in columns}
+
+
+def _key(mart: Mart, name: str, value: Any) -> Any:
+    if value is None or mart.columns[name] not in _DATES:
+        return value
+    return datetime.fromtimestamp(value / 1000, UTC).isoformat().replace("+00:00", "Z")

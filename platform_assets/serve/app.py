@@ -1,0 +1,70 @@
+"""The app: every route of every system behind one guard.
+
+Belongs here: putting it together, and its documentation page. Does not belong here: what a route does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import HTMLResponse
+
+from platform_assets.contracts.model import Contract
+from platform_assets.serve import operating, problems, reporting, searching, submitting
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.guard import SWAGGER, Guard
+from platform_assets.settings import Settings
+
+_ABOUT = """Events of every system: search, submit, trace and report. Each caller sees what its key may see, and the index itself
+holds it to that. Errors are `application/problem+json` (RFC 9457). Keys come from `assay keys add`."""
+
+
+def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI:
+    """The app for these systems. Nothing is asked of a service until a request needs it."""
+    backend = Backend(settings, contracts)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        backend.close()
+
+    app = FastAPI(title="Assay", description=_ABOUT, version="1", docs_url=None, redoc_url=None, lifespan=life)
+    app.add_middleware(Guard, backend=backend)
+    problems.install(app)
+    for contract in contracts.values():
+        app.include_router(searching.router(backend, contract))
+        app.include_router(reporting.system_router(backend, contract))
+        app.include_router(operating.router(backend, contract))
+        app.include_router(submitting.router(backend, contract))
+    app.include_router(reporting.router(backend))
+
+    def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Assay API",
+            swagger_js_url=f"{SWAGGER}/swagger-ui-bundle.js",
+            swagger_css_url=f"{SWAGGER}/swagger-ui.css",
+            swagger_favicon_url="data:,",
+        )
+
+    def openapi() -> dict[str, Any]:
+        """The description, with the two ways to show a key."""
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            made.setdefault("components", {})["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "`assay_<id>_<secret>`"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            }
+            made["security"] = [{"bearer": []}, {"header": []}]
+            made["paths"]["/healthz"]["get"]["security"] = []
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False, response_model=None)
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,87 @@
+"""What all routes share: settings, contracts, keys, audit, and the connections that are made when first needed.
+
+Belongs here: one object for the life of a server. Does not belong here: what routes do with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+from opensearchpy import OpenSearch
+
+from platform_assets.contracts.model import Contract
+from platform_assets.search.callers import CallerPool, token
+from platform_assets.serve.audit import Audit
+from platform_assets.serve.cursors import CursorSeal
+from platform_assets.serve.idempotency import Answers
+from platform_assets.serve.keys import FOLDER, Key, KeyStore
+from platform_assets.serve.limits import SEARCH_TIMEOUT_S, SUBMIT_TIMEOUT_S, RateCounter, Rates
+from platform_assets.serve.metrics import Metrics
+from platform_assets.settings import Settings
+from platform_assets.stream.submit import Submitter
+
+_CONNECTIONS = 32
+
+
+class Backend:
+    """Everything a route needs. Making one asks for nothing: what is missing is an error of the route that needs it."""
+
+    def __init__(self, settings: Settings, contracts: Mapping[str, Contract]) -> None:
+        self.settings = settings
+        self.contracts = dict(contracts)
+        self.keys = KeyStore(settings.home)
+        self.audit = Audit(settings.home)
+        self.rates = Rates.of(settings)
+        self.counter = RateCounter()
+        self.metrics = Metrics(settings, self.contracts.values())
+        self.threads = ThreadPoolExecutor(_CONNECTIONS, "assay-api-search")
+        self.replaying = threading.Lock()
+        self._making = threading.Lock()
+
+    @cached_property
+    def _pool(self) -> CallerPool:
+        url, ca = self.settings.opensearch_url, self.settings.opensearch_ca
+        return CallerPool(url, ca, timeout_s=SEARCH_TIMEOUT_S, size=_CONNECTIONS)
+
+    @cached_property
+    def _submitter(self) -> Submitter:
+        return Submitter(self.settings.kafka_conf("producer"), timeout_s=SUBMIT_TIMEOUT_S)
+
+    @cached_property
+    def _answers(self) -> Answers:
+        return Answers(self.settings.home / FOLDER, self.settings.opensearch_jwt_key)
+
+    @cached_property
+    def seal(self) -> CursorSeal:
+        """Seals cursors. Raises AssayError when the key is unknown."""
+        return CursorSeal(self.settings.opensearch_jwt_key)
+
+    @property
+    def submitter(self) -> Submitter:
+        """The producer. Raises AssayError when the broker's address or password is unknown."""
+        with self._making:
+            return self._submitter
+
+    @property
+    def answers(self) -> Answers:
+        """Earlier answers by Idempotency-Key."""
+        with self._making:
+            return self._answers
+
+    def client(self, key: Key) -> OpenSearch:
+        """OpenSearch as this caller may see it: its own token, made for this request."""
+        bearer = token(self.settings.opensearch_jwt_key, key.id, key.system, key.services)
+        with self._making:
+            pool = self._pool
+        return pool.client(bearer)
+
+    def close(self) -> None:
+        """End threads and connections."""
+        self.threads.shutdown(cancel_futures=True)
+        if "_pool" in self.__dict__:
+            self._pool.close()
+        if "_submitter" in self.__dict__:
+            self._submitter.close()

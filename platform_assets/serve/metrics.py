@@ -1,0 +1,89 @@
+"""What Prometheus reads: requests of this server, and how far the platform's tables are.
+
+Belongs here: names and labels of the figures. Does not belong here: finding the facts (`trust/overview.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from platform_assets.contracts.model import Contract
+from platform_assets.settings import Settings
+from platform_assets.trust.overview import Facts, system_facts
+
+KEPT_S = 10.0
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
+_GAUGES = {
+    "lag": ("assay_lag_records", "Records of the topic that bronze does not hold yet."),
+    "watermark_age_s": ("assay_freshness_age_seconds", "Age of the newest event in silver."),
+    "last_commit_age_s": ("assay_commit_age_seconds", "Time since the lane's last commit."),
+    "quarantined": ("assay_quarantined_records", "Records in quarantine."),
+    "index_behind": ("assay_index_behind_commits", "Bronze commits that silver holds and the index does not."),
+    "rows": ("assay_silver_rows", "Rows in silver."),
+}
+
+
+class Metrics:
+    """The figures of one server."""
+
+    def __init__(self, settings: Settings, contracts: Iterable[Contract]) -> None:
+        self.registry = CollectorRegistry()
+        self.platform = Platform(settings, contracts)
+        labels = ["method", "route"]
+        self._requests = Counter(
+            "assay_api_requests", "Requests answered.", [*labels, "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "assay_api_request_seconds", "Time to answer.", labels, buckets=_SECONDS, registry=self.registry
+        )
+        self.registry.register(self.platform)
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One answered request; `route` is the route's template, never a path that somebody wrote."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class Platform(Collector):
+    """The tables' facts, asked at most once in ten seconds whoever looks."""
+
+    def __init__(self, settings: Settings, contracts: Iterable[Contract]) -> None:
+        self._settings = settings
+        self._contracts = {contract.system: contract for contract in contracts}
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, Facts]] = {}
+
+    def facts(self, system: str) -> Facts:
+        """A system's facts, up to ten seconds old."""
+        with self._lock:
+            known = self._known.get(system)
+            if known is None or known[0] < time.monotonic():
+                found = system_facts(self._settings, self._contracts[system])
+                known = self._known[system] = (time.monotonic() + KEPT_S, found)
+            return known[1]
+
+    def describe(self) -> Iterator[Metric]:
+        """The names, without asking anybody."""
+        for name, text in _GAUGES.values():
+            yield GaugeMetricFamily(name, text, labels=["system", "table"])
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure that is known now; what a service did not answer is left out."""
+        facts = [self.facts(system) for system in self._contracts]
+        for source, (name, text) in _GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=["system", "table"])
+            for system in facts:
+                for table in system["tables"]:
+                    if table.get(source) is not None:
+                        gauge.add_metric([system["system"], table["table"]], float(table[source]))
+            yield gauge

@@ -1,0 +1,170 @@
+"""Routes that report: gold marts, alerts, the state of the platform.
+
+Belongs here: figures for dashboards. Does not belong here: single events (`searching.py`).
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+from opensearchpy import OpenSearch
+from pydantic import Field
+from starlette.responses import Response
+
+from platform_assets.contracts.model import Contract
+from platform_assets.search.errors import QueryError
+from platform_assets.search.marts import describe, rows, sums
+from platform_assets.serve.access import Caller, allow
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Role
+from platform_assets.serve.limits import MAX_PAGE, SEARCH_TIMEOUT_S
+from platform_assets.serve.params import Text, TimeRange
+from platform_assets.serve.problems import Json, refuse, responses
+
+_NAME = r"^[a-z][a-z0-9_]{0,62}$"
+_COLUMN = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+_WHERE = Annotated[Text, Field(min_length=3, max_length=1200, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}:[\s\S]+$")]
+
+
+class StatsParams(TimeRange):
+    """What a mart is asked."""
+
+    where: list[_WHERE] = Field(
+        [],
+        max_length=20,
+        description="`column:value`; several of one column mean any of them.",
+        examples=[["service:payments"]],
+    )
+    by: list[_COLUMN] = Field(
+        [], max_length=5, description="Columns to group by; the time is one.", examples=[["hour"]]
+    )
+    sum: list[_COLUMN] = Field([], max_length=20, description="Counts to sum for each group.", examples=[["errors"]])
+    size: int = Field(100, ge=1, le=MAX_PAGE, description="Rows, when nothing is summed.")
+
+
+class AlertParams(TimeRange):
+    """Which alerts."""
+
+    system: str | None = Field(None, pattern=_NAME, description="Of this system only.")
+    state: Literal["open", "resolved"] | None = Field(None, description="In this state only.")
+    severity: Text | None = Field(None, min_length=1, max_length=32, description="Of this severity only.")
+    service: Text | None = Field(None, min_length=1, max_length=64, description="Of this service only.")
+    size: int = Field(100, ge=1, le=MAX_PAGE, description="Alerts at most.")
+
+
+def system_router(backend: Backend, contract: Contract) -> APIRouter:
+    """The routes of one system."""
+    system = contract.system
+    made = APIRouter(prefix=f"/v1/{system}", tags=[system])
+    tables = {table.name for table in contract.tables}
+
+    def stats(
+        mart: Annotated[str, Path(pattern=_NAME, examples=["errors_hour"])],
+        asked: Annotated[StatsParams, Query()],
+        caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
+    ) -> Json:
+        """Rows of a gold mart, newest first; or sums of its counts, grouped."""
+        if mart in tables:
+            raise refuse(404, f"{mart} is a table of events: search it")
+        if asked.by and not asked.sum:
+            raise QueryError("`by` groups what `sum` names", "name a count to sum")
+        client = backend.client(caller.key)
+        since, until = asked.span()
+        where = _equal(asked.where)
+        answer: dict[str, Any] = {"mart": mart, "from": since.isoformat(), "to": until.isoformat()}
+        found = describe(client, f"{system}-{mart}")
+        if found is None:
+            raise refuse(404, f"{system} has no mart {mart} in its index yet")
+        if len(found.times) != 1:
+            raise refuse(404, f"{mart} is no mart: it has {len(found.times)} times")
+        common: dict[str, Any] = {"time": found.times[0], "since": since, "until": until, "where": where}
+        if asked.sum:
+            answer["rows"] = sums(client, found, **common, by=asked.by, columns=asked.sum, timeout_s=SEARCH_TIMEOUT_S)
+        else:
+            answer["rows"] = rows(client, found, **common, limit=asked.size, timeout_s=SEARCH_TIMEOUT_S)
+        return Json({**answer, "columns": found.columns})
+
+    made.add_api_route(
+        "/stats/{mart}",
+        stats,
+        methods=["GET"],
+        summary="Figures of a gold mart",
+        responses=responses(401, 403, 404, 422, 429, 503),
+        response_model=None,
+    )
+    return made
+
+
+def router(backend: Backend) -> APIRouter:
+    """The routes that are not of one system."""
+    made = APIRouter(tags=["platform"])
+
+    def alerts(
+        asked: Annotated[AlertParams, Query()], caller: Annotated[Caller, Depends(allow(backend, Role.READER))]
+    ) -> Json:
+        """Alerts that were updated in the time range, the latest first."""
+        own = [name for name in backend.contracts if caller.key.system in (None, name) and asked.system in (None, name)]
+        if not own:
+            raise refuse(404, "there is no such system, or this key is not for it")
+        where = {
+            name: [value]
+            for name, value in (("state", asked.state), ("severity", asked.severity), ("service", asked.service))
+            if value is not None
+        }
+        since, until = asked.span()
+        found = _alerts(backend.client(caller.key), own, since, until, where, asked.size)
+        if found is None:
+            raise refuse(404, f"there is no index of alerts yet of {', '.join(own)}")
+        return Json({"alerts": found, "from": since.isoformat(), "to": until.isoformat()})
+
+    def status(caller: Annotated[Caller, Depends(allow(backend, Role.READER, unlimited=True))]) -> Json:
+        """Lag, watermark, quarantine and index of every table, up to ten seconds old."""
+        own = [name for name in backend.contracts if caller.key.system in (None, name)]
+        return Json({"systems": [backend.metrics.platform.facts(name) for name in own]})
+
+    def metrics(caller: Annotated[Caller, Depends(allow(backend, Role.READER, unlimited=True))]) -> Response:
+        """Figures for Prometheus, of this server and of the platform. For keys of every system."""
+        if caller.key.system is not None:
+            raise refuse(403, "this is for keys of every system")
+        return Response(backend.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def healthz() -> Json:
+        """Whether the server answers. Needs no key and says nothing more."""
+        return Json({"status": "ok"})
+
+    for path, work, summary, problems in (
+        ("/v1/alerts", alerts, "Alerts", (401, 403, 404, 422, 429, 503)),
+        ("/v1/status", status, "State of the platform", (401, 403, 429, 503)),
+        ("/metrics", metrics, "Figures for Prometheus", (401, 403, 429, 503)),
+        ("/healthz", healthz, "Health", ()),
+    ):
+        made.add_api_route(
+            path, work, methods=["GET"], summary=summary, responses=responses(*problems), response_model=None
+        )
+    return made
+
+
+def _equal(where: list[str]) -> dict[str, list[str]]:
+    """`column:value` by column."""
+    found: dict[str, list[str]] = {}
+    for one in where:
+        column, _, value = one.partition(":")
+        found.setdefault(column, []).append(value)
+    return found
+
+
+def _alerts(
+    client: OpenSearch,
+    systems: list[str],
+    since: datetime,
+    until: datetime,
+    where: dict[str, list[str]],
+    limit: int,
+) -> list[dict[str, Any]] | None:
+    index = describe(client, ",".join(f"{system}-alerts" for system in systems))
+    if index is None:
+        return None
+    found = rows(
+        client, index, time="updated_at", since=since, until=until, where=where, limit=limit, timeout_s=SEARCH_TIMEOUT_S
+    )
+    return found

@@ -1,0 +1,252 @@
+"""Routes that find events: search, by person, and around a document.
+
+Belongs here: pages over one table or several, cursors. Does not belong here: queries (`search/`).
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Path, Query
+from opensearchpy import OpenSearch
+
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.lane.sessions import masker
+from platform_assets.search.charts import Counts, count
+from platform_assets.search.errors import QueryError
+from platform_assets.search.names import parse_document_id
+from platform_assets.search.query import Page, parse_time, search
+from platform_assets.search.surroundings import surroundings
+from platform_assets.search.syntax import Clause, Value
+from platform_assets.serve.access import Caller, allow
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Role
+from platform_assets.serve.limits import SEARCH_TIMEOUT_S
+from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
+from platform_assets.serve.problems import Json, refuse, responses
+
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The newest matches first.",
+        "content": {
+            "application/json": {
+                "example": {
+                    "hits": [{"id": "1a2B3c4D.0.42", "_table": "events", "event_time": "2026-01-15T09:30:00.123456Z"}],
+                    "total": {"value": 1, "exact": True},
+                    "tables": ["events"],
+                    "from": "2026-01-15T00:00:00+00:00",
+                    "to": "2026-01-16T00:00:00+00:00",
+                    "took_ms": 12,
+                    "cursor": None,
+                }
+            }
+        },
+    }
+}
+
+
+def router(backend: Backend, contract: Contract) -> APIRouter:
+    """The routes of one system."""
+    system = contract.system
+    found = models(contract)
+    made = APIRouter(prefix=f"/v1/{system}", tags=[system])
+    reader = allow(backend, Role.READER, system=system)
+
+    def search_events(asked: SearchParams, caller: Annotated[Caller, Depends(reader)]) -> Json:
+        """Find events, newest first. A cursor goes on behind a page, whatever has arrived since."""
+        return Json(_Search(backend, contract, caller, asked, asked.clauses(), asked.question()).run())
+
+    search_events.__annotations__["asked"] = Annotated[found.search, Query()]
+    made.add_api_route(
+        "/search",
+        search_events,
+        methods=["GET"],
+        summary=f"Search {system}",
+        responses={**_ANSWER, **responses(401, 403, 422, 429, 503)},
+        response_model=None,
+    )
+
+    def around(
+        id: Annotated[str, Path(max_length=64, examples=["1a2B3c4D.0.42"])],
+        caller: Annotated[Caller, Depends(reader)],
+        size: Annotated[int, Query(ge=1, le=100, description="Rows on either side.")] = 10,
+    ) -> Json:
+        """What the same service and host wrote before and behind a document, oldest first."""
+        try:
+            parse_document_id(id)
+        except ValueError:
+            raise QueryError("this is no document id", "it looks like 1a2B3c4D.0.42") from None
+        client = backend.client(caller.key)
+        for table in contract.tables:
+            seen = surroundings(client, table, id, size=size, timeout_s=SEARCH_TIMEOUT_S)
+            if seen is not None:
+                return Json(
+                    {
+                        "table": table.name,
+                        "same": seen.same,
+                        "before": seen.before,
+                        "document": seen.row,
+                        "behind": seen.behind,
+                    }
+                )
+        raise refuse(404, f"{system} has no such document, or this key may not see it")
+
+    made.add_api_route(
+        "/context/{id}",
+        around,
+        methods=["GET"],
+        summary="What happened around a document",
+        responses=responses(401, 403, 404, 422, 429, 503),
+        response_model=None,
+    )
+    if found.personal is not None:
+        _add_personal(made, backend, contract, found.personal)
+    return made
+
+
+def _add_personal(made: APIRouter, backend: Backend, contract: Contract, model: type[PersonalParams]) -> None:
+    """The search by a clear value, which never appears in an address, a log, an error or the audit trail."""
+    action = "search_person"
+    may = allow(backend, Role.READER, system=contract.system, personal=True, audited=action)
+    tables = masked_fields(contract)
+
+    def search_person(asked: PersonalParams, caller: Annotated[Caller, Depends(may)]) -> Json:
+        """Find what belongs to a person, by a clear value. Needs the privilege for personal data; each call is audited."""
+        backend.counter.take(backend.rates.personal, "personal", caller.key.id)
+        masks = masker(backend.settings)
+        hashes = tuple(masks.mask(asked.value, asked.field, key) for key in masks.key_ids)
+        what = {"system": contract.system, "table": asked.table, "field": asked.field, "pseudonym": hashes[0]}
+        person = Clause(asked.field, tuple(Value(one, quoted=True) for one in hashes))
+        question = {**asked.question(), "pseudonyms": hashes}
+        if asked.table and all(table.name != asked.table for table in tables[asked.field]):
+            raise QueryError(f"{contract.system}.{asked.table} has no field {asked.field}")
+        with backend.audit.action(caller.key.id, action, what, caller.request) as audited:
+            answer = _Search(backend, contract, caller, asked, [*asked.clauses(), person], question).run()
+            audited.found["hits"] = len(answer["hits"])
+        return Json(answer)
+
+    search_person.__annotations__["asked"] = Annotated[model, Body()]
+    made.add_api_route(
+        "/search/user",
+        search_person,
+        methods=["POST"],
+        summary="Search by personal data",
+        responses={**_ANSWER, **responses(401, 403, 422, 429, 503)},
+        response_model=None,
+    )
+
+
+@dataclass
+class _Search:
+    """One page over the tables of a system."""
+
+    backend: Backend
+    contract: Contract
+    caller: Caller
+    asked: SearchParams
+    clauses: Sequence[Clause]
+    question: dict[str, Any]
+
+    def run(self) -> dict[str, Any]:
+        """The answer. Raises QueryError, Unavailable, SearchError."""
+        began = time.perf_counter()
+        key_id, asked = self.caller.key.id, self.asked
+        if asked.cursor is not None:
+            state = self.backend.seal.open(asked.cursor, key_id, self.question)
+        else:
+            since, until = asked.span()
+            names = [table.name for table in self.contract.tables if asked.table in (None, table.name)]
+            state = {"from": since.isoformat(), "to": until.isoformat(), "at": dict.fromkeys(names, ""), "total": None}
+        since, until = parse_time(state["from"]), parse_time(state["to"])
+        client = self.backend.client(self.caller.key)
+        # A table's cursor is empty before its first page and null behind its last.
+        tables = [table for table in self.contract.tables if state["at"].get(table.name) is not None]
+        pages = {t.name: self._start(self._page, client, t, since, until, state["at"][t.name]) for t in tables}
+        counted = asked.cursor is None or asked.histogram
+        counts = {t.name: self._start(self._count, client, t, since, until) for t in tables if counted}
+        got = self._results(pages)
+        numbers: dict[str, Counts] = {name: counts[name].result() for name in got if counted}
+        if asked.cursor is None:
+            state["total"] = {
+                "value": sum(n.total for n in numbers.values()),
+                "exact": all(n.exact for n in numbers.values()),
+            }
+        hits, at = self._merge(got, state["at"])
+        state["at"] = {**dict.fromkeys(state["at"]), **at}
+        more = any(at is not None for at in state["at"].values())
+        answer = {
+            "hits": hits,
+            "total": state["total"],
+            "tables": list(got),
+            "from": state["from"],
+            "to": state["to"],
+            "cursor": self.backend.seal.seal(state, key_id, self.question) if more else None,
+        }
+        if asked.histogram:
+            answer["histogram"] = {name: {"interval": n.interval, "buckets": n.buckets} for name, n in numbers.items()}
+        answer["took_ms"] = round((time.perf_counter() - began) * 1000)
+        return answer
+
+    def _start(self, work: Any, *arguments: Any) -> Future[Any]:
+        return self.backend.threads.submit(work, *arguments)
+
+    def _page(self, client: OpenSearch, table: Table, since: datetime, until: datetime, cursor: str) -> Page:
+        return search(
+            client,
+            table,
+            self.asked.q,
+            since=since,
+            until=until,
+            limit=self.asked.size,
+            cursor=cursor or None,
+            more=self.clauses,
+            timeout_s=SEARCH_TIMEOUT_S,
+        )
+
+    def _count(self, client: OpenSearch, table: Table, since: datetime, until: datetime) -> Counts:
+        over_time = self.asked.histogram
+        return count(
+            client,
+            table,
+            self.asked.q,
+            since=since,
+            until=until,
+            more=self.clauses,
+            over_time=over_time,
+            timeout_s=SEARCH_TIMEOUT_S,
+        )
+
+    def _results(self, pages: dict[str, Future[Page]]) -> dict[str, Page]:
+        """The pages of the tables that have the question's fields. Raises QueryError when none has."""
+        got: dict[str, Page] = {}
+        refused: QueryError | None = None
+        for name, future in pages.items():
+            try:
+                got[name] = future.result()
+            except QueryError as error:
+                refused = refused or error
+        if refused is not None and not got:
+            raise refused
+        return got
+
+    def _merge(
+        self, got: dict[str, Page], before: dict[str, str | None]
+    ) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
+        """The newest rows of all pages, and where each table goes on; `before` is where they stood."""
+        times = {table.name: table.event_time for table in self.contract.tables}
+        rows = [(name, {"_table": name, **row}) for name, page in got.items() for row in page.rows]
+        rows.sort(key=lambda one: str(one[1][times[one[0]]]), reverse=True)  # stable: a table's own order stays
+        rows = rows[: self.asked.size]
+        at: dict[str, str | None] = {}
+        for name, page in got.items():
+            taken = sum(1 for table, _ in rows if table == name)
+            if taken == len(page.rows):
+                at[name] = page.cursor
+            elif taken:
+                at[name] = page.cursors[taken - 1]
+            else:
+                at[name] = before[name]
+        return [row for _, row in rows], at

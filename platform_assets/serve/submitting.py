@@ -1,0 +1,224 @@
+"""Routes that take events: checked by the contract, published, and answered with their coordinates.
+
+Belongs here: bodies to records, the writer's services, idempotency. Does not belong here: the checks (`refine/`), the producer
+(`stream/submit.py`).
+"""
+
+import json
+import math
+import re
+import secrets
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastapi import APIRouter, Depends, Header, Request
+from starlette.concurrency import run_in_threadpool
+
+from platform_assets.contracts.arrow import BRONZE_SCHEMA
+from platform_assets.contracts.model import Contract, Format, Table
+from platform_assets.lane.sessions import masker
+from platform_assets.refine import Refinery
+from platform_assets.refine.reasons import describe
+from platform_assets.search.callers import ROW_POLICY_FIELD
+from platform_assets.search.errors import QueryError
+from platform_assets.search.names import document_id
+from platform_assets.serve.access import Caller, allow
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Role
+from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_RECORDS
+from platform_assets.serve.problems import Json, problem, refuse, responses
+from platform_assets.stream.files import Framer
+
+_TYPES = {Format.JSON: "application/json", Format.REGEX: "text/plain"}
+_SHOWN = 20
+_IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def router(backend: Backend, contract: Contract) -> APIRouter:
+    """The routes of one system: one for each table."""
+    made = APIRouter(prefix=f"/v1/{contract.system}", tags=[contract.system])
+    for table in contract.tables:
+        _add(made, backend, table)
+    return made
+
+
+def _add(made: APIRouter, backend: Backend, table: Table) -> None:
+    writer = allow(backend, Role.WRITER, system=table.system)
+
+    async def submit(
+        request: Request,
+        caller: Annotated[Caller, Depends(writer)],
+        idempotency_key: Annotated[
+            str | None,
+            Header(description="Up to 128 visible characters. The same key and body publish once in 24 hours."),
+        ] = None,
+    ) -> Json:
+        if idempotency_key is not None and not _IDEMPOTENCY.fullmatch(idempotency_key):
+            raise QueryError("an Idempotency-Key has 1 to 128 visible ASCII characters")
+        expected, given = (
+            _TYPES[table.format],
+            request.headers.get("content-type", "").partition(";")[0].strip().lower(),
+        )
+        if given != expected:
+            raise refuse(415, f"{table.qualified_name} takes {expected}")
+        body = await request.body()
+        return await run_in_threadpool(_submit, backend, table, caller, body, idempotency_key)
+
+    submit.__doc__ = (
+        f"{table.description} At most {MAX_RECORDS} events and {MAX_BODY_BYTES // 2**20} MB a request; one that the contract "
+        "refuses refuses them all, and nothing is published. The answer comes when every replica has them."
+    )
+    schema: dict[str, Any] = {"type": "string"}
+    example: Any = table.sample
+    if table.format is Format.JSON:
+        one = {"type": "object", "additionalProperties": True}
+        schema = {"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_RECORDS}]}
+        example = json.loads(table.sample) if table.sample else {}
+    made.add_api_route(
+        f"/{table.name}",
+        submit,
+        methods=["POST"],
+        status_code=201,
+        name=f"submit_{table.system}_{table.name}",
+        summary=f"Submit to {table.qualified_name}",
+        responses={
+            201: {
+                "description": "Published. `id` is what `trace` and the events' documents are called by.",
+                "content": {
+                    "application/json": {
+                        "example": {
+                            "topic": table.topic,
+                            "records": [{"id": "1a2B3c4D.0.42", "partition": 0, "offset": 42}],
+                        }
+                    }
+                },
+            },
+            **responses(401, 403, 409, 413, 415, 422, 429, 503),
+        },
+        openapi_extra={
+            "requestBody": {"required": True, "content": {_TYPES[table.format]: {"schema": schema, "example": example}}}
+        },
+        response_model=None,
+    )
+
+
+def _submit(backend: Backend, table: Table, caller: Caller, body: bytes, key: str | None) -> Json:
+    if key is None:
+        return _publish(backend, table, caller, body)[0]
+    with backend.answers.once(f"{caller.key.id} {table.qualified_name}", key, body) as slot:
+        if slot.known is not None:
+            return Json(slot.known, 201, {"Idempotency-Replayed": "true"})
+        answer, slot.fresh = _publish(backend, table, caller, body)
+        return answer
+
+
+def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tuple[Json, dict[str, Any] | None]:
+    """The answer, and what of it is kept for a repetition: nothing of a refusal."""
+    records = _json_records(body) if table.format is Format.JSON else _text_records(table, body)
+    if not 1 <= len(records) <= MAX_RECORDS:
+        raise QueryError(f"a request has 1 to {MAX_RECORDS} events, not {len(records)}")
+    refused = _judge(backend, table, caller, records)
+    if refused is not None:
+        return refused, None
+    topic = backend.submitter.topic(table.topic)
+    placed = backend.submitter.publish(table.topic, secrets.token_bytes(8), records)
+    told = [
+        {"id": document_id(topic.id, partition, offset), "partition": partition, "offset": offset}
+        for partition, offset in placed
+    ]
+    fresh = {"topic": table.topic, "records": told}
+    return Json(fresh, 201), fresh
+
+
+def _judge(backend: Backend, table: Table, caller: Caller, records: list[bytes]) -> Json | None:
+    """The problem that these records have, judged by the lane's own checks; None when they would all be accepted."""
+    with Refinery(table, masker(backend.settings), threads=1, memory_limit="256MB") as refinery:
+        refined = refinery.refine(_as_bronze(records))
+    if refined.rejected.num_rows:
+        rows = refined.rejected.select(["_offset", "reason"]).to_pylist()
+        reasons = Counter(row["reason"] for row in rows)
+        errors = [
+            {"event": row["_offset"], "reason": row["reason"], "what": describe(table, row["reason"])} for row in rows
+        ]
+        common = describe(table, reasons.most_common(1)[0][0])
+        detail = f"{len(rows)} of {len(records)} events do not keep the contract: {common}"
+        return problem(caller.request, 422, detail, "nothing was published", errors=errors[:_SHOWN])
+    allowed = caller.key.services
+    if allowed is not None:
+        if ROW_POLICY_FIELD not in refined.accepted.column_names:
+            raise refuse(
+                403, f"{table.qualified_name} has no {ROW_POLICY_FIELD}: it is not for a key limited to services"
+            )
+        named = refined.accepted[ROW_POLICY_FIELD]
+        inside = pc.fill_null(pc.is_in(named, value_set=pa.array(allowed, named.type)), False)
+        if not pc.all(inside).as_py():
+            raise refuse(403, f"this key writes for {', '.join(allowed)} only; nothing was published")
+    return None
+
+
+def _as_bronze(records: list[bytes]) -> pa.Table:
+    """Records as they will lie in bronze; the offset is the place in the request."""
+    n = len(records)
+    now = datetime.now(UTC)
+    columns: dict[str, Any] = {
+        "topic_id": ["submitted"] * n,
+        "kafka_partition": [0] * n,
+        "offset": range(n),
+        "span": [1] * n,
+        "kind": ["record"] * n,
+        "record_time": [now] * n,
+        "key": [None] * n,
+        "value": records,
+        "headers": [None] * n,
+        "seq": [0] * n,
+        "landed_at": [now] * n,
+        "landed_date": [now.date()] * n,
+    }
+    return pa.table({f.name: pa.array(columns[f.name], f.type) for f in BRONZE_SCHEMA}, schema=BRONZE_SCHEMA)
+
+
+def _json_records(body: bytes) -> list[bytes]:
+    """The object, or the array's objects, each written anew: what was judged is what is published."""
+    try:
+        found = json.loads(body, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_float)
+    except RecursionError:
+        raise QueryError("the body is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise QueryError("the body is not UTF-8") from None
+    except ValueError as error:
+        text = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise QueryError(f"the body is not JSON: {text}") from None
+    events = found if isinstance(found, list) else [found]
+    try:
+        return [json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() for event in events]
+    except UnicodeEncodeError:
+        raise QueryError("a text holds half a surrogate pair") from None
+    except RecursionError:
+        raise QueryError("the body is nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a member is there twice")
+    return made
+
+
+def _finite(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _text_records(table: Table, body: bytes) -> list[bytes]:
+    """Lines, or records of several lines, as files are cut."""
+    framer = Framer(table)
+    return [*framer.feed(body), *framer.finish()]

@@ -1,0 +1,188 @@
+"""The app without services: who is let in, what is refused before anything is asked, and how a refusal looks."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from platform_assets.contracts.read import load_contracts
+from platform_assets.serve.app import create_app
+from platform_assets.serve.guard import MAX_BODY_BYTES
+from platform_assets.serve.keys import KeyStore, Role
+from platform_assets.settings import Settings
+
+KEY = base64.b64encode(b"k" * 64).decode()
+ADMIN_ONLY = ("/v1/logs/trace/a.0.1", "/v1/logs/trace/a.0.1/revealed", "/v1/logs/quarantine")
+READ = (
+    "/v1/logs/search",
+    "/v1/logs/context/a.0.1",
+    "/v1/logs/stats/errors_hour",
+    "/v1/alerts",
+    "/v1/status",
+    "/metrics",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[TestClient]:
+    """Nothing listens where it would look: a request that got through is a 503."""
+    values = {
+        "ASSAY_OPENSEARCH_URL": "https://127.0.0.1:9",
+        "ASSAY_OPENSEARCH_JWT_KEY": KEY,
+        "ASSAY_HMAC_KEY": KEY,
+        "ASSAY_HMAC_KEY_ID": "k1",
+        "ASSAY_API_PERSONAL_RATE": "2/minute",
+        "ASSAY_API_REFUSED_RATE": "3/minute",
+    }
+    with TestClient(create_app(Settings(home, home / "lake", values), load_contracts())) as made:
+        yield made
+
+
+def as_key(home: Path, role: Role, **rights: object) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KeyStore(home).add('test', role, **rights)[1]}"}  # type: ignore[arg-type]
+
+
+def test_nobody_is_let_in_without_a_key_not_even_to_what_is_not_there(client: TestClient) -> None:
+    for path in ("/v1/logs/search", "/metrics", "/nothing"):
+        answer = client.get(path)
+        assert answer.status_code == 401, path
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert client.get("/v1/logs/search", headers={"X-API-Key": "assay_x"}).status_code == 429
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/openapi.json").status_code == client.get("/docs").status_code == 200
+
+
+def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> None:
+    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER)
+    foreign = as_key(home, Role.READER, system="other")
+    for path in ADMIN_ONLY:
+        assert client.get(path, headers=reader).status_code == 403, path
+    for path in (*ADMIN_ONLY, *READ):
+        assert client.get(path, headers=writer).status_code == 403, path
+    for path in READ[:3]:
+        assert client.get(path, headers=foreign).status_code == 403, path
+        assert client.get(path, headers=reader).status_code == 503, path  # let in: only the index is missing
+    assert client.post("/v1/logs/events", json={}, headers=reader).status_code == 403
+    assert client.post("/v1/logs/events/replay", headers=reader).status_code == 403
+    assert client.get("/v1/status", headers=as_key(home, Role.READER, services=("a",))).status_code == 403
+    refused = [json.loads(line) for path in (home / "audit").iterdir() for line in path.read_text().splitlines()]
+    assert {entry["action"] for entry in refused} == {"trace", "trace_revealed", "quarantine", "replay"}
+    assert all(entry["outcome"].startswith("refused") for entry in refused)
+
+
+def test_a_clear_value_is_nowhere_but_in_the_request(
+    client: TestClient, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "u-very-secret-10042"
+    path, body = "/v1/logs/search/user", {"field": "user_id", "value": secret}
+    assert client.post(path, json=body, headers=as_key(home, Role.ADMIN)).status_code == 403
+    reader = as_key(home, Role.READER, personal_data=True)
+    texts = [client.post(path, json=body, headers=reader).text]  # 503: there is no index
+    texts += [
+        client.post(path, json=body | wrong, headers=reader).text for wrong in ({"size": secret}, {"field": secret})
+    ]
+    texts += [client.post(path, json=body, headers=reader).text]
+    last = client.post(path, json=body, headers=reader)
+    assert last.status_code == 429
+    assert int(last.headers["retry-after"]) >= 1
+    trail = "".join(one.read_text() for one in (home / "audit").iterdir())
+    assert '"pseudonym"' in trail
+    assert secret not in "".join(texts) + trail + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/logs/search?q=nothing:1", 422),
+        ("/v1/logs/search?unknown=1", 422),
+        ("/v1/logs/search?size=0", 422),
+        ("/v1/logs/search?last=1000d", 422),
+        ("/v1/logs/search?last=1h&from=2026-01-01", 422),
+        ("/v1/logs/search?from=0001-01-01T00:00:00%2B14:00", 422),
+        ("/v1/logs/search?to=9999-12-31T23:59:59-14:00", 422),
+        ("/v1/logs/search?from=2020-01-01&to=2026-01-01", 422),
+        ("/v1/logs/search?cursor=abc", 422),
+        ("/v1/logs/search?table=secrets", 422),
+        ("/v1/logs/search?q=" + "a" * 5000, 422),
+        ("/v1/logs/search?q=" + "a" * 20_000, 414),
+        ("/v1/logs/stats/events", 404),
+        ("/v1/logs/stats/..%2f_search", 404),
+        ("/v1/logs/stats/A*", 422),
+        ("/v1/logs/context/nothing", 422),
+        ("/v1/nosystem/search", 404),
+    ],
+)
+def test_bad_input_is_refused_with_a_reason(client: TestClient, home: Path, path: str, status: int) -> None:
+    answer = client.get(path, headers=as_key(home, Role.READER))
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+GOOD = json.loads(load_contracts()["logs"].table("events").sample)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"", 422, "not JSON"),
+        (b"[" * 100_000, 422, "deeply"),
+        (b"\xff", 422, "UTF-8"),
+        (b'{"a": NaN}', 422, "no number"),
+        (b'{"a": 1e999}', 422, "too large"),
+        (b'{"a": "\\ud800"}', 422, "surrogate"),
+        (b'{"service": "payments", "service": "users"}', 422, "twice"),
+        (b"[]", 422, "1 to 1000"),
+        (b"[" + b",".join([b"{}"] * 1001) + b"]", 422, "1 to 1000"),
+        (b"3", 422, "do not keep the contract"),
+        (json.dumps(GOOD | {"level": "LOUD"}).encode(), 422, "level"),
+        (json.dumps([GOOD, GOOD | {"service": "users"}]).encode(), 403, "payments only"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, "larger"),
+    ],
+)
+def test_a_bad_submission_is_refused_before_the_broker_is_asked(
+    client: TestClient, home: Path, body: bytes, status: int, words: str
+) -> None:
+    writer = as_key(home, Role.WRITER, services=("payments",)) | {"Content-Type": "application/json"}
+    answer = client.post("/v1/logs/events", content=body, headers=writer)
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["detail"]
+    chunked = client.post("/v1/logs/events", content=iter([body]), headers=writer)  # no Content-Length
+    assert chunked.status_code == status
+
+
+def test_a_writer_for_services_cannot_write_where_there_are_none(client: TestClient, home: Path) -> None:
+    writer = as_key(home, Role.WRITER, services=("payments",))
+    line = load_contracts()["logs"].table("access").sample
+    answer = client.post("/v1/logs/access", content=line, headers=writer | {"Content-Type": "text/plain"})
+    assert answer.status_code == 403, answer.text
+    assert client.post("/v1/logs/access", json={}, headers=writer).status_code == 415
+
+
+def test_a_fault_of_ours_shows_nothing_of_itself(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = "an internal of ours"
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(inner)
+
+    monkeypatch.setattr("platform_assets.serve.reporting.describe", broken)
+    answer = client.get("/v1/logs/stats/errors_hour", headers=as_key(home, Role.READER))
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "a fault of the program"
+    assert inner not in answer.text + caplog.text
+    assert answer.headers["x-request-id"] in caplog.text

@@ -1,0 +1,133 @@
+"""Audit trail, cursors, rates, kept answers: each alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from limits import parse
+
+from platform_assets.errors import AssayError
+from platform_assets.search.errors import QueryError
+from platform_assets.serve.audit import Audit, AuditUnavailable
+from platform_assets.serve.cursors import CursorSeal
+from platform_assets.serve.idempotency import Answers, InProgress, KeyReused
+from platform_assets.serve.limits import RateCounter, Rates, TooMany
+from platform_assets.settings import Settings
+
+STATE = {"at": {"events": "abc", "access": None}, "total": {"value": 3, "exact": True}}
+SECRET = b"s" * 64
+
+
+def entries(home: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for path in (home / "audit").iterdir() for line in path.read_text().splitlines() if line]
+
+
+def test_an_action_is_in_the_trail_before_and_behind(tmp_path: Path) -> None:
+    audit = Audit(tmp_path)
+    with audit.action("k1", "trace", {"id": "a.0.1"}, "r1") as found:
+        assert [e["outcome"] for e in entries(tmp_path)] == ["begun"]
+        found.found["verdict"] = "silver"
+    with pytest.raises(KeyError), audit.action("k1", "trace", {"id": "a.0.2"}, "r2"):
+        raise KeyError("the clear value")
+    begun, done, again, failed = entries(tmp_path)
+    assert (begun["key"], begun["action"], begun["request"]) == ("k1", "trace", "r1")
+    assert done["what"] == {"id": "a.0.1", "verdict": "silver"}
+    assert (again["outcome"], failed["outcome"]) == ("begun", "failed: KeyError")
+    [path] = (tmp_path / "audit").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_cannot_be_audited_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = Audit(tmp_path)
+    audit.write("k1", "trace", {}, "done")
+    before = entries(tmp_path)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    reached = False
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(AuditUnavailable, match="No space"), audit.action("k1", "trace", {}):
+            reached = True
+    assert not reached
+    audit.write("k2", "trace", {}, "done")
+    assert entries(tmp_path)[0] == before[0]
+    assert entries(tmp_path)[-1]["key"] == "k2"
+
+
+@given(flip=st.integers(0, 10_000), key=st.sampled_from(["k1", "k2"]), question=st.sampled_from(["a", "b"]))
+def test_a_cursor_opens_for_its_key_and_question_only(flip: int, key: str, question: str) -> None:
+    seal = CursorSeal(SECRET)
+    cursor = seal.seal(STATE, "k1", {"q": "a"})
+    assert seal.open(cursor, "k1", {"q": "a"}) == STATE
+    if (key, question) != ("k1", "a"):
+        with pytest.raises(QueryError):
+            seal.open(cursor, key, {"q": question})
+    at = flip % (len(cursor) - 1)  # the last character has bits that mean nothing
+    altered = cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :]
+    with pytest.raises(QueryError):
+        seal.open(altered, "k1", {"q": "a"})
+    with pytest.raises(QueryError):
+        CursorSeal(b"other" * 13).open(cursor, "k1", {"q": "a"})
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_a_cursor(text: str) -> None:
+    with pytest.raises(QueryError):
+        CursorSeal(SECRET).open(text, "k1", {})
+
+
+def test_a_rate_is_counted_for_each_caller_and_says_when_to_come_back() -> None:
+    counter, rate = RateCounter(), parse("3/minute")
+    for _ in range(3):
+        counter.take(rate, "requests", "k1")
+    with pytest.raises(TooMany) as refused:
+        counter.take(rate, "requests", "k1")
+    assert 1 <= refused.value.retry_after_s <= 60
+    counter.take(rate, "requests", "k2")
+
+
+def test_a_malformed_rate_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="ASSAY_API_RATE=often"):
+        Rates.of(Settings(tmp_path, tmp_path, {"ASSAY_API_RATE": "often"}))
+
+
+def test_an_answer_is_kept_beyond_a_restart_and_for_its_body_only(tmp_path: Path) -> None:
+    with Answers(tmp_path, SECRET).once("k1 t", "i1", b"body") as slot:
+        assert slot.known is None
+        slot.fresh = {"records": [1]}
+    again = Answers(tmp_path, SECRET)
+    with again.once("k1 t", "i1", b"body") as slot:
+        assert slot.known == {"records": [1]}
+        with pytest.raises(InProgress), again.once("k1 t", "i1", b"body"):
+            pass
+    with pytest.raises(KeyReused), again.once("k1 t", "i1", b"Body"):
+        pass
+    with again.once("k2 t", "i1", b"other") as slot:
+        assert slot.known is None
+    assert b"body" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_failed_request_leaves_no_answer_and_old_ones_go(tmp_path: Path) -> None:
+    answers = Answers(tmp_path, SECRET, limit=5)
+    with pytest.raises(RuntimeError), answers.once("k", "i", b"x") as slot:
+        slot.fresh = {}
+        raise RuntimeError
+    with answers.once("k", "i", b"y") as slot:
+        assert slot.known is None
+    for number in range(8):
+        with answers.once("k", f"i{number}", b"x") as slot:
+            slot.fresh = {"n": number}
+    with answers.once("k", "i7", b"x") as newest, answers.once("k", "i0", b"x") as oldest:
+        assert newest.known == {"n": 7}
+        assert oldest.known is None
+    with Answers(tmp_path, SECRET, kept_s=0).once("k", "i7", b"z") as slot:
+        assert slot.known is None
