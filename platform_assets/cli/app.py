@@ -37,6 +37,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "prove": "prove:prove",
         "trace": "trace:trace",
         "replay": "replay:replay",
+        "report": "report:report",
     },
     "HTTP API": {
         "serve": "serve:serve",

@@ -55,11 +55,12 @@ def status(session: Session, system: str | None, as_json: bool) -> None:
     from platform_assets.gold.project import project_folder
     from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.status import gold_state
+    from platform_assets.plain import plain
 
     project, lake = project_folder(), session.settings.lake_path
     states = [gold_state(lake, contract, marts_of(project, contract)) for contract in _with_marts(session, system)]
     if as_json:
-        render.emit([{**render.plain(state), "behind": state.behind} for state in states])
+        render.emit([{**plain(state), "behind": state.behind} for state in states])
         return
     out = render.console()
     for state in states:

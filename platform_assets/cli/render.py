@@ -106,11 +106,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def emit(value: Any) -> None:
-    """One JSON document on standard output, every control character escaped."""
+def json_text(value: Any) -> str:
+    """A JSON document, every control character escaped."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False)
     # In JSON they stand in strings only, where the escape means the same.
-    click.echo("\n".join(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")))
+    return "\n".join(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n"))
+
+
+def emit(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json_text(value))
 
 
 class _Rate(ProgressColumn):

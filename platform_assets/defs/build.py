@@ -12,6 +12,7 @@ from platform_assets.defs.gold import gold_definitions
 from platform_assets.defs.housekeeping import housekeeping_definitions
 from platform_assets.defs.keys import key_check_definitions
 from platform_assets.defs.lane import lane_definitions
+from platform_assets.defs.reports import report_definitions
 
 
 def build_definitions(contracts: Mapping[str, Contract]) -> Definitions:
@@ -23,4 +24,5 @@ def build_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         alert_definitions(contracts),
         *(lane_definitions(contract) for contract in contracts.values()),
         gold_definitions(contracts),
+        report_definitions(contracts),
     )

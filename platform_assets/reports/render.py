@@ -53,7 +53,7 @@ def to_html(built: Built) -> str:
     return page.render(built=built, sections=[_view(filled) for filled in built.sections])
 
 
-FORMATS: dict[str, tuple[str, Callable[[Built], Any]]] = {
+RENDERERS: dict[str, tuple[str, Callable[[Built], Any]]] = {
     "html": ("text/html", to_html),
     "csv": ("text/csv", to_csv),
     "json": ("application/json", to_json),
@@ -81,10 +81,11 @@ def _view(filled: Filled) -> dict[str, Any]:
         picture = "" if view["empty"] else base64.b64encode(svg(filled).encode()).decode()
         return view | {"picture": picture}
     rows = filled.rows.to_pylist()
-    return view | {"rows": [[(column, _text(column, row[column.name])) for column in section.columns] for row in rows]}
+    return view | {"rows": [[(column, column_text(column, row[column.name])) for column in section.columns] for row in rows]}
 
 
-def _text(column: Column, value: Any) -> str:
+def column_text(column: Column, value: Any) -> str:
+    """A value as people read it."""
     if value is None:
         return "-"
     if column.form == "percent":

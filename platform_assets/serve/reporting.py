@@ -3,17 +3,21 @@
 Belongs here: figures for dashboards. Does not belong here: single events (`searching.py`).
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from fastapi import APIRouter, Depends, Path, Query
 from opensearchpy import OpenSearch
 from pydantic import Field
 from starlette.responses import Response
 
 from platform_assets.contracts.model import Contract
+from platform_assets.reports.build import build
+from platform_assets.reports.declare import load_reports
+from platform_assets.reports.render import RENDERERS
 from platform_assets.search.errors import QueryError
-from platform_assets.search.marts import describe, rows, sums
+from platform_assets.search.marts import MAX_GROUPS, describe, rows, sums
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
@@ -21,6 +25,14 @@ from platform_assets.serve.limits import MAX_PAGE, SEARCH_TIMEOUT_S
 from platform_assets.serve.params import Text, TimeRange
 from platform_assets.serve.problems import Json, refuse, responses
 
+_ARROW = {
+    "date": pa.timestamp("us", tz="UTC"),
+    "long": pa.int64(),
+    "integer": pa.int64(),
+    "double": pa.float64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+}
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"
 _COLUMN = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 _WHERE = Annotated[Text, Field(min_length=3, max_length=1200, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}:[\s\S]+$")]
@@ -84,6 +96,40 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
             answer["rows"] = rows(client, found, **common, limit=asked.size, timeout_s=SEARCH_TIMEOUT_S)
         return Json({**answer, "columns": found.columns})
 
+    known = load_reports(system)
+
+    def reports(caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))]) -> Json:
+        """The reports that this system declares."""
+        return Json({"reports": [{"name": r.name, "title": r.title, "about": r.about} for r in known.values()]})
+
+    def report(
+        name: Annotated[str, Path(pattern=_NAME, examples=["errors"])],
+        day: Annotated[date, Path(examples=["2026-01-15"])],
+        caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
+        form: Annotated[Literal["json", "csv", "html"], Query(alias="format", description="HTML has charts.")] = "json",
+    ) -> Response:
+        """A report of one day (UTC), from the rows that the caller may see."""
+        if name not in known:
+            raise refuse(404, f"{system} has no report {name}")
+        if not 1970 <= day.year <= 9000:
+            raise refuse(404, f"there is no report of the year {day.year}")
+        built = build(system, known[name], day, IndexMarts(backend.client(caller.key), system))
+        media, render = RENDERERS[form]
+        made = render(built)
+        return Json(made) if form == "json" else Response(made, media_type=f"{media}; charset=utf-8")
+
+    for path, work, summary in (
+        ("/reports", reports, "Reports"),
+        ("/reports/{name}/{day}", report, "A report of a day"),
+    ):
+        made.add_api_route(
+            path,
+            work,
+            methods=["GET"],
+            summary=summary,
+            responses=responses(401, 403, 404, 422, 429, 503),
+            response_model=None,
+        )
     made.add_api_route(
         "/stats/{mart}",
         stats,
@@ -142,6 +188,39 @@ def router(backend: Backend) -> APIRouter:
             path, work, methods=["GET"], summary=summary, responses=responses(*problems), response_model=None
         )
     return made
+
+
+class IndexMarts:
+    """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs."""
+
+    def __init__(self, client: OpenSearch, system: str) -> None:
+        self._client = client
+        self._system = system
+
+    def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table:
+        """The rows whose time is in [begin, end). 404 when there is no such index or the caller may not see it."""
+        found = describe(self._client, f"{self._system}-{mart}")
+        if found is None or len(found.times) != 1:
+            raise refuse(404, f"{self._system} has no mart {mart} in its index yet")
+        [time] = found.times
+        got = rows(
+            self._client,
+            found,
+            time=time,
+            since=begin,
+            until=end,
+            where={},
+            limit=MAX_GROUPS,
+            timeout_s=SEARCH_TIMEOUT_S,
+        )
+        if len(got) >= MAX_GROUPS:
+            raise refuse(422, f"{mart} has more than {MAX_GROUPS} rows in that time")
+        schema = pa.schema([(name, _ARROW.get(kind, pa.string())) for name, kind in found.columns.items()])
+        columns = {
+            name: [datetime.fromisoformat(row[name]) if name == time else row.get(name) for row in got]
+            for name in schema.names
+        }
+        return pa.table(columns, schema=schema)
 
 
 def _equal(where: list[str]) -> dict[str, list[str]]:

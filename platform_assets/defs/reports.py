@@ -1,0 +1,93 @@
+"""Reports each morning: a job and a schedule for every system that declares some.
+
+Belongs here: when reports are made. Does not: what they say (`systems/<system>/reports.yaml`), or how they are told (reports).
+"""
+
+# No postponed annotations here: Dagster reads those of the functions that it decorates.
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+
+from dagster import (
+    Config,
+    DefaultScheduleStatus,
+    Definitions,
+    Failure,
+    JobDefinition,
+    MetadataValue,
+    OpExecutionContext,
+    Output,
+    ScheduleDefinition,
+    in_process_executor,
+    job,
+    op,
+)
+from pydantic import Field
+
+from platform_assets.contracts.model import Contract
+from platform_assets.defs import policies
+from platform_assets.errors import AssayError
+from platform_assets.reports.declare import load_reports
+
+MORNING = "0 6 * * *"
+"""UTC: late events of the evening have come, and people have not."""
+
+
+class ReportsConfig(Config):
+    """The configuration of a run."""
+
+    day: str = Field("", description="The day to report on (YYYY-MM-DD, UTC). Default: yesterday.")
+
+
+def report_definitions(contracts: Mapping[str, Contract]) -> Definitions:
+    """The jobs and their schedules."""
+    jobs = [_job(contract) for contract in contracts.values() if load_reports(contract.system)]
+    schedules = [
+        ScheduleDefinition(job=one, cron_schedule=MORNING, default_status=DefaultScheduleStatus.RUNNING) for one in jobs
+    ]
+    return Definitions(jobs=jobs, schedules=schedules)
+
+
+def _job(contract: Contract) -> JobDefinition:
+    @op(name=f"report_{contract.system}", description="Makes every report of the day, keeps the pages and tells people.")
+    def report(context: OpExecutionContext, config: ReportsConfig) -> Output[None]:
+        day = date.fromisoformat(config.day) if config.day else (datetime.now(UTC) - timedelta(days=1)).date()
+        try:
+            pages, deaf = make_reports(contract, day)
+        except AssayError as error:
+            raise Failure(str(error)) from error
+        metadata = {name: MetadataValue.path(page) for name, page in pages.items()}
+        if deaf:
+            raise Failure(f"made, but not told to {', '.join(deaf)}", metadata=metadata)
+        return Output(None, metadata=metadata)
+
+    @job(
+        name=f"{contract.system}_reports",
+        description=f"The reports of {contract.system} of the day before.",
+        tags=policies.BACKGROUND_TAGS,
+        executor_def=in_process_executor,
+    )
+    def reports() -> None:
+        report()
+
+    return reports
+
+
+def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[str]]:
+    """Make, keep and tell all reports of a day: (page by report, targets that did not take one)."""
+    from platform_assets.gold.project import project_folder
+    from platform_assets.gold.refresh import marts_of
+    from platform_assets.gold.rows import LakeMarts
+    from platform_assets.reports.build import build
+    from platform_assets.reports.send import keep, send
+    from platform_assets.settings import Settings
+
+    settings = Settings.load()
+    marts = LakeMarts(settings.lake_path, marts_of(project_folder(), contract))
+    pages: dict[str, str] = {}
+    deaf: list[str] = []
+    for name, declared in load_reports(contract.system).items():
+        built = build(contract.system, declared, day, marts)
+        page = keep(built, settings.home)
+        pages[name] = str(page)
+        deaf += send(built, page, settings.values)
+    return pages, sorted(set(deaf))

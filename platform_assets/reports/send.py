@@ -1,0 +1,55 @@
+"""A report kept and told: the page in a folder, its totals to those who get alerts.
+
+Belongs here: the file and the message. Does not belong here: when (`defs/reports.py`), and the targets themselves (alerts).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from platform_assets.alerts.notify import targets
+from platform_assets.alerts.text import neutral, plain
+from platform_assets.reports.build import Built
+from platform_assets.reports.declare import Kind
+from platform_assets.reports.render import column_text, to_html
+
+FOLDER = "reports"
+"""Below the home."""
+_LINES = 5
+
+
+def keep(built: Built, home: Path) -> Path:
+    """Write the page to `<home>/reports/<system>/<report>/<day>.html`, readable by its owner; the file."""
+    folder = home / FOLDER / built.system / built.report.name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{built.day}.html"
+    beside = path.with_suffix(".new")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(to_html(built))
+    beside.replace(path)
+    return path
+
+
+def message(built: Built, page: Path) -> tuple[str, str]:
+    """(title, body): the totals, the first rows of the first table, where the page is. Values of data are neutralised."""
+    lines = []
+    for filled in built.sections:
+        columns = filled.section.columns
+        rows = filled.rows.to_pylist()
+        if filled.section.kind is Kind.FIGURES and rows:
+            lines.append(", ".join(f"{column_text(c, rows[0][c.name])} {c.title}" for c in columns))
+        elif filled.section.kind is Kind.TABLE and not any(line.startswith("- ") for line in lines):
+            for row in rows[:_LINES]:
+                texts = (f"{neutral(column_text(c, row[c.name]))} {c.title}" for c in columns[1:])
+                lines.append(f"- {neutral(str(row[columns[0].name]))}: {', '.join(texts)}")
+    if built.empty:
+        lines = ["nothing on this day"]
+    return plain(f"{built.report.title} of {built.system}, {built.day}", 200), "\n".join([*lines, f"page: {page}"])
+
+
+def send(built: Built, page: Path, values: Mapping[str, str]) -> list[str]:
+    """Tell every target of `ASSAY_ALERT_URLS` (the log when there is none); the names of those that did not take it."""
+    title, body = message(built, page)
+    return [target.name for target in targets(values).values() if not target.send(title, body, "info")]
