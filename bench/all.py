@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import drain, idle, live, rebuild
+from bench import drain, gold, idle, live, rebuild
 from bench.common import services
 
 FASTER = (20_000, 30_000, 50_000)
@@ -20,5 +20,5 @@ def run(home: Path | None = None, *, live_seconds: float = 600, faster_seconds: 
         for rate in FASTER:
             faster = live.run(settings.home, rate=rate, seconds=faster_seconds)
             figures[f"live.at_{rate}"] = {key: value for key, value in faster.items() if key.startswith("live.")}
-        figures |= idle.run(settings.home)
+        figures |= idle.run(settings.home) | gold.run(settings.home)
     return figures
