@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import alert, api, drain, idle, live, prove, rebuild
+from bench import alert, api, drain, gold, idle, live, prove, rebuild
 from bench.common import services
 
 FASTER = (20_000, 30_000, 50_000)
@@ -20,7 +20,7 @@ def run(home: Path | None = None, *, live_seconds: float = 600, faster_seconds: 
     """
     figures: dict[str, Any] = {}
     with services(home) as settings:
-        for benchmark in (idle, alert, api, drain, rebuild, prove):
+        for benchmark in (idle, alert, api, gold, drain, rebuild, prove):
             figures |= _told(benchmark.run(settings.home))
         figures |= _told(live.run(settings.home, seconds=live_seconds))
         for rate in FASTER:

@@ -16,7 +16,7 @@ from platform_assets.cli.checkout import checkout
 from platform_assets.cli.session import Command, Session, pass_session
 from platform_assets.errors import AssayError
 
-NAMES = ("live", "drain", "rebuild", "prove", "idle", "alert", "api", "all")
+NAMES = ("live", "drain", "rebuild", "prove", "idle", "gold", "alert", "api", "all")
 
 
 @click.command(cls=Command, examples=("assay bench drain --json", "assay bench live -o rate=20000 -o seconds=120"))

@@ -47,7 +47,7 @@ class GoldRun:
         from platform_assets.gold.refresh import refresh
 
         selected = self._context.selected_asset_keys
-        only = None if selected == self._context.assets_def.keys else {key.path[-1] for key in selected}
+        only = {key.path[-1] for key in selected}
         day = None if new else date.fromisoformat(self._day)
         try:
             report = refresh(Settings.load(), self._contract, day, only=only)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Contract, Field, FieldType, IndexType
-from platform_assets.gold.marts import Column, Mart, Slot, ledger_table
+from platform_assets.gold.marts import LENGTHS, Column, Mart, Slot, ledger_table
 from platform_assets.gold.plan import REFRESH
 from platform_assets.lake.files import split_by_partition
 from platform_assets.lane.publish import BULK_PATIENCE_S, connect_indices
@@ -45,8 +45,8 @@ _TYPES = {
     "timestamptz": (FieldType.TIMESTAMP, IndexType.DATE),
     "date": (FieldType.TIMESTAMP, IndexType.DATE),
 }
-_TERMS = 10_000
-"""Slots in one request."""
+_RANGES = 500
+"""Ranges of slots in one request; a query has 1,024 clauses at most."""
 _TRIES = 5
 
 
@@ -220,10 +220,10 @@ class _MartIndex:
                 serving = self._indices.find(self._documents, partition)
                 if serving is None:
                     continue
-                texts = [slot.strftime("%Y-%m-%dT%H:%M:%SZ") for slot in part.column("slot").to_pylist()]
-                for at in range(0, len(texts), _TERMS):
-                    terms = {"terms": {str(self._mart.grain): texts[at : at + _TERMS]}}
-                    self._delete(serving.name, [older, terms])
+                spans = _spans(part.column("slot").to_pylist(), LENGTHS[self._mart.grain])
+                for at in range(0, len(spans), _RANGES):
+                    ranges = [{"range": {str(self._mart.grain): span}} for span in spans[at : at + _RANGES]]
+                    self._delete(serving.name, [older, {"bool": {"should": ranges}}])
         except OpenSearchException as error:
             raise translate(error, f"deleting replaced documents of {self._documents.qualified_name}") from error
 
@@ -238,6 +238,17 @@ class _MartIndex:
             body={"query": {"bool": {"filter": conditions}}},
             params={"conflicts": "proceed", "refresh": "true"},
         )
+
+
+def _spans(slots: Sequence[datetime], length: timedelta) -> list[dict[str, str]]:
+    """Ascending slots as ranges of time, those that touch joined."""
+    spans: list[tuple[datetime, datetime]] = []
+    for slot in slots:
+        if spans and spans[-1][1] == slot:
+            spans[-1] = (spans[-1][0], slot + length)
+        else:
+            spans.append((slot, slot + length))
+    return [{"gte": f"{a:%Y-%m-%dT%H:%M:%SZ}", "lt": f"{b:%Y-%m-%dT%H:%M:%SZ}"} for a, b in spans]
 
 
 def _document_value(column: Column) -> str:

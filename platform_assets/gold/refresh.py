@@ -76,7 +76,7 @@ def refresh(
         if len(found.minutes):
             database = prepare(folder, lake, found, marts)
             report.seconds["prepare"] = clock.lap()
-            names = [mart.name for mart in chosen] if only is not None else []
+            names = [mart.name for mart in chosen] if len(chosen) < len(marts) else []
             report.results = build(project, database, folder / "target", contract.system, names)
             report.seconds["build"] = clock.lap()
             _publish(database, lake, found, chosen, report)

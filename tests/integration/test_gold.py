@@ -1,0 +1,200 @@
+"""Gold in the index, and a real web server's log from its topic to the marts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lakes import SmallLake
+from support import event
+
+from platform_assets.contracts.model import Contract
+from platform_assets.contracts.read import load_contracts
+from platform_assets.gold.index import MartDocuments, publish_index
+from platform_assets.gold.marts import LEDGER, Mart
+from platform_assets.gold.project import project_folder
+from platform_assets.gold.refresh import marts_of, refresh
+from platform_assets.lake.layout import Lake
+from platform_assets.lane.land import Landing
+from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.report import TableReport
+from platform_assets.lane.settle import Settler
+from platform_assets.refine import Refinery
+from platform_assets.search.indices import Indices
+from platform_assets.search.mappings import SYSTEM
+from platform_assets.search.names import PROGRESS_INDEX, read_alias
+from platform_assets.settings import Settings
+
+pytestmark = pytest.mark.services
+
+ACCESS_LOG = Path(__file__).parents[2].parent / "shared" / "data" / "logs" / "apache_access.log"
+COMBINED = re.compile(
+    rb'\S+ \S+ \S+ \[(\d\d/\w{3}/\d{4}:\d\d):\d\d:\d\d \+0000\] "[A-Z]+ \S+ [^" ]+" (\d{3}) (?:\d+|-) '
+    rb'"(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"'
+)
+NOON = (datetime.now(UTC) - timedelta(days=1)).replace(hour=12, minute=0, second=0, microsecond=0)
+LOGS = load_contracts()["logs"]
+
+
+class Gold:
+    """A lake with gold, whose indices nobody else uses: the system `logs`, since its models are those of `logs`."""
+
+    def __init__(self, settings: Settings, root: Path, indices: Indices) -> None:
+        self.lake = SmallLake(root)
+        self.settings = replace(settings, lake_path=root)
+        self.indices = indices
+        self.marts = {mart.name: mart for mart in marts_of(project_folder(), LOGS)}
+
+    def log(self, *changes: dict[str, Any]) -> None:
+        self.lake.settle(self.lake.land([event(self.lake.offset + n, **change) for n, change in enumerate(changes)]))
+
+    def refresh(self, **options: Any) -> dict[str, int]:
+        report = refresh(self.settings, LOGS, **options)
+        assert report.index_error is None
+        return report.documents
+
+    def rows(self, mart: Mart) -> Counter[tuple[Any, ...]]:
+        """The rows of the Delta table, as they should be in the index."""
+        table = mart.table(self.settings.lake_path)
+        table.refresh()
+        names = [f.name for f in MartDocuments(mart, "1").fields]
+        found = table.relation(self.lake.con).project(", ".join(f'"{n}"' for n in names)).fetchall()
+        return Counter(tuple(_moment(value) for value in row) for row in found)
+
+    def documents(self, mart: Mart) -> Counter[tuple[Any, ...]]:
+        """The documents behind the mart's alias."""
+        documents = MartDocuments(mart, "1")
+        self.indices.refresh(documents)
+        found = self.indices.client.search(index=read_alias(documents), body={"size": 1000, "query": {"match_all": {}}})
+        names = [f.name for f in documents.fields]
+        sources = [hit["_source"] for hit in found["hits"]["hits"]]
+        assert all(set(source) <= {*names, SYSTEM} for source in sources)
+        return Counter(tuple(_moment(source.get(name)) for name in names) for source in sources)
+
+    def equal(self) -> None:
+        """Every indexed mart has exactly its rows as documents."""
+        for mart in self.marts.values():
+            if mart.index:
+                assert self.documents(mart) == self.rows(mart), mart.name
+
+
+def _moment(value: Any) -> Any:
+    """Times of either side in one form."""
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value):
+        return datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return datetime(value.year, value.month, value.day, tzinfo=UTC) if hasattr(value, "isoformat") else value
+
+
+@pytest.fixture
+def gold(services: Settings, tmp_path: Path) -> Iterator[Gold]:
+    indices = connect_indices(services)
+    mine = Gold(services, tmp_path / "lake", indices)
+    _forget(mine)
+    try:
+        yield mine
+    finally:
+        _forget(mine)
+        indices.client.close()
+
+
+def _forget(gold: Gold) -> None:
+    """Drop the indices and the progress of the marts."""
+    for mart in gold.marts.values():
+        documents = MartDocuments(mart, "1")
+        gold.indices.delete([index.name for index in gold.indices.all(documents)])
+        gold.indices.client.delete(index=PROGRESS_INDEX, id=read_alias(documents), params={"ignore": [404]})
+
+
+def failure(minute: int, **changes: Any) -> dict[str, Any]:
+    at = NOON + timedelta(minutes=minute)
+    return {"event_time": at.isoformat(), "level": "ERROR", "status": 500, "message": "broke", **changes}
+
+
+def test_the_index_equals_gold_through_change_removal_and_catch_up(gold: Gold) -> None:
+    gold.log(failure(0), failure(1, message="fell"), {"event_time": NOON.isoformat()})
+    sent = gold.refresh()
+    assert sent["errors_minute"] > 0
+    gold.equal()
+    gold.log(failure(1, status=503))  # a document more
+    gold.refresh()
+    gold.equal()
+    assert gold.refresh() == dict.fromkeys(sent, 0)  # nothing new: nothing is sent
+
+    gold.log(failure(2))
+    gold.refresh(index=False)  # as if the index were away
+    gold.log(failure(61))
+    gold.refresh(index=False)
+    behind = gold.rows(gold.marts["errors_minute"]) - gold.documents(gold.marts["errors_minute"])
+    assert len(behind) >= 2
+    assert gold.refresh()["errors_minute"] == 2  # only the slots that were replaced meanwhile
+    gold.equal()
+
+    silver = gold.lake.tables.silver
+    silver.refresh()
+    silver.commit([], removes=silver.files())
+    gold.refresh(day=NOON.date())  # recomputed from nothing: the documents go too
+    gold.equal()
+    assert not gold.documents(gold.marts["errors_hour"])
+
+    gold.log(failure(0))  # comes back under an id that was deleted
+    gold.refresh()
+    gold.equal()
+    assert gold.documents(gold.marts["errors_hour"])
+
+
+def test_an_index_that_lost_its_progress_is_filled_from_whole_tables(gold: Gold) -> None:
+    gold.log(failure(0), failure(70))
+    gold.refresh()
+    _forget(gold)
+    ledger = gold.settings.lake_path / "gold" / "logs" / LEDGER
+    assert ledger.is_dir()
+    sent = dict(publish_index(gold.settings, LOGS, list(gold.marts.values())))
+    assert sent["errors_minute"] == gold.rows(gold.marts["errors_minute"]).total()
+    gold.equal()
+
+
+@pytest.mark.skipif(not ACCESS_LOG.is_file(), reason="the shared data is not here")
+def test_a_real_access_log_counted_independently(gold: Gold) -> None:
+    lines = ACCESS_LOG.read_bytes().splitlines()
+    _land(gold, LOGS, lines)
+    assert refresh(gold.settings, LOGS, index=False).more is False
+    table = gold.marts["errors_hour"].table(gold.settings.lake_path)
+    counted = table.relation(gold.lake.con).filter("service = 'web'").aggregate(
+        "hour, sum(events)::INTEGER, sum(errors)::INTEGER", "hour"
+    )  # fmt: skip
+    ours = {hour.astimezone(UTC): (events, errors) for hour, events, errors in counted.fetchall()}
+    events: Counter[datetime] = Counter()
+    errors: Counter[datetime] = Counter()
+    for line in lines:  # with no part of the platform
+        match = COMBINED.fullmatch(line)
+        if match:
+            hour = datetime.strptime(match[1].decode(), "%d/%b/%Y:%H").replace(tzinfo=UTC)
+            events[hour] += 1
+            errors[hour] += int(match[2]) >= 500
+    theirs = {hour: (n, errors[hour]) for hour, n in events.items()}
+    assert len([hour for hour in theirs if hour.date().isoformat() == "2015-05-20"]) > 10
+    assert ours == theirs
+
+
+def _land(gold: Gold, contract: Contract, lines: list[bytes]) -> None:
+    """Lines of a file as the records of `logs.access`, through bronze to silver."""
+    from lakes import MASKER, topic_batch
+
+    from platform_assets.stream.topics import Topic
+
+    table = contract.table("access")
+    topic = Topic(table.topic, "CCCCCCCCCCCCCCCCCCCCCC", (0,))
+    tables = Lake(gold.settings.lake_path).tables(table)
+    landing = Landing(tables.bronze, topic, table.qualified_name)
+    with Refinery(table, MASKER) as refinery:
+        settler = Settler(table, tables, refinery, gold.lake.con, gold.settings.lake_path / "_keys")
+        landed = landing.land(topic_batch(lines, 0, topic=topic), landing.next_offsets())
+        settler.settle(landed.rows, landed.seq - 1, landed.seq, TableReport("access"))

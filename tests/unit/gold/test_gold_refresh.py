@@ -1,0 +1,212 @@
+"""A refresh replaces what was touched, once, whoever dies or comes late."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from goldlab import LOGS, MARTS, NOON, GoldLab, fail
+from lakes import SmallLake
+
+from platform_assets.gold.build import build
+from platform_assets.gold.marts import Slot, ledger_table
+from platform_assets.gold.plan import REFRESH, consumed, plan
+from platform_assets.gold.prepare import prepare
+from platform_assets.gold.project import project_folder
+from platform_assets.gold.publish import Overtaken, publish
+from platform_assets.lake.maintain import drop
+from platform_assets.lane.rebuild import rebuild
+from platform_assets.lane.settle import REWRITE, rewrite_mark
+from platform_assets.trust.replay import replay
+
+MINUTE = timedelta(minutes=1)
+ALL = list(MARTS.values())
+
+
+def test_late_rows_change_their_minute_and_nothing_else(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON}, fail(NOON + 5 * MINUTE), {"at": NOON + timedelta(hours=2)})
+    lab.refresh()
+    files = {name: _files(lab, name) for name in MARTS}
+    lab.log(fail(NOON + 5 * MINUTE, user_id="ann"))
+    report = lab.refresh()
+    assert (report.minutes, report.slots["errors_minute"], report.slots["errors_day"]) == (1, 1, 2)
+    assert lab.rows("errors_minute", "minute", "errors") == [
+        (NOON, 0), (NOON + 5 * MINUTE, 2), (NOON + timedelta(hours=2), 0),
+    ]  # fmt: skip
+    assert lab.rows("errors_day", "events", "errors", "users_hit") == [(4, 2, 1)]
+    untouched = f"{NOON + timedelta(hours=2):%Y-%m-%dT%H}"
+    assert _files(lab, "errors_minute")[untouched] == files["errors_minute"][untouched]
+
+
+def _files(lab: GoldLab, mart: str) -> dict[str, str]:
+    """The one file of each partition."""
+    table = MARTS[mart].table(lab.root)
+    files = {str(f.partition): f.path for f in table.files()}
+    assert len(files) == len(table.files())
+    return files
+
+
+def test_a_second_refresh_changes_nothing(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON}, fail(NOON))
+    lab.refresh()
+    before, versions = lab.everything(), [mart.table(lab.root).version for mart in ALL]
+    report = lab.refresh()
+    assert (report.minutes, report.rows) == (0, {})
+    assert [mart.table(lab.root).version for mart in ALL] == versions
+    assert lab.refresh(day=NOON.date()).minutes == 1440  # recomputed by hand: the same rows
+    assert lab.everything() == before
+
+
+def test_a_slot_without_rows_is_cleared(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON, "latency_ms": 3.0}, fail(NOON, user_id="ann"))
+    lab.refresh()
+    silver = lab.tables.silver
+    silver.refresh()
+    drop(silver, silver.files())  # as retention would: gold keeps what it has
+    assert lab.refresh().rows == {}
+    assert lab.rows("errors_minute")
+    lab.refresh(day=NOON.date())  # asked for: nothing is left of the day
+    assert not any(lab.everything().values())
+
+
+def test_a_large_silver_is_taken_in_by_windows(tmp_path: Path) -> None:
+    lab, whole = GoldLab(tmp_path / "a"), GoldLab(tmp_path / "b")
+    for target in (lab, whole):
+        for batch in range(2):
+            target.log(*(fail(NOON + (batch + n) * MINUTE, user_id=f"u{n}") for n in range(4)))
+    reports = [lab.refresh(window_rows=4)]
+    while reports[-1].more:
+        reports.append(lab.refresh(window_rows=4))
+    assert [report.more for report in reports] == [True, False]
+    whole.refresh()
+    hidden = {"failures_minute", "failures_hour"}  # `example` may be any of them
+    ours, theirs = lab.everything(), whole.everything()
+    assert {n: r for n, r in ours.items() if n not in hidden} == {n: r for n, r in theirs.items() if n not in hidden}
+
+
+def test_kills_between_marts_are_made_good(tmp_path: Path) -> None:
+    """Killed after the claim, after the first mart, after the last but one: the next refresh does all of it again."""
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON})
+    lab.refresh()
+    lab.log(fail(NOON), fail(NOON + timedelta(hours=1), user_id="ann"))
+    for fault in ("gold_claimed:1", "gold_mart_committed:1", f"gold_mart_committed:{len(ALL) - 1}"):
+        assert _killed(lab, fault)
+        assert lab.rows("errors_day", "errors") == [(0,)]
+        assert consumed(lab.root, LOGS, ALL)["events"].behind
+    assert lab.refresh().number == 5
+    assert lab.rows("errors_day", "events", "errors", "users_hit") == [(3, 2, 1)]
+    assert not consumed(lab.root, LOGS, ALL)["events"].behind
+    assert {mart.table(lab.root).transaction(REFRESH) for mart in ALL} == {5}
+
+
+def _killed(lab: GoldLab, fault: str) -> bool:
+    """Refresh in a process that dies at a fault point."""
+    code = (
+        "from pathlib import Path; from platform_assets.contracts.read import load_contracts\n"
+        "from platform_assets.gold.refresh import refresh; from platform_assets.settings import Settings\n"
+        f"root = Path({str(lab.root)!r}); refresh(Settings(root, root, {{}}), load_contracts()['logs'], index=False)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "ASSAY_FAULT": fault}, check=False)
+    return done.returncode == -signal.SIGKILL
+
+
+def test_an_older_run_cannot_overwrite_a_newer_one(tmp_path: Path) -> None:
+    """It has read, built and tested; then it sleeps while another refresh takes in a later row."""
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON})
+    project, folder = project_folder(), tmp_path / "asleep"
+    folder.mkdir()
+    old = plan(lab.root, LOGS, ALL, lab.con)
+    database = prepare(folder, lab.root, old, ALL)
+    build(project, database, folder / "target", "logs")
+    lab.log(fail(NOON))
+    lab.refresh()
+    after = lab.everything()
+    with pytest.raises(Overtaken):
+        list(publish(database, lab.root, old, ALL))
+    assert lab.everything() == after
+
+
+def test_an_older_run_that_has_claimed_cannot_either(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON})
+    folder = tmp_path / "asleep"
+    folder.mkdir()
+    old = plan(lab.root, LOGS, ALL, lab.con)
+    database = prepare(folder, lab.root, old, ALL)
+    build(project_folder(), database, folder / "target", "logs")
+    steps_of_old = publish(database, lab.root, old, ALL)
+    next(steps_of_old)  # claimed, and one mart written
+    lab.log(fail(NOON))
+    lab.refresh()
+    after = lab.everything()
+    with pytest.raises(Overtaken):
+        list(steps_of_old)
+    assert lab.everything() == after
+
+
+def test_a_rebuild_is_noticed(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON}, fail(NOON + MINUTE))
+    lab.log({"at": NOON + timedelta(hours=20)})  # another day
+    lab.refresh()
+    day = f"{NOON:%Y-%m-%d}"
+    silver = lab.tables.silver
+    silver.refresh()
+    drop(silver, silver.files(day))  # lost, and only bronze has it
+    lab.log({"at": NOON})
+    lab.refresh()
+    assert lab.rows("errors_day", "day", "events", "errors")[0][1:] == (2, 1)  # noon again, the lost error still shown
+    rebuild(lab.settings, lab.contract, NOON.date(), index=False)
+    silver.refresh()
+    assert silver.transaction(rewrite_mark(day)) == silver.transaction(REWRITE) == 1
+    report = lab.refresh()
+    assert report.minutes == 1440
+    assert lab.rows("errors_day", "day", "events", "errors")[0] == (NOON.date(), 3, 1)
+    assert sum(row[0] for row in lab.rows("errors_minute", "events")) == len(lab.silver_ids()) == 4
+
+
+def test_a_replay_is_noticed(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON}, {"at": NOON + MINUTE, "latency_ms": -5.0})
+    lab.refresh()
+    assert sum(row[0] for row in lab.rows("errors_minute", "events")) == 1
+    later = SmallLake(tmp_path, tolerant=True).contract  # lets negative latencies in
+    tolerant = replace(LOGS, version="1.9.0", tables=(later,))
+    assert replay(lab.settings, tolerant, index=False).tables["events"].accepted == 1
+    lab.refresh()
+    assert sum(row[0] for row in lab.rows("errors_minute", "events")) == 2
+
+
+def test_the_ledger_says_which_refresh_replaced_what(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON})
+    lab.refresh()
+    lab.log({"at": NOON + timedelta(days=-1)})
+    lab.refresh()
+    ledger = ledger_table(lab.root, "logs")
+    found = ledger.relation(lab.con).filter("model = 'errors_minute'").project("refresh, slot").order("refresh")
+    assert found.fetchall() == [(1, NOON), (2, NOON - timedelta(days=1))]
+    days = (
+        ledger.relation(lab.con).filter("model = 'errors_day' AND refresh = 2").project("slot").order("slot").fetchall()
+    )
+    assert [row[0].date() for row in days] == [(NOON - timedelta(days=1)).date(), NOON.date()]
+
+
+def test_slots_follow_from_minutes(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log({"at": NOON}, {"at": NOON + 59 * MINUTE}, {"at": NOON + 60 * MINUTE})
+    found = plan(lab.root, LOGS, ALL, lab.con)
+    assert [len(found.slots(grain)) for grain in Slot] == [3, 2, 2]
+    assert np.all(np.diff(found.minutes) > 0)
