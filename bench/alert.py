@@ -82,14 +82,16 @@ class _Probes:
         found: dict[str, float] = {}
         indices = connect_indices(self._settings)
         until = time.time() + self._seconds + GRACE_S
-        while time.time() < until and not self._errors and (threads[1].is_alive() or len(found) < len(self._sent)):
-            for service in self._alerts(indices.client) - set(found):
-                found[service] = time.time() - self._sent[service]
-            time.sleep(POLL_S)
-        self._stop.set()
-        for thread in threads:
-            thread.join()
-        indices.client.close()
+        try:
+            while time.time() < until and not self._errors and (threads[1].is_alive() or len(found) < len(self._sent)):
+                for service in self._alerts(indices.client) - set(found):
+                    found[service] = time.time() - self._sent[service]
+                time.sleep(POLL_S)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            indices.client.close()
         if self._errors:
             raise self._errors[0]
         self.lost = len(self._sent) - len(found)
@@ -98,7 +100,8 @@ class _Probes:
     def _alerts(self, client: Any) -> set[str]:
         body = {"size": 10_000, "_source": ["service"], "query": {"term": {"rule": "many"}}}
         alias = alerts_alias(self._contract.system)
-        hits = client.search(index=alias, body=body, params={"ignore_unavailable": "true"})["hits"]["hits"]
+        found = client.search(index=alias, body=body, params={"ignore_unavailable": "true", "ignore": (404, 503)})
+        hits = found.get("hits", {}).get("hits", [])  # none while the index is being made
         return {str(hit["_source"]["service"]) for hit in hits}
 
     def _guarded(self, work: Any) -> None:

@@ -97,21 +97,26 @@ class AlertStore:
                 before = self.table.transaction(REVISION)
                 stored = [replace(alert, revision=(before or 0) + 1) for alert in changed]
                 try:
-                    self._commit(known, stored, before)
+                    version = self._commit(known, stored, before)
                 except Conflict:
                     continue
+                if (
+                    self.table.transaction(REVISION) == (before or 0) + 1
+                ):  # nobody has written since: no need to read it back
+                    self._known.update((alert.alert_id, alert) for alert in stored)
+                    self._version = version
             fault_point("alert_stored")
             return stored
         raise AlertError(f"the alerts of {self.system} are too busy to be changed", "another process never pauses")
 
-    def _commit(self, known: Incidents, stored: list[Alert], before: int | None) -> None:
+    def _commit(self, known: Incidents, stored: list[Alert], before: int | None) -> int:
         rows, removes = stored, self.table.files()
         if len(removes) < FILES:
             removes = []
         else:
             rows = list(_kept({**known, **{alert.alert_id: alert for alert in stored}}.values()))
         written = pa.Table.from_pylist([asdict(alert) for alert in rows], schema=SCHEMA)
-        self.table.commit(
+        return self.table.commit(
             self.table.write(written),
             removes=removes,
             advance={REVISION: (before or 0) + 1},

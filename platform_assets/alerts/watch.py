@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import duckdb
 import pyarrow as pa
 
 from platform_assets.alerts.judge import Judge
@@ -22,7 +21,6 @@ from platform_assets.alerts.model import AlertError, Rule
 from platform_assets.alerts.platform import TableHealth, Vitals
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract
-from platform_assets.errors import AssayError
 from platform_assets.lake.table import LakeTable
 from platform_assets.settings import Settings
 
@@ -183,7 +181,7 @@ class Watch:
                 for follower in self._followers:
                     follower.wake()
             self._trouble = ""
-        except (AssayError, duckdb.Error, pa.ArrowException, OSError) as error:
+        except Exception as error:  # a thread that dies would say nothing any more
             self._trouble = _one_line(error)
             _log.error("alerts are not judged: %s", self._trouble)
 
@@ -217,7 +215,7 @@ class _Follower:
             try:
                 self._work()
                 self.trouble = ""
-            except (AssayError, duckdb.Error, pa.ArrowException, OSError) as error:
+            except Exception as error:  # as above
                 trouble = _one_line(error)
                 if trouble != self.trouble:
                     _log.error("alerts (%s): %s", self._name, trouble)
