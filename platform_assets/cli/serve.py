@@ -48,7 +48,9 @@ def serve(
             f"{host} is reached from other machines, and keys must not travel in clear",
             "give --certificate and --private-key, or --behind-proxy when something before it speaks TLS",
         )
-    app = create_app(session.settings, session.contracts)
+    settings = session.settings
+    _ = settings.opensearch_url, settings.opensearch_jwt_key  # told now, not to the first caller
+    app = create_app(settings, session.contracts)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

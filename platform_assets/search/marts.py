@@ -120,14 +120,14 @@ def sums(
     body: dict[str, Any] = {"size": 0, "query": _query(mart, time, since, until, where), "track_total_hits": False}
     if not by:
         found = _search(client, mart, {**body, "aggs": wanted}, timeout_s)
-        return [_values(found["aggregations"], columns)]
+        return [_values(found["aggregations"], columns)] if "aggregations" in found else []
     kinds = (*_VALUES, *_DATES)
     sources = [
         {name: {"terms": {"field": mart.check(name, kinds, "to group by"), "missing_bucket": True}}} for name in by
     ]
     group = {"composite": {"size": MAX_GROUPS, "sources": sources}, "aggs": wanted}
     found = _search(client, mart, {**body, "aggs": {"groups": group}}, timeout_s)
-    buckets = found["aggregations"]["groups"]["buckets"]
+    buckets = found["aggregations"]["groups"]["buckets"] if "aggregations" in found else []  # the index went away
     if len(buckets) >= MAX_GROUPS:
         raise QueryError(f"more than {MAX_GROUPS} groups", "a shorter time, or fewer columns to group by")
     return [

@@ -101,6 +101,21 @@ def test_a_clear_value_is_nowhere_but_in_the_request(
     assert secret not in "".join(texts) + trail + caplog.text
 
 
+def test_what_cannot_be_audited_is_not_even_looked_for(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, admin = as_key(home, Role.READER, personal_data=True), as_key(home, Role.ADMIN)
+    (home / "audit").write_text("a file is where the folder should be")
+    asked: list[object] = []
+    monkeypatch.setattr("platform_assets.serve.backend.Backend.client", lambda *key: asked.append(key))
+    monkeypatch.setattr("platform_assets.serve.operating.trace", lambda *what, **how: asked.append(what))
+    person = client.post("/v1/logs/search/user", json={"field": "user_id", "value": "u1"}, headers=reader)
+    for answer in (person, client.get("/v1/logs/trace/a.0.1", headers=admin)):
+        assert answer.status_code == 503
+        assert answer.json()["detail"].startswith("the audit trail cannot be written")
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
