@@ -41,6 +41,9 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Operation": {
         "lane": "lane:lane",
         "rebuild": "lane:rebuild",
+        "reindex": "backup:reindex",
+        "backup": "backup:backup",
+        "restore": "backup:restore",
         "accept-gap": "gap:accept_gap",
         "contract": "contract:contract",
         "docs": "contract:docs",
