@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "demo": "demo:demo",
         "up": "services:up",
         "down": "services:down",
+        "prepare": "services:prepare",
         "status": "status:status",
     },
     "Input": {
