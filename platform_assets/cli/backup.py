@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ import click
 from platform_assets.cli.session import Command, Session, json_option, pass_session
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
     from platform_assets.backup.backup import Progress
     from platform_assets.lane.reindex import ReindexReport
 
@@ -124,8 +128,12 @@ def _reindex(session: Session, system: str, table: str | None) -> list[ReindexRe
         reports = []
         for target in chosen:
             bar = counter.add_task(target.qualified_name, total=None)
-            reports.append(run(session.settings, target, lambda done, bar=bar: counter.update(bar, completed=done)))
+            reports.append(run(session.settings, target, partial(_count, counter, bar)))
     return reports
+
+
+def _count(counter: Bar, task: TaskID, done: int) -> None:
+    counter.update(task, completed=done)
 
 
 def _tell(reports: list[ReindexReport]) -> None:
@@ -145,11 +153,11 @@ def _bytes() -> Iterator[Progress]:
     from platform_assets.cli import render
 
     with render.size_progress() as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def tell(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
                 tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(tasks[phase], completed=done, total=total)  # type: ignore[arg-type]
+            bar.update(tasks[phase], completed=done, total=total)
 
         yield tell

@@ -118,7 +118,7 @@ class Publisher:
                     self._publish(connection, chunk)
                     self._report.index_error = ""
                 except SearchError as error:  # away, full, read-only: the lake goes on, and the report says so
-                    self._report.index_error = error.message
+                    self._report.index_error = str(error) if isinstance(error, ForeignIndex) else error.message
                     if connection is not None:
                         connection.close()
                         connection = None

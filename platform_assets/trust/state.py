@@ -160,8 +160,7 @@ def _index_seq(settings: Settings, contract: Table, silver: Snapshot, unanswered
         now = Snapshot.take(silver.table, [SEQ, RESTORED])
         mine = history_of(now.table.identity, now.transactions.get(RESTORED))
         if (why := foreign(frontier, mine, now.transaction(SEQ))) is not None:
-            error = ForeignIndex(contract, why)
-            unanswered.append(f"{error.message}: {error.hint}")
+            unanswered.append(str(ForeignIndex(contract, why)))
             return None
     return frontier.seq
 
