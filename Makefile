@@ -47,6 +47,10 @@ bench: $(READY)  ## every benchmark, results in bench/results/latest.json
 lock:  ## pin and hash the dependencies again (after a change in pyproject.toml; run `make install` before the change)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock --quiet
+	$(BIN)/uv pip compile pyproject.toml --extra image --universal --python-version 3.11 --generate-hashes -c requirements.lock \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/compose/requirements.lock --quiet
+	echo "hatchling" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes -c requirements.lock \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/compose/build.lock --quiet
 
 clean:  ## remove the environment and caches (not the data in .assay)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "demo": "demo:demo",
         "up": "services:up",
         "down": "services:down",
+        "prepare": "services:prepare",
         "status": "status:status",
     },
     "Input": {
@@ -47,6 +48,9 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "lane": "lane:lane",
         "rebuild": "lane:rebuild",
         "gold": "gold:gold",
+        "reindex": "backup:reindex",
+        "backup": "backup:backup",
+        "restore": "backup:restore",
         "accept-gap": "gap:accept_gap",
         "alerts": "alerts:alerts",
         "contract": "contract:contract",

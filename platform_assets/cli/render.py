@@ -141,6 +141,19 @@ def byte_progress() -> Progress:
     return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
 
 
+def size_progress() -> Progress:
+    """A bar over bytes. Silent where standard error is no terminal."""
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+
+
 def step_progress() -> Progress:
     """A spinner with a text; a bar once a total is known. Silent where standard error is no terminal."""
     out = console(stderr=True)

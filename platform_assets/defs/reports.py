@@ -48,7 +48,9 @@ def report_definitions(contracts: Mapping[str, Contract]) -> Definitions:
 
 
 def _job(contract: Contract) -> JobDefinition:
-    @op(name=f"report_{contract.system}", description="Makes every report of the day, keeps the pages and tells people.")
+    @op(
+        name=f"report_{contract.system}", description="Makes every report of the day, keeps the pages and tells people."
+    )
     def report(context: OpExecutionContext, config: ReportsConfig) -> Output[None]:
         day = date.fromisoformat(config.day) if config.day else (datetime.now(UTC) - timedelta(days=1)).date()
         try:

@@ -19,6 +19,7 @@ from platform_assets.contracts.model import Table
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.files import split_by_partition
 from platform_assets.lake.layout import TableSet
+from platform_assets.lane.history import ForeignIndex, owned
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import session
@@ -124,19 +125,21 @@ class Publisher:
         try:
             while True:
                 try:
-                    connection = connection or _Connection(self._settings, self._contract, self._hurry)
+                    connection = connection or _Connection(self._settings, self._contract, self._tables, self._hurry)
                     chunk = self._next(connection.frontier.seq)
                     if chunk is None:
                         return
                     self._publish(connection, chunk)
                     self._report.index_error = ""
                 except SearchError as error:  # away, full, read-only: the lake goes on, and the report says so
-                    self._report.index_error = error.message
+                    self._report.index_error = str(error) if isinstance(error, ForeignIndex) else error.message
                     if connection is not None:
                         connection.close()
                         connection = None
                     if self._pause(0.0 if isinstance(error, Conflict) else PATIENCE_S):
                         return
+                    if self._closing and isinstance(error, ForeignIndex):
+                        return  # an operator's turn: a lane that is to end does not wait for it
         except BaseException as error:
             self._failure = error
         finally:
@@ -224,14 +227,22 @@ class _Chunk:
 class _Connection:
     """The index of one table as the publisher sees it; dropped and made again after any trouble."""
 
-    def __init__(self, settings: Settings, contract: Table, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, contract: Table, tables: TableSet, stop: threading.Event) -> None:
         self._contract = contract
+        self._silver = tables.silver
         self._indices = connect_indices(settings)
         self._indices.ensure_template(contract)
         ensure_progress_index(self._indices.client)
+        try:
+            self.frontier: Frontier = self._read()
+        except BaseException:
+            self._indices.client.close()
+            raise
         self._writer = BulkWriter(self._indices, patience_s=BULK_PATIENCE_S, stop=stop)
         self._con = session()
-        self.frontier: Frontier = read_frontier(self._indices.client, contract)
+
+    def _read(self) -> Frontier:
+        return owned(read_frontier(self._indices.client, self._contract), self._contract, self._silver)
 
     def close(self) -> None:
         self._writer.close()
@@ -254,7 +265,7 @@ class _Connection:
                     self._indices.client, self._contract, goal.offsets, goal.silver_version, self.frontier, goal.seq
                 )
             except Conflict:
-                self.frontier = read_frontier(self._indices.client, self._contract)
+                self.frontier = self._read()
 
 
 def connect_indices(settings: Settings) -> Indices:

@@ -1,23 +1,91 @@
-"""The index of one event partition, built anew from silver while the lane goes on."""
+"""An index built anew from silver while the lane goes on: of one event partition, or of a whole table.
+
+The latter is for an index that another lake has filled: one from before a restore, or of a lake that is gone. Partition by
+partition a new generation takes the old one's place; what silver does not have is deleted; then the frontier is replaced, and
+lanes publish what came since. Until then their publishers stand still (`history.py`), so that nothing of both lakes mixes.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import duckdb
+from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Table
-from platform_assets.lake.layout import TableSet
+from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import LakeTable
+from platform_assets.lane.history import history
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.publish import BATCH_ROWS, connect_indices
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.sessions import session
 from platform_assets.lane.settle import REWRITE
 from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.progress import ensure_progress_index
+from platform_assets.search.errors import Conflict
+from platform_assets.search.progress import START, Frontier, ensure_progress_index, read_frontier, replace_frontier
 from platform_assets.search.rebuild import Snapshot, SnapshotLost, rebuild
 from platform_assets.settings import Settings
+
+_TRIES = 10
+
+
+@dataclass
+class ReindexReport:
+    """What a table's index holds now: documents by event partition; partitions whose index was deleted."""
+
+    table: str
+    documents: dict[str, int] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def reindex(settings: Settings, contract: Table, progress: Callable[[int], None] | None = None) -> ReindexReport:
+    """Build a table's whole index anew from silver and make the frontier follow this lake. The old indices serve until then.
+
+    `progress` is told how many documents of a partition are done. Safe beside a running lane, and to be repeated.
+    Raises SearchError when the index cannot.
+    """
+    started = time.perf_counter()
+    report = ReindexReport(contract.name)
+    tables = Lake(settings.lake_path).tables(contract)
+    version = tables.silver.refresh()
+    frontier = replace(
+        START, silver_version=version, seq=tables.silver.transaction(SEQ) or 0, history=history(tables.silver)
+    )
+    for partition in tables.silver.partitions():
+        report.documents[partition] = rebuild_index(settings, contract, tables, partition, progress)
+    indices = connect_indices(settings)
+    try:
+        ensure_progress_index(indices.client)
+        found = indices.all(contract)
+        tables.silver.refresh()  # after the list: what this lake's publisher made meanwhile is known to silver
+        known = tables.silver.partitions()
+        surplus = [index for index in found if index.event_partition not in known]
+        indices.delete([index.name for index in surplus])
+        report.deleted = sorted({index.event_partition for index in surplus})
+        _replace_frontier(indices.client, contract, frontier)
+    finally:
+        indices.client.close()
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _replace_frontier(client: OpenSearch, contract: Table, value: Frontier) -> None:
+    for _ in range(_TRIES):
+        found = read_frontier(client, contract)
+        if found.history == value.history and found.seq > value.seq:
+            return  # this lake's own publisher is further, and what it published is there
+        try:
+            replace_frontier(client, contract, replace(value, token=found.token))
+        except Conflict:
+            continue
+        return
+    raise Conflict(
+        f"the frontier of {contract.qualified_name} moved again and again", "end the lanes of the other lake"
+    )
 
 
 def rebuild_index(

@@ -14,6 +14,7 @@ import secrets
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from platform_assets.local.process import Command, spawn
 
 NAME = "kafka"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-_INTERNAL_USER = "broker"
+INTERNAL_USER = "broker"
 _FORMAT_TIMEOUT_S = 60
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -70,13 +71,7 @@ class Broker:
 
     def internal_conf(self) -> dict[str, str]:
         """Client settings of the supervisor, which may do everything."""
-        return {
-            "bootstrap.servers": f"{HOST}:{self.ports.kafka_internal}",
-            "security.protocol": "SASL_PLAINTEXT",
-            "sasl.mechanism": "PLAIN",
-            "sasl.username": _INTERNAL_USER,
-            "sasl.password": self.internal_password,
-        }
+        return internal_conf(f"{HOST}:{self.ports.kafka_internal}", self.internal_password)
 
     def command(self) -> Command:
         """The server's command line."""
@@ -120,53 +115,14 @@ class Broker:
 
     def _write_configuration(self) -> None:
         ports, owner = self.ports, self.layout.user.owner
-        jaas = (
-            f'{_PLAIN} required username="{_INTERNAL_USER}" password="{self.internal_password}" '
-            f'user_{_INTERNAL_USER}="{self.internal_password}";'
+        client, internal = f"{HOST}:{ports.kafka}", f"{HOST}:{ports.kafka_internal}"
+        properties = broker_properties(
+            {"CLIENT": (client, client), "INTERNAL": (internal, internal)},
+            controller=f"{HOST}:{ports.kafka_controller}",
+            password=self.internal_password,
+            data=self._data,
         )
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@{HOST}:{ports.kafka_controller}",
-            "listeners": (
-                f"CLIENT://{HOST}:{ports.kafka},INTERNAL://{HOST}:{ports.kafka_internal},"
-                f"CONTROLLER://{HOST}:{ports.kafka_controller}"
-            ),
-            "advertised.listeners": f"CLIENT://{HOST}:{ports.kafka},INTERNAL://{HOST}:{ports.kafka_internal}",
-            "listener.security.protocol.map": (
-                "CLIENT:SASL_PLAINTEXT,INTERNAL:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT"
-            ),
-            "inter.broker.listener.name": "INTERNAL",
-            "controller.listener.names": "CONTROLLER",
-            "sasl.mechanism.inter.broker.protocol": "PLAIN",
-            "sasl.mechanism.controller.protocol": "PLAIN",
-            "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512",
-            "listener.name.client.scram-sha-512.sasl.jaas.config": f"{_SCRAM} required;",
-            "listener.name.internal.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.internal.plain.sasl.jaas.config": jaas,
-            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.controller.plain.sasl.jaas.config": jaas,
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "allow.everyone.if.no.acl.found": "false",
-            "super.users": f"User:{_INTERNAL_USER};User:admin",
-            "log.dirs": self._data,
-            "auto.create.topics.enable": "false",
-            "default.replication.factor": 1,
-            "offsets.topic.replication.factor": 1,
-            "offsets.topic.num.partitions": 8,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
-            "transaction.state.log.num.partitions": 8,
-            "share.coordinator.state.topic.replication.factor": 1,
-            "share.coordinator.state.topic.min.isr": 1,
-            "group.initial.rebalance.delay.ms": 0,
-            "message.max.bytes": MAX_MESSAGE_BYTES,
-            "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
-            # The default of 128 MiB would be a quarter of a small heap.
-            "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
-        }
-        text = "".join(f"{name}={value}\n" for name, value in properties.items())
-        write_private(self._properties, text.encode(), owner)
+        write_private(self._properties, properties_text(properties), owner)
         write_private(self._config / "log4j2.properties", _log4j(self.log).encode(), owner)
 
     def _format(self) -> None:
@@ -183,6 +139,77 @@ class Broker:
                 f"Kafka's storage could not be formatted: {tail(self.output, 1) or f'exit code {code}'}",
                 f"see {self.output}",
             )
+
+
+def broker_properties(
+    listeners: Mapping[str, tuple[str, str]], *, controller: str, password: str, data: Path
+) -> dict[str, object]:
+    """The settings of every single node that we run, broker and controller in one.
+
+    `listeners` maps a name to (where it listens, what it tells clients), each `host:port`. `INTERNAL` is among them and asks for
+    the broker's own `password`, as the controller's address does; the others ask for a role's.
+    """
+    jaas = f'{_PLAIN} required username="{INTERNAL_USER}" password="{password}" user_{INTERNAL_USER}="{password}";'
+    roles = [name for name in listeners if name != "INTERNAL"]
+    scram = {
+        f"listener.name.{name.lower()}.{setting}": value
+        for name in roles
+        for setting, value in (
+            ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+            ("scram-sha-512.sasl.jaas.config", f"{_SCRAM} required;"),
+        )
+    }
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{controller}",
+        "listeners": ",".join([*(f"{n}://{at}" for n, (at, _) in listeners.items()), f"CONTROLLER://{controller}"]),
+        "advertised.listeners": ",".join(f"{name}://{told}" for name, (_, told) in listeners.items()),
+        "listener.security.protocol.map": ",".join(f"{name}:SASL_PLAINTEXT" for name in (*listeners, "CONTROLLER")),
+        "inter.broker.listener.name": "INTERNAL",
+        "controller.listener.names": "CONTROLLER",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "sasl.mechanism.controller.protocol": "PLAIN",
+        **scram,
+        "listener.name.internal.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.internal.plain.sasl.jaas.config": jaas,
+        "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.controller.plain.sasl.jaas.config": jaas,
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": f"User:{INTERNAL_USER};User:admin",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": 1,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 8,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 8,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
+        # The default of 128 MiB would be a quarter of a small heap.
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    }
+
+
+def properties_text(properties: Mapping[str, object]) -> bytes:
+    """A properties file."""
+    return "".join(f"{name}={value}\n" for name, value in properties.items()).encode()
+
+
+def internal_conf(bootstrap: str, password: str) -> dict[str, str]:
+    """Client settings of the broker's own user, which may do everything."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": INTERNAL_USER,
+        "sasl.password": password,
+    }
 
 
 def _log4j(log: Path) -> str:

@@ -10,12 +10,14 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bcrypt
 
+from platform_assets.errors import AssayError
 from platform_assets.local.artifacts import Runtime
 from platform_assets.local.endpoints import HOST, OPENSEARCH_ROLES, Ports
 from platform_assets.local.files import write_private
@@ -51,11 +53,9 @@ class SearchNode:
     ) -> SearchNode:
         """Write the configuration, certificates and security files included."""
         config = layout.service(NAME) / "config"
-        users = _users(config / "opensearch-security" / "internal_users.yml", secrets)
-        security = {"internalusers": users, "roles": _roles(), "config": _config(secrets), **_FIXED}
+        security = security_configuration(secrets, config / "opensearch-security" / "internal_users.yml")
         node = cls(layout, ports, java, runtime, heap_mb, security)
-        salt = hmac.digest(secrets["ASSAY_HMAC_KEY"].encode(), b"opensearch field masking", "sha256").hex()[:16]
-        node._write_configuration(config, salt)
+        node._write_configuration(config, secrets)
         return node
 
     @property
@@ -120,7 +120,7 @@ class SearchNode:
     def _folder(self) -> Path:
         return self.layout.service(NAME)
 
-    def _write_configuration(self, config: Path, salt: str) -> None:
+    def _write_configuration(self, config: Path, secrets: Mapping[str, str]) -> None:
         owner, certificates = self.layout.user.owner, self.layout.certificates
         for source, name in (
             (certificates.ca, "ca.pem"),
@@ -128,7 +128,6 @@ class SearchNode:
             (certificates.node_key, "node.key"),
         ):
             write_private(config / name, source.read_bytes(), owner)
-        tls = {"pemcert_filepath": "node.pem", "pemkey_filepath": "node.key", "pemtrustedcas_filepath": "ca.pem"}
         settings = {
             "cluster.name": "assay-local",
             "node.name": "assay-local-1",
@@ -137,26 +136,7 @@ class SearchNode:
             "network.host": HOST,
             "http.port": self.ports.opensearch,
             "transport.port": self.ports.opensearch_transport,
-            "discovery.type": "single-node",
-            "http.max_content_length": "128mb",
-            "action.auto_create_index": "false",
-            # Shares of a large disk would refuse work while many gigabytes are free.
-            "cluster.routing.allocation.disk.watermark.low": "2gb",
-            "cluster.routing.allocation.disk.watermark.high": "1gb",
-            "cluster.routing.allocation.disk.watermark.flood_stage": "500mb",
-            **{f"plugins.security.ssl.transport.{name}": value for name, value in tls.items()},
-            **{f"plugins.security.ssl.http.{name}": value for name, value in tls.items()},
-            "transport.ssl.enforce_hostname_verification": False,
-            "plugins.security.ssl.http.enabled": True,
-            "plugins.security.ssl.http.clientauth_mode": "OPTIONAL",
-            "plugins.security.authcz.admin_dn": [ADMIN_DN],
-            "plugins.security.nodes_dn": [NODE_DN],
-            "plugins.security.allow_default_init_securityindex": True,
-            "plugins.security.restapi.roles_enabled": ["all_access"],
-            "plugins.security.restapi.admin.enabled": True,  # the administrator's certificate may change how callers are known
-            "plugins.security.system_indices.enabled": True,
-            "plugins.security.audit.type": "noop",
-            "plugins.security.compliance.salt": salt,
+            **node_settings(secrets),
         }
         # JSON is YAML, and needs no second library to write it safely.
         write_private(config / "opensearch.yml", json.dumps(settings, indent=1).encode(), owner)
@@ -166,20 +146,79 @@ class SearchNode:
         folder.chmod(0o700)
         if os.geteuid() == 0:
             os.chown(folder, *owner)
-        for kind, content in self.security.items():
-            document = {"_meta": {"type": kind, "config_version": 2}, **content}
-            write_private(folder / _FILES[kind], json.dumps(document, indent=1).encode(), owner)
+        for name, content in security_files(self.security).items():
+            write_private(folder / name, content, owner)
+
+
+def node_settings(secrets: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of every single node that we run; addresses and folders are the caller's. PEM files lie beside them."""
+    tls = {"pemcert_filepath": "node.pem", "pemkey_filepath": "node.key", "pemtrustedcas_filepath": "ca.pem"}
+    salt = hmac.digest(secrets["ASSAY_HMAC_KEY"].encode(), b"opensearch field masking", "sha256").hex()[:16]
+    return {
+        "discovery.type": "single-node",
+        "http.max_content_length": "128mb",
+        "action.auto_create_index": "false",
+        # Shares of a large disk would refuse work while many gigabytes are free.
+        "cluster.routing.allocation.disk.watermark.low": "2gb",
+        "cluster.routing.allocation.disk.watermark.high": "1gb",
+        "cluster.routing.allocation.disk.watermark.flood_stage": "500mb",
+        **{f"plugins.security.ssl.transport.{name}": value for name, value in tls.items()},
+        **{f"plugins.security.ssl.http.{name}": value for name, value in tls.items()},
+        "transport.ssl.enforce_hostname_verification": False,
+        "plugins.security.ssl.http.enabled": True,
+        "plugins.security.ssl.http.clientauth_mode": "OPTIONAL",
+        "plugins.security.authcz.admin_dn": [ADMIN_DN],
+        "plugins.security.nodes_dn": [NODE_DN],
+        "plugins.security.allow_default_init_securityindex": True,
+        "plugins.security.restapi.roles_enabled": ["all_access"],
+        "plugins.security.restapi.admin.enabled": True,  # the administrator's certificate may change how callers are known
+        "plugins.security.system_indices.enabled": True,
+        "plugins.security.audit.type": "noop",
+        "plugins.security.compliance.salt": salt,
+    }
+
+
+def security_configuration(secrets: Mapping[str, str], known_users: Path) -> dict[str, dict[str, Any]]:
+    """Users, roles, their mapping and the way to log in, by kind; `known_users` is the users' file of before, if there is one."""
+    users, roles = _users(known_users, secrets), _roles()
+    return {"internalusers": users, "roles": roles, "config": _config(secrets), **deepcopy(_FIXED)}
+
+
+def security_files(security: Mapping[str, dict[str, Any]]) -> dict[str, bytes]:
+    """The security plugin's files by name."""
+    return {
+        _FILES[kind]: json.dumps({"_meta": {"type": kind, "config_version": 2}, **content}, indent=1).encode()
+        for kind, content in security.items()
+    }
+
+
+def read_security(folder: Path) -> dict[str, dict[str, Any]]:
+    """Users, roles, mapping and the way to log in from a folder of the plugin's files. AssayError when one is missing or damaged."""
+    found = {}
+    for kind in ("internalusers", "roles", "rolesmapping", "config"):
+        path = folder / _FILES[kind]
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise AssayError(f"cannot read {path}", "make the files anew and start again") from error
+        found[kind] = {name: value for name, value in content.items() if name != "_meta"}
+    return found
+
+
+def password_hash(known: str, password: bytes) -> str:
+    """The password's bcrypt hash: `known` if it still fits, so that nothing changes without need."""
+    if known and bcrypt.checkpw(password, known.encode()):
+        return known
+    return bcrypt.hashpw(password, bcrypt.gensalt(_BCRYPT_ROUNDS)).decode()
 
 
 def _users(path: Path, secrets: Mapping[str, str]) -> dict[str, Any]:
-    """Users with bcrypt hashes; a hash that still fits its password is kept, so that nothing changes without need."""
+    """Users with bcrypt hashes."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     users = {}
     for role in OPENSEARCH_ROLES:
         password = secrets[f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD"].encode()
-        hashed = known.get(role, {}).get("hash", "")
-        if not hashed or not bcrypt.checkpw(password, hashed.encode()):
-            hashed = bcrypt.hashpw(password, bcrypt.gensalt(_BCRYPT_ROUNDS)).decode()
+        hashed = password_hash(known.get(role, {}).get("hash", ""), password)
         users[role] = {"hash": hashed, "description": f"the platform's {role}"}
     return users
 

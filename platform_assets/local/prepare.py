@@ -1,4 +1,4 @@
-"""What the contracts need from the services before the first event: topics, and templates of their indices.
+"""What services need before the first event: users and rights, topics, and templates of the contracts' indices.
 
 Belongs here: deriving it from contracts and asking for it. Does not: how topics (`topics.py`) or templates (`search/`) are made.
 """
@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.errors import AssayError
+from platform_assets.local.endpoints import KAFKA_ROLES
+from platform_assets.local.kafka import internal_conf
+from platform_assets.local.kafka_access import check_kafka, provision
+from platform_assets.local.opensearch import read_security
+from platform_assets.local.search_access import push_security
+from platform_assets.local.tls import Certificates
 from platform_assets.local.topics import TopicReport, TopicSpec, ensure_topics
 from platform_assets.search.client import connect
 from platform_assets.search.indices import Indices
@@ -38,3 +49,30 @@ def prepare(settings: Settings, contracts: Iterable[Contract]) -> TopicReport:
     finally:
         client.close()
     return report
+
+
+def prepare_users(settings: Settings, security: Path | None) -> None:
+    """Give Kafka's roles their passwords and rights, and OpenSearch its users and roles, where we are told how.
+
+    Kafka through the broker's own listener (ASSAY_KAFKA_INTERNAL_BOOTSTRAP and _PASSWORD); OpenSearch from the folder
+    `security`, which holds the plugin's files, `ca.pem` and the administrator's certificate.
+    Raises AssayError when a service does not answer or refuses.
+    """
+    bootstrap = settings.values.get("ASSAY_KAFKA_INTERNAL_BOOTSTRAP")
+    if bootstrap:
+        names = ["ASSAY_KAFKA_INTERNAL_PASSWORD", *(f"ASSAY_KAFKA_{role.upper()}_PASSWORD" for role in KAFKA_ROLES)]
+        if missing := [name for name in names if not settings.values.get(name)]:
+            raise AssayError(f"{missing[0]} is not known", "set it, or leave out ASSAY_KAFKA_INTERNAL_BOOTSTRAP")
+        try:
+            provision(internal_conf(bootstrap, settings.values[names[0]]), settings.values)
+        except KafkaException as error:
+            raise AssayError(f"Kafka at {bootstrap} refused: {error.args[0].str()}", "see its log") from error
+        check_kafka(settings)
+    if security is not None:
+        try:
+            push_security(settings.opensearch_url, Certificates(security), read_security(security))
+        except OpenSearchException as error:
+            what = type(error).__name__
+            raise AssayError(
+                f"OpenSearch at {settings.opensearch_url} takes no users: {what}", "see its log"
+            ) from error

@@ -6,6 +6,7 @@ Does not: the server (`opensearch.py`), or documents (`search/`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from opensearchpy import OpenSearch
@@ -20,6 +21,7 @@ from opensearchpy.exceptions import (
 from platform_assets.errors import AssayError
 from platform_assets.local.files import write_text
 from platform_assets.local.opensearch import SearchNode
+from platform_assets.local.tls import Certificates
 from platform_assets.settings import OpenSearchRole, Settings
 
 _TIMEOUT_S = 10
@@ -34,41 +36,39 @@ def apply_security(node: SearchNode) -> bool:
     digest = node.security_digest()
     if node.applied.is_file() and node.applied.read_text(encoding="utf-8") == digest:
         return False
-    certificates = node.layout.certificates
-    client = OpenSearch(
-        hosts=[node.url],
-        ca_certs=str(certificates.ca),
-        client_cert=str(certificates.admin),
-        client_key=str(certificates.admin_key),
-        timeout=_TIMEOUT_S,
-        max_retries=0,
-    )
-    try:
-        for kind in ("roles", "internalusers", "rolesmapping"):
-            operations = [
-                {"op": "add", "path": f"/{name}", "value": value} for name, value in node.security[kind].items()
-            ]
-            client.transport.perform_request("PATCH", f"/_plugins/_security/api/{kind}", body=operations)
-        known_by = node.security["config"]["config"]["dynamic"]["authc"]
-        operation = {"op": "replace", "path": "/config/dynamic/authc", "value": known_by}
-        client.transport.perform_request("PATCH", "/_plugins/_security/api/securityconfig", body=[operation])
-    finally:
-        client.close()
+    push_security(node.url, node.layout.certificates, node.security)
     write_text(node.applied, digest)
     return True
 
 
-def security_answers(node: SearchNode) -> bool:
-    """Whether the node serves HTTPS and its security plugin has read its configuration."""
-    certificates = node.layout.certificates
-    client = OpenSearch(
-        hosts=[node.url],
+def push_security(url: str, certificates: Certificates, security: Mapping[str, Mapping[str, Any]]) -> None:
+    """Send roles, users, mapping and the way to log in, signed by the administrator's certificate. Others that are there stay."""
+    client = _administrator(url, certificates)
+    try:
+        for kind in ("roles", "internalusers", "rolesmapping"):
+            operations = [{"op": "add", "path": f"/{name}", "value": value} for name, value in security[kind].items()]
+            client.transport.perform_request("PATCH", f"/_plugins/_security/api/{kind}", body=operations)
+        known_by = security["config"]["config"]["dynamic"]["authc"]
+        operation = {"op": "replace", "path": "/config/dynamic/authc", "value": known_by}
+        client.transport.perform_request("PATCH", "/_plugins/_security/api/securityconfig", body=[operation])
+    finally:
+        client.close()
+
+
+def _administrator(url: str, certificates: Certificates) -> OpenSearch:
+    return OpenSearch(
+        hosts=[url],
         ca_certs=str(certificates.ca),
         client_cert=str(certificates.admin),
         client_key=str(certificates.admin_key),
         timeout=_TIMEOUT_S,
         max_retries=0,
     )
+
+
+def security_answers(node: SearchNode) -> bool:
+    """Whether the node serves HTTPS and its security plugin has read its configuration."""
+    client = _administrator(node.url, node.layout.certificates)
     try:
         health: dict[str, Any] = client.transport.perform_request("GET", "/_plugins/_security/health")
     except OpenSearchException:

@@ -1,6 +1,7 @@
-"""Certificates for the local OpenSearch node: one authority of our own, and what it signs.
+"""Certificates for the OpenSearch node that we run: one authority of our own, and what it signs.
 
-Belongs here: making and checking the authority, the node's certificate and the administrator's client certificate.
+Belongs here: making and checking the authority, the node's certificate and the administrator's client certificate; also
+certificates of other servers that stand beside the node.
 Does not: deciding where OpenSearch looks for them (`opensearch.py`), or trusting a remote service (`settings.py`).
 
 Keys are written with the mode they keep (0600), never opened wider first.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,23 +60,33 @@ class Certificates:
         """The private key of `admin`."""
         return self.folder / "security-admin.key"
 
-    def fresh(self, now: dt.datetime | None = None) -> bool:
+    def server(self, name: str) -> tuple[Path, Path]:
+        """Certificate and private key of another server."""
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    def fresh(self, now: dt.datetime | None = None, servers: Sequence[str] = ()) -> bool:
         """Whether all files are there and none ends within 30 days."""
-        files = (self.ca, self.node, self.node_key, self.admin, self.admin_key)
+        others = [path for name in servers for path in self.server(name)]
+        files = (self.ca, self.node, self.node_key, self.admin, self.admin_key, *others)
         if not all(path.is_file() for path in files):
             return False
         until = (now or dt.datetime.now(dt.UTC)) + _RENEW_BEFORE
-        certificates = (x509.load_pem_x509_certificate(path.read_bytes()) for path in (self.ca, self.node, self.admin))
+        certificates = (x509.load_pem_x509_certificate(path.read_bytes()) for path in files if path.suffix == ".pem")
         return all(certificate.not_valid_after_utc > until for certificate in certificates)
 
 
-def ensure_certificates(folder: Path) -> Certificates:
+def ensure_certificates(
+    folder: Path, *, node_names: Sequence[str] = (), servers: Mapping[str, Sequence[str]] | None = None
+) -> Certificates:
     """Make authority, node and administrator certificates in `folder` unless fresh ones are there.
+
+    The node answers to `localhost` and to `node_names`; `servers` get certificates of their own, by name, which answer to
+    `localhost` and to the names given.
 
     The authority's own key is never stored: a renewal makes a new authority, so a stolen home cannot sign anything.
     """
     certificates = Certificates(folder)
-    if certificates.fresh():
+    if certificates.fresh(servers=tuple(servers or ())):
         return certificates
     folder.mkdir(parents=True, exist_ok=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -87,11 +99,15 @@ def ensure_certificates(folder: Path) -> Certificates:
         .sign(ca_key, hashes.SHA256())
     )
     both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    for name, usages, names, cert_path, key_path in (
-        ("assay-node", both, alternatives, certificates.node, certificates.node_key),
+    wanted = [
+        ("assay-node", both, _alternatives(node_names), certificates.node, certificates.node_key),
         ("assay-security-admin", both[1:], [], certificates.admin, certificates.admin_key),
-    ):
+        *(
+            (f"assay-{name}", both[:1], _alternatives(names), *certificates.server(name))
+            for name, names in (servers or {}).items()
+        ),
+    ]
+    for name, usages, names, cert_path, key_path in wanted:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             _builder(_name(name), ca_name, key.public_key())
@@ -109,6 +125,11 @@ def ensure_certificates(folder: Path) -> Certificates:
         write_text(cert_path, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
     write_text(certificates.ca, ca.public_bytes(serialization.Encoding.PEM).decode())
     return certificates
+
+
+def _alternatives(names: Sequence[str]) -> list[x509.GeneralName]:
+    loopback = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    return [*loopback, *(x509.DNSName(name) for name in names)]
 
 
 def _name(common_name: str) -> x509.Name:

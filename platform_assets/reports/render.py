@@ -81,7 +81,9 @@ def _view(filled: Filled) -> dict[str, Any]:
         picture = "" if view["empty"] else base64.b64encode(svg(filled).encode()).decode()
         return view | {"picture": picture}
     rows = filled.rows.to_pylist()
-    return view | {"rows": [[(column, column_text(column, row[column.name])) for column in section.columns] for row in rows]}
+    return view | {
+        "rows": [[(column, column_text(column, row[column.name])) for column in section.columns] for row in rows]
+    }
 
 
 def column_text(column: Column, value: Any) -> str:

@@ -9,7 +9,7 @@ at most too low, and sending again changes nothing (ids and versions are externa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from opensearchpy import OpenSearch
@@ -25,7 +25,7 @@ _ATTEMPTS = 10
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """What is in the index: all rows below `offsets` (`topic_id:partition` -> next offset), read at silver's `silver_version`,
-    of bronze commits up to `seq`.
+    of bronze commits up to `seq`, in a lake of that `history` (the writer's own name for it; empty when it gave none).
 
     `token` is the stored document's place in its history; None for one that was never stored.
     """
@@ -34,6 +34,7 @@ class Frontier:
     silver_version: int
     seq: int = 0
     token: tuple[int, int] | None = None
+    history: str = ""
 
 
 START = Frontier({}, -1)
@@ -104,6 +105,19 @@ def write_frontier(
         raise translate(error, f"writing the frontier of {table.qualified_name}") from error
 
 
+def replace_frontier(client: OpenSearch, table: DocumentSet, value: Frontier) -> Frontier:
+    """Store a frontier whatever it was before, lower too: for an index built anew from another lake. Returns the stored one.
+
+    Raises SearchError; Conflict if somebody else moved it since `value.token` was read.
+    """
+    try:
+        return write(client, PROGRESS_INDEX, read_alias(table), value, value.token)
+    except ConflictError as error:
+        raise Conflict(f"somebody else moved the frontier of {table.qualified_name}", "try again") from error
+    except OpenSearchException as error:
+        raise translate(error, f"writing the frontier of {table.qualified_name}") from error
+
+
 def advance(client: OpenSearch, index: str, offsets: Mapping[str, int], silver_version: int, seq: int = 0) -> Frontier:
     """Raise the progress document of a physical index (or of an alias of one) to cover `offsets` too; never lowers anything.
 
@@ -129,7 +143,9 @@ def joined(current: Frontier, offsets: Mapping[str, int], silver_version: int, s
     higher = dict(current.offsets)
     for key, offset in offsets.items():
         higher[key] = max(offset, higher.get(key, 0))
-    return Frontier(higher, max(silver_version, current.silver_version), max(seq, current.seq), current.token)
+    return Frontier(
+        higher, max(silver_version, current.silver_version), max(seq, current.seq), current.token, current.history
+    )
 
 
 def read(client: OpenSearch, index: str, name: str) -> Frontier:
@@ -140,18 +156,21 @@ def read(client: OpenSearch, index: str, name: str) -> Frontier:
     stored: dict[str, Any] = found["_source"][PROGRESS]
     token = (int(found["_seq_no"]), int(found["_primary_term"]))
     offsets = {str(key): int(offset) for key, offset in stored["offsets"].items()}
-    return Frontier(offsets, int(stored["silver_version"]), int(stored["seq"]), token)
+    return Frontier(offsets, int(stored["silver_version"]), int(stored["seq"]), token, str(stored.get("history", "")))
 
 
 def write(client: OpenSearch, index: str, name: str, value: Frontier, token: tuple[int, int] | None) -> Frontier:
     """Store under compare-and-set: `token` None means that there must be none yet. Raises ConflictError and the client's."""
     body = {
-        PROGRESS: {"offsets": dict(value.offsets), "silver_version": value.silver_version, "seq": value.seq},
+        PROGRESS: {
+            "offsets": dict(value.offsets),
+            "silver_version": value.silver_version,
+            "seq": value.seq,
+            "history": value.history,
+        },
     }
     guard: dict[str, Any] = (
         {"op_type": "create"} if token is None else {"if_seq_no": token[0], "if_primary_term": token[1]}
     )
     stored = client.index(index=index, id=name, body=body, params={**guard, "refresh": "false"})
-    return Frontier(
-        value.offsets, value.silver_version, value.seq, (int(stored["_seq_no"]), int(stored["_primary_term"]))
-    )
+    return replace(value, token=(int(stored["_seq_no"]), int(stored["_primary_term"])))

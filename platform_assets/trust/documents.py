@@ -15,6 +15,7 @@ import duckdb
 from platform_assets.contracts.model import Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.layout import TableSet
+from platform_assets.lane.history import foreign, history
 from platform_assets.lane.publish import connect_indices
 from platform_assets.refine.hashing import hash_expression
 from platform_assets.refine.sql import literal, text_list
@@ -77,6 +78,7 @@ class DocumentProof:
         self._con = con
         self._tell = tell
         self._frontier: Frontier = START
+        self._history = ""
         self._error: AssayError | None = None
 
     def read(self) -> None:
@@ -104,6 +106,7 @@ class DocumentProof:
     def _read(self, indices: Indices) -> None:
         self._con.execute(_DOCUMENTS)
         self._frontier = read_frontier(indices.client, self._contract)
+        self._history = history(self._tables.silver) if self._tables.silver.exists() else ""
         indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
         topics = self._topics()
         alias = literal(read_alias(self._contract))
@@ -132,6 +135,9 @@ class DocumentProof:
         job.proof.versions["index_seq"] = self._frontier.seq
         job.proof.count("index_behind", max(0, job.silver_seq - self._frontier.seq))
         job.proof.count("documents", size(job.con.table("documents")))
+        if (why := foreign(self._frontier, self._history, job.silver_seq)) is not None:
+            hint = f"`assay reindex {self._contract.system} {self._contract.name}` builds it from this lake"
+            check.fail("foreign", f"the index {why}", 1, [hint])
         self._views(job)
         job.store("spoilt", job.con.sql(_SPOILT))
         spoilt = job.con.table("spoilt")

@@ -12,8 +12,10 @@ from typing import Any
 
 from platform_assets.contracts.model import Table
 from platform_assets.errors import AssayError
+from platform_assets.lake.archive import RESTORED
 from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake
+from platform_assets.lane.history import ForeignIndex, foreign, history_of
 from platform_assets.lane.land import CLOCK, SEQ
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.sessions import session
@@ -89,7 +91,7 @@ def table_state(settings: Settings, contract: Table, *, services: bool = False) 
         silver_seq=silver.transaction(SEQ),
         last_commit=datetime.fromtimestamp(clock / 1_000_000, UTC) if clock else None,
         watermark=_watermark(contract, silver),
-        index_seq=_index_seq(settings, contract, unanswered) if services else None,
+        index_seq=_index_seq(settings, contract, silver, unanswered) if services else None,
         lag=_lag(settings, contract, bronze, unanswered) if services else None,
         unanswered=unanswered,
     )
@@ -142,16 +144,25 @@ def _read_newest(
                 return
 
 
-def _index_seq(settings: Settings, contract: Table, unanswered: list[str]) -> int | None:
+def _index_seq(settings: Settings, contract: Table, silver: Snapshot, unanswered: list[str]) -> int | None:
+    """The frontier of the index; None too when it belongs to another lake, and then `unanswered` says what to do."""
     try:
         indices = connect_indices(settings)
         try:
-            return read_frontier(indices.client, contract).seq
+            frontier = read_frontier(indices.client, contract)
         finally:
             indices.client.close()
     except AssayError as error:
         unanswered.append(error.message)
         return None
+    if silver.version >= 0:
+        # Silver again: the frontier may be of a commit that came after the snapshot.
+        now = Snapshot.take(silver.table, [SEQ, RESTORED])
+        mine = history_of(now.table.identity, now.transactions.get(RESTORED))
+        if (why := foreign(frontier, mine, now.transaction(SEQ))) is not None:
+            unanswered.append(str(ForeignIndex(contract, why)))
+            return None
+    return frontier.seq
 
 
 def _lag(settings: Settings, contract: Table, bronze: Snapshot, unanswered: list[str]) -> dict[int, int] | None:

@@ -1,0 +1,147 @@
+"""Backup of a lake at work, the loss of everything since, and the way back: the topic, the lake and the index agree again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from lane_runs import lane_process
+from support import event, private_settings, private_system, publish
+
+from platform_assets.backup.backup import backup
+from platform_assets.backup.restore import restore
+from platform_assets.contracts.compat import to_json
+from platform_assets.contracts.model import Contract
+from platform_assets.lake.layout import Lake
+from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.reindex import reindex
+from platform_assets.lane.run import Lane
+from platform_assets.settings import Settings
+from platform_assets.trust.gap import accept_gap, find_gaps
+from platform_assets.trust.prove import prove
+from platform_assets.trust.state import table_state
+
+pytestmark = pytest.mark.services
+OLD_DAY = "2026-01-05T10:00:00Z"
+
+
+@pytest.fixture
+def system(services: Settings, tmp_path: Path) -> Iterator[tuple[Settings, Contract]]:
+    settings = private_settings(services, tmp_path / "first")
+    yield settings, private_system(settings)
+
+
+def failures(settings: Settings, contract: Contract) -> set[str]:
+    checks = prove(settings, contract).tables["events"].checks.values()
+    return {f"{check.name}.{failure.code}" for check in checks for failure in check.failures}
+
+
+def test_lost_and_restored_while_the_lane_was_at_work(system: tuple[Settings, Contract], tmp_path: Path) -> None:
+    settings, contract = system
+    table = contract.table("events")
+    publish(settings, table, [*(event(n) for n in range(500)), event(7), b"{"])
+    Lane(settings, contract).drain()
+
+    # A lane in a process of its own, traffic, and the backup in the middle of it.
+    described = tmp_path / "contract.json"
+    described.write_text(to_json(contract), encoding="utf-8")
+    process = lane_process(described, settings.lake_path, "", seconds=120)
+    traffic_over = threading.Event()
+
+    def traffic() -> None:
+        for n in range(500, 1500, 100):
+            publish(settings, table, [event(n + i) for i in range(100)])
+        traffic_over.set()
+
+    sender = threading.Thread(target=traffic)
+    sender.start()
+    backup(settings, tmp_path / "copy")
+    sender.join()
+    # An event partition that the restored lake will not know until its lane has landed it again.
+    publish(settings, table, [event(n, event_time=OLD_DAY) for n in range(1500, 1520)])
+    lake = Lake(settings.lake_path).tables(table)
+    while lake.silver.refresh() and "2026-01-05" not in lake.silver.partitions():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    Lane(settings, contract).drain()
+    assert failures(settings, contract) == set()
+
+    there = private_settings(settings, tmp_path / "second")
+    restore(there, tmp_path / "copy")
+    assert "index.foreign" in failures(there, contract)  # the index is ahead, and it is said
+    assert any("assay reindex" in said for said in table_state(there, table, services=True).unanswered)
+    report = Lane(there, contract).drain().tables["events"]  # the lake catches up, the index is left alone
+    assert "filled from another lake" in report.index_error
+    assert "assay reindex" in report.index_error
+    found = failures(there, contract)
+    assert "index.foreign" in found
+    assert found <= {"index.foreign", "index.altered"}  # the same events came in other commits
+
+    done = reindex(there, table)
+    assert sum(done.documents.values()) == 1520
+    assert failures(there, contract) == set()
+    publish(there, table, [event(n) for n in range(1520, 1600)])
+    Lane(there, contract).drain()
+    proof = prove(there, contract)
+    assert proof.holds, proof.to_dict()
+    assert proof.tables["events"].counts["silver"] == proof.tables["events"].counts["documents"] == 1600
+
+    # A lane of the lake that was lost comes back to life: it can do the index no harm.
+    publish(settings, table, [event(5000)])
+    zombie = Lane(settings, contract).drain().tables["events"]
+    assert "filled from another lake" in zombie.index_error
+    Lane(there, contract).drain()
+    assert prove(there, contract).holds
+
+
+def test_reindex_before_the_lane_drops_what_the_backup_does_not_know(
+    system: tuple[Settings, Contract], tmp_path: Path
+) -> None:
+    settings, contract = system
+    table = contract.table("events")
+    publish(settings, table, [event(n) for n in range(300)])
+    Lane(settings, contract).drain()
+    backup(settings, tmp_path / "copy")
+    publish(settings, table, [event(n, event_time=OLD_DAY) for n in range(300, 320)])
+    Lane(settings, contract).drain()
+    there = private_settings(settings, tmp_path / "second")
+    restore(there, tmp_path / "copy")
+    assert reindex(there, table).deleted == ["2026-01-05"]
+    indices = connect_indices(there)
+    assert all(index.event_partition != "2026-01-05" for index in indices.all(table))
+    indices.client.close()
+    Lane(there, contract).drain()
+    assert prove(there, contract).holds
+
+
+def test_records_that_the_broker_no_longer_has_are_a_gap(system: tuple[Settings, Contract], tmp_path: Path) -> None:
+    settings, contract = system
+    table = contract.table("events")
+    publish(settings, table, [event(n) for n in range(300)])
+    Lane(settings, contract).drain()
+    backup(settings, tmp_path / "copy")
+    publish(settings, table, [event(n) for n in range(300, 600)])
+    Lane(settings, contract).drain()
+    admin = AdminClient(settings.kafka_conf("admin"))
+    deleted = admin.delete_records([TopicPartition(table.topic, p, -1) for p in range(3)])  # all that is there
+    for future in deleted.values():
+        future.result(10)
+    there = private_settings(settings, tmp_path / "second")
+    restore(there, tmp_path / "copy")
+    Lane(there, contract, index=False).drain()
+    gaps = find_gaps(there, contract)
+    assert sum(gap.missing for gap in gaps) == 300
+    for gap in gaps:
+        accept_gap(there, contract, "events", gap.partition, "restored from a backup", "operator")
+    publish(there, table, [event(n) for n in range(600, 650)])
+    Lane(there, contract, index=False).drain()
+    reindex(there, table)
+    Lane(there, contract).drain()
+    proof = prove(there, contract)
+    assert proof.holds, proof.to_dict()
+    assert proof.tables["events"].counts["gaps"] == 300

@@ -1,0 +1,154 @@
+"""The configuration that `deploy/compose/init` makes, in real servers: only addresses and folders are this machine's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import AuthorizationException, OpenSearchException
+
+from platform_assets.contracts.read import load_contracts
+from platform_assets.errors import AssayError
+from platform_assets.local.artifacts import ensure_runtime
+from platform_assets.local.endpoints import HOST, choose_ports, ensure_secrets
+from platform_assets.local.files import make_folder, write_private
+from platform_assets.local.java import find_java, reachable_java
+from platform_assets.local.kafka import Broker
+from platform_assets.local.kafka_access import check_kafka
+from platform_assets.local.layout import Layout, runtime_folder
+from platform_assets.local.opensearch import SearchNode
+from platform_assets.local.prepare import prepare, prepare_users
+from platform_assets.local.process import spawn, stop
+from platform_assets.local.tls import ensure_certificates
+from platform_assets.settings import Settings, read_env_file
+
+pytestmark = pytest.mark.services
+INIT = Path(__file__).parents[2] / "deploy" / "compose" / "init"
+START_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Reachable for the services' user, as pytest's own folder is not."""
+    made = Path(tempfile.mkdtemp(prefix="assay-compose-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def servers(folder: Path) -> Iterator[Settings]:
+    """Kafka and OpenSearch with the generated files; settings as the one-shot service `prepare` has them."""
+    generated = folder / "generated"
+    subprocess.run([str(INIT), str(generated)], check=True, capture_output=True)
+    home = make_folder(folder / "home", 0o711)
+    layout = Layout.of(home)
+    layout.create()
+    ensure_certificates(layout.certificates.folder)
+    runtime = ensure_runtime()
+    java = reachable_java(find_java(), runtime_folder())
+    ports = choose_ports(layout)
+    broker = Broker(layout, ports, java, runtime, 512, "")
+    text = (generated / "kafka" / "server.properties").read_text(encoding="utf-8")
+    addresses = {
+        "0.0.0.0:9092": f"{HOST}:{ports.kafka}", "kafka:9092": f"{HOST}:{ports.kafka}",
+        "0.0.0.0:9093": f"{HOST}:{ports.kafka_internal}", "kafka:9093": f"{HOST}:{ports.kafka_internal}",
+        "EXTERNAL://0.0.0.0:9094": f"EXTERNAL://{HOST}:{ports.opensearch_transport - 1}",
+        "127.0.0.1:9095": f"{HOST}:{ports.kafka_controller}", "/var/lib/kafka/data": str(broker._data),
+    }  # fmt: skip
+    for theirs, ours in addresses.items():
+        assert theirs in text
+        text = text.replace(theirs, ours)
+    owner = layout.user.owner
+    write_private(broker._properties, text.encode(), owner)
+    shutil.copy(INIT.parent / "kafka-log4j2.properties", broker._config / "log4j2.properties")
+    (broker._config / "log4j2.properties").chmod(0o644)
+    broker._format()
+
+    node = SearchNode.prepare(layout, ports, java, runtime, heap_mb=512, secrets=ensure_secrets(home))
+    config = layout.service("opensearch") / "config"
+    here = json.loads((config / "opensearch.yml").read_text(encoding="utf-8"))
+    theirs = json.loads((generated / "opensearch" / "opensearch.yml").read_text(encoding="utf-8"))
+    addressed = ("network.host", "http.port", "transport.port", "path.data", "path.logs")
+    settings_file = theirs | {name: here[name] for name in addressed}
+    write_private(config / "opensearch.yml", json.dumps(settings_file).encode(), owner)
+    for name in ("ca.pem", "node.pem", "node.key"):
+        write_private(config / name, (generated / "tls" / name).read_bytes(), owner)
+    for path in (generated / "opensearch" / "security").iterdir():
+        write_private(config / "opensearch-security" / path.name, path.read_bytes(), owner)
+
+    values = read_env_file(generated / "roles" / "prepare.env") | {
+        "ASSAY_KAFKA_BOOTSTRAP": f"{HOST}:{ports.kafka}",
+        "ASSAY_KAFKA_INTERNAL_BOOTSTRAP": f"{HOST}:{ports.kafka_internal}",
+        "ASSAY_OPENSEARCH_URL": node.url,
+        "ASSAY_OPENSEARCH_CA": str(generated / "tls" / "ca.pem"),
+    }
+    processes = [spawn(broker.command(), layout.user), spawn(node.command(), layout.user)]
+    try:
+        yield Settings(home, home / "lake", values)
+    finally:
+        for process in processes:
+            stop(process, 20)
+
+
+def security(folder: Path) -> Path:
+    """The folder that compose.yaml mounts for `assay prepare --security`."""
+    made = make_folder(folder / "security", 0o700)
+    for path in (folder / "generated" / "opensearch" / "security").iterdir():
+        shutil.copy(path, made)
+    for path in (folder / "generated" / "tls").iterdir():
+        shutil.copy(path, made)
+    return made
+
+
+def client(settings: Settings, user: str, password: str) -> OpenSearch:
+    return OpenSearch(
+        hosts=[settings.opensearch_url], http_auth=(user, password), ca_certs=str(settings.opensearch_ca), max_retries=0
+    )
+
+
+def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> None:
+    contracts = load_contracts().values()
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            prepare_users(servers, security(folder))
+            made = prepare(servers, contracts)
+            break
+        except (AssayError, OpenSearchException) as error:
+            assert time.monotonic() < deadline, f"the servers did not come up: {error}"
+            time.sleep(0.5)
+    assert set(made.created) | set(made.present) == {table.topic for c in contracts for table in c.tables}
+    prepare_users(servers, security(folder))  # each start repeats it
+    assert prepare(servers, contracts).created == ()
+
+    lane = read_env_file(folder / "generated" / "roles" / "lane.env")
+    producer = read_env_file(folder / "generated" / "roles" / "producer.env")
+    check_kafka(replace(servers, values={**_addresses(servers), **lane, **producer}))  # published and consumed
+    with pytest.raises(AssayError, match="wrong password"):
+        check_kafka(replace(servers, values={**_addresses(servers), **lane, "ASSAY_KAFKA_PRODUCER_PASSWORD": "guess"}))
+
+    passwords = read_env_file(folder / "generated" / "secrets.env")
+    reader = client(servers, "reader", passwords["ASSAY_OPENSEARCH_READER_PASSWORD"])
+    with pytest.raises(AuthorizationException):
+        reader.indices.create(index="logs-events-mine")
+    dashboards = client(
+        servers, "dashboards", (folder / "generated/passwords/dashboards").read_text(encoding="utf-8").strip()
+    )
+    dashboards.indices.create(index=".kibana_1")  # what Dashboards does at its first start
+    with pytest.raises(AuthorizationException):
+        dashboards.indices.create(index="logs-events-mine")
+    for made_client in (reader, dashboards):
+        made_client.close()
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    return {name: value for name, value in settings.values.items() if "PASSWORD" not in name}
