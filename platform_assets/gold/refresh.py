@@ -24,13 +24,15 @@ from platform_assets.gold.marts import Mart, Slot, load_marts
 from platform_assets.gold.plan import WINDOW_ROWS, Plan, moment, plan
 from platform_assets.gold.prepare import prepare
 from platform_assets.gold.project import project_folder
-from platform_assets.gold.publish import publish
+from platform_assets.gold.publish import Overtaken, publish
 from platform_assets.lane.sessions import session
 from platform_assets.settings import Settings
 
 RUNS = "_runs"
 """The folder beside the tables that holds the databases of runs."""
 _FORGOTTEN_S = 86_400
+_TRIES = 3
+"""Attempts when others publish first: a backfill and the sensor's runs meet."""
 
 
 @dataclass
@@ -62,30 +64,50 @@ def refresh(
     """Take in what silver has gained since the last refresh, or recompute one `day` (UTC); then bring the index up to date.
 
     Takes about `window_rows` of each silver table; `report.more` says that another refresh has work to do. `only` names the marts
-    to replace, if not all. Raises BuildFailed when a model or a test failed (nothing is published), Overtaken when another
-    refresh came first. An index that does not answer is in the report, and the next refresh puts it right.
+    to replace, if not all. Raises BuildFailed when a model or a test failed (nothing is published), Overtaken when others came
+    first again and again. An index that does not answer is in the report, and the next refresh puts it right.
     """
-    project, lake = project_folder(), settings.lake_path
+    project = project_folder()
     marts = marts_of(project, contract)
     chosen = [mart for mart in marts if only is None or mart.name in only]
+    for attempt in range(_TRIES):
+        try:
+            report = _once(settings.lake_path, contract, project, marts, chosen, day, window_rows)
+            break
+        except Overtaken:
+            if attempt == _TRIES - 1:
+                raise
+    if index:
+        clock = _Clock()
+        _index(settings, contract, marts, report)
+        report.seconds["index"] = clock.lap()
+    return report
+
+
+def _once(
+    lake: Path,
+    contract: Contract,
+    project: Path,
+    marts: Sequence[Mart],
+    chosen: Sequence[Mart],
+    day: date | None,
+    window_rows: int,
+) -> RefreshReport:
+    """One attempt, up to the commits."""
     clock = _Clock()
     with _folder(lake, contract.system) as folder, session() as con:
         found = plan(lake, contract, marts, con, day, window_rows)
         report = RefreshReport(contract.system, found.number, len(found.minutes), days_of(found), more=found.more)
         report.seconds["plan"] = clock.lap()
-        if len(found.minutes):
+        if found.moves:
             database = prepare(folder, lake, found, marts)
             report.seconds["prepare"] = clock.lap()
-            names = [mart.name for mart in chosen] if len(chosen) < len(marts) else []
-            report.results = build(project, database, folder / "target", contract.system, names)
-            report.seconds["build"] = clock.lap()
+            if len(found.minutes):
+                names = [mart.name for mart in chosen] if len(chosen) < len(marts) else []
+                report.results = build(project, database, folder / "target", contract.system, names)
+                report.seconds["build"] = clock.lap()
             _publish(database, lake, found, chosen, report)
-        elif found.moves:
-            _publish(prepare(folder, lake, found, marts), lake, found, chosen, report)
-        report.seconds["publish"] = clock.lap()
-    if index:
-        _index(settings, contract, marts, report)
-        report.seconds["index"] = clock.lap()
+            report.seconds["publish"] = clock.lap()
     return report
 
 

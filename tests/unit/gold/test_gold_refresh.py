@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,12 +10,15 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from goldlab import LOGS, MARTS, NOON, GoldLab, fail
 from lakes import SmallLake
 
+from platform_assets.cli.app import assay
 from platform_assets.gold.build import build
 from platform_assets.gold.marts import Slot, ledger_table
 from platform_assets.gold.plan import REFRESH, consumed, plan
@@ -210,3 +214,25 @@ def test_slots_follow_from_minutes(tmp_path: Path) -> None:
     found = plan(lab.root, LOGS, ALL, lab.con)
     assert [len(found.slots(grain)) for grain in Slot] == [3, 2, 2]
     assert np.all(np.diff(found.minutes) > 0)
+
+
+def test_the_command_refreshes_and_tells(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    lab.log(fail(NOON))
+    lab.refresh()
+    lab.log(fail(NOON))
+
+    def told(*arguments: str) -> Any:
+        done = CliRunner().invoke(assay, ["gold", *arguments, "logs", "--json", "--home", str(tmp_path / "home")])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_LAKE", str(tmp_path))
+        assert told("status")["behind"] is True
+        report = told("refresh")
+        assert (report["number"], report["minutes"], report["rows"]["errors_minute"]) == (2, 1, 1)
+        assert "OpenSearch is not known" in report["index_error"]  # told, and no reason to fail
+        state = told("status")
+    assert state["behind"] is False
+    assert {mart["refresh"] for mart in state["marts"]} == {2}
