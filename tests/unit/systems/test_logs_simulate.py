@@ -102,8 +102,21 @@ def test_errors_come_in_bursts(minutes: list[dict[str, Any]]) -> None:
     shares = sorted(errors[second] / count for second, count in seconds.items() if count > 100)
     assert shares[len(shares) // 2] < 0.05
     assert shares[-1] > 0.1
-    calm = events(list(simulate(1000, 5, seed=7, burst=True, clock=ticking(0.1))))
+    calm = events(list(simulate(1000, 5, seed=7, burst="always", clock=ticking(0.1))))
     assert sum(event["level"] == "ERROR" for event in calm) > 0.08 * len(calm)
+
+
+def test_a_service_has_trouble_for_as_long_as_asked() -> None:
+    drawn = events(list(simulate(1000, 30, seed=7, burst="payments:10", clock=ticking(0.1))))
+    shares = []
+    for first, last in ((0, 10), (11, 30)):
+        wanted = [e for e in drawn if first <= datetime.fromisoformat(e["event_time"]).timestamp() - START < last]
+        mine = [e["level"] in ("ERROR", "FATAL") for e in wanted if e["service"] == "payments"]
+        shares.append(sum(mine) / len(mine))
+    assert shares[0] > 0.3 and shares[1] < 0.15  # later it may have its turn
+    for wrong in ("payments", "nobody:10", "payments:soon"):
+        with pytest.raises(ValueError, match="is no burst"):
+            next(simulate(10, 1, burst=wrong))
 
 
 def test_personal_data_stands_in_some_texts(minutes: list[dict[str, Any]]) -> None:
