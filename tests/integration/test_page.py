@@ -200,7 +200,7 @@ def test_log_in_search_page_open_and_share(visit: Visit, site: Site, launched: B
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.locator("tr.hit.open")).to_have_count(1)
-    expect(page.locator(".event .fields")).to_contain_text("payments")
+    expect(page.locator(".event .fields").first).to_contain_text("payments")
     assert page.get_by_role("tab", name="Where it came from").count() == 0, "that is for administrators"
     page.get_by_role("tab", name="Around it").click()
     expect(page.locator(".around tr.here")).to_have_count(1)

@@ -118,11 +118,11 @@ export function search(app) {
     return html`<section class="over" aria-label="Events over time">
       <div class="bar">
         <p class="total"><strong id="total">${total.exact ? "" : "over "}${count(total.value)}</strong> ${total.value === 1 ? "event" : "events"}
-          <span class="dim">${moment(from.replace("+00:00", "Z"), { digits: 0 })} – ${moment(to.replace("+00:00", "Z"), { digits: 0 })} · ${count(took)} ms</span></p>
+          <span class="dim">${moment(from.replace("+00:00", "Z"), { digits: 0 })} – ${moment(to.replace("+00:00", "Z"), { digits: 0, date: from.slice(0, 10) !== to.slice(0, 10) })} · ${count(took)} ms</span></p>
         ${legend(levels, (level, without) => pick(clause("level", level), without))}
         <span class="grow"></span>
-        <button class="button quiet" title="Copy a link to this question and this time" @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>
-        <button class="button quiet" ?disabled=${exporting || !hits.length} title="These events as CSV, formulas made harmless" @click=${download}>${exporting ? "Exporting…" : "Export CSV"}</button>
+        <span class="pair"><button class="button quiet" title="Copy a link to this question and this time" @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>
+        <button class="button quiet" ?disabled=${exporting || !hits.length} title="These events as CSV, formulas made harmless" @click=${download}>${exporting ? "Exporting…" : "Export CSV"}</button></span>
       </div>
       ${chart.node}
     </section>`;
