@@ -131,4 +131,5 @@ def test_what_there_is_to_ask_depends_on_the_key(client: TestClient, tmp_path: P
         assert [field["name"] for field in found["fields"]] == [field.name for field in table.fields]
         assert found["display"] == list(table.display)
     assert {"errors_hour", "failures_hour"} <= {mart["mart"] for mart in system["marts"]}
+    assert [report["name"] for report in system["reports"]] == ["errors"]
     assert "error_users_hour" not in {mart["mart"] for mart in system["marts"]}, "a mart that has no index"
