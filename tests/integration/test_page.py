@@ -451,6 +451,12 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
     visit.wrong.clear()
 
 
+def test_the_documentation_of_the_api_comes_from_here_too(visit: Visit, site: Site) -> None:
+    visit.page.goto(f"{site.url}/docs")
+    expect(visit.page.get_by_text(f"/v1/{site.system}/search", exact=True)).to_be_visible()
+    expect(visit.page.get_by_role("button", name="Authorize")).to_be_visible()
+
+
 def test_a_click_says_literally_what_was_clicked(visit: Visit, site: Site) -> None:
     page = visit.log_in(site.reader, site.place())
     module = str(page.locator("script[type=module]").get_attribute("src")).replace("main.js", "text.js")

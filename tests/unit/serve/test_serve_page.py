@@ -43,8 +43,9 @@ def test_the_page_needs_no_key_and_runs_nothing_but_its_own_files(client: TestCl
 
 
 def test_every_file_that_the_page_names_is_there_for_ever_under_its_digest(client: TestClient) -> None:
-    seen, waiting = set(), re.findall(r'(?:href|src)="([^"]+)"', client.get("/").text)
-    assert waiting
+    pages = [client.get(path).text for path in ("/", "/docs")]
+    seen, waiting = set(), [path for page in pages for path in re.findall(r'(?:href|src)="([^"]+)"', page)]
+    assert all("/static/" in page and "<script>" not in page for page in pages)
     while waiting:
         path = waiting.pop()
         if path in seen:
