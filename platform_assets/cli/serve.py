@@ -1,4 +1,4 @@
-"""`assay serve`: the HTTP API."""
+"""`assay serve`: the HTTP API and the page for operators."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from platform_assets.errors import AssayError
 def serve(
     session: Session, host: str, port: int, certificate: str | None, private_key: str | None, behind_proxy: bool
 ) -> None:
-    """Serve the HTTP API until Ctrl-C.
+    """Serve the HTTP API and the page for operators until Ctrl-C.
 
-    Its documentation is at /docs. Keys come from `assay keys add`; changes of keys are seen at once. Without TLS it listens on
-    this machine only: keys must not cross a network in clear.
+    The page is at /, the API's documentation at /docs. Keys come from `assay keys add`; changes of keys are seen at once.
+    Without TLS it listens on this machine only: keys must not cross a network in clear.
     """
     import uvicorn
 

@@ -16,19 +16,25 @@ from opensearchpy.exceptions import OpenSearchException
 from platform_assets.contracts.model import IndexType, Table
 from platform_assets.search.errors import Unavailable, translate
 from platform_assets.search.names import read_alias
-from platform_assets.search.query import PARAMS, TIMEOUT_S, to_query
+from platform_assets.search.query import PARAMS, TIMEOUT_S, parse_duration, to_query
 from platform_assets.search.syntax import Clause
 
 TOTAL_LIMIT = 10_000
-BUCKETS = 60
+BUCKETS = 90
+"""Buckets of a chart at most, where the longest interval allows it."""
 LEVEL_FIELD = "level"
+_INTERVALS = (
+    *("1s", "2s", "5s", "10s", "15s", "30s", "1m", "2m", "5m", "10m", "15m", "30m"),
+    *("1h", "2h", "3h", "6h", "12h", "1d", "2d", "7d"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """`total` events (at least that many when not `exact`).
 
-    `buckets` of `interval` (`5m`) are `{time, total, levels: {ERROR: 3}}`, the oldest first.
+    `buckets` of `interval` (`5m`) are `{time, total, levels: {ERROR: 3}}`, the oldest first, without empty ones. They begin at
+    multiples of the interval, so that those of several tables are the same.
     """
 
     total: int
@@ -58,8 +64,10 @@ def count(
         "track_total_hits": True if over_time else TOTAL_LIMIT,
         "timeout": f"{max(1, int(timeout_s))}s",
     }
-    if over_time:
-        chart: dict[str, Any] = {"auto_date_histogram": {"field": table.event_time, "buckets": BUCKETS}}
+    interval = interval_of(since, until) if over_time else None
+    if interval is not None:
+        histogram = {"field": table.event_time, "fixed_interval": interval, "min_doc_count": 1}
+        chart: dict[str, Any] = {"date_histogram": histogram}
         if any(field.name == LEVEL_FIELD and field.index is IndexType.KEYWORD for field in table.fields):
             chart["aggs"] = {"levels": {"terms": {"field": LEVEL_FIELD, "size": 20}}}
         body["aggs"] = {"chart": chart}
@@ -71,9 +79,13 @@ def count(
         raise Unavailable(f"counting took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
     total = found["hits"]["total"]
     chart = found.get("aggregations", {}).get("chart", {})  # absent when there is no index yet
-    return Counts(
-        int(total["value"]), total["relation"] == "eq", chart.get("interval"), [*map(_bucket, chart.get("buckets", []))]
-    )
+    return Counts(int(total["value"]), total["relation"] == "eq", interval, [*map(_bucket, chart.get("buckets", []))])
+
+
+def interval_of(since: datetime, until: datetime) -> str:
+    """The shortest interval that cuts the range into 90 buckets at most (`7d` when none does)."""
+    fits = (one for one in _INTERVALS if until - since <= BUCKETS * parse_duration(one))
+    return next(fits, _INTERVALS[-1])
 
 
 def _bucket(found: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse
 
 from platform_assets.contracts.model import Contract
-from platform_assets.serve import operating, problems, reporting, searching, submitting
+from platform_assets.serve import describing, handling, operating, page, problems, reporting, searching, submitting
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.guard import SWAGGER, Guard
 from platform_assets.settings import Settings
@@ -40,8 +40,11 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
         app.include_router(searching.router(backend, contract))
         app.include_router(reporting.system_router(backend, contract))
         app.include_router(operating.router(backend, contract))
+        app.include_router(handling.router(backend, contract))
         app.include_router(submitting.router(backend, contract))
     app.include_router(reporting.router(backend))
+    app.include_router(describing.router(backend))
+    app.include_router(page.router())
 
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(

@@ -19,12 +19,13 @@ from platform_assets.errors import AssayError
 from platform_assets.serve.access import presented
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_BODY_BYTES
+from platform_assets.serve.page import PREFIX
 from platform_assets.serve.problems import LOG, from_error, problem, unexpected
 
 MAX_QUERY_BYTES = 16 * 1024
 BODY_TIMEOUT_S = 30.0
 SWAGGER = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.29.0"
-_OPEN = ("/healthz", "/docs", "/openapi.json")
+_OPEN = ("/", "/healthz", "/docs", "/openapi.json")
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -61,7 +62,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                for name, value in _HEADERS.items():  # the page's files have some of their own
+                    headers.setdefault(name, value)
                 headers["X-Request-ID"] = request_id
                 if scope["path"] == "/docs":
                     headers["Content-Security-Policy"] = _DOCS_POLICY
@@ -93,7 +95,7 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:12]) > MAX_BODY_BYTES:
             return problem(request_id, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-        if scope["path"] in _OPEN:
+        if scope["path"] in _OPEN or scope["path"].startswith(PREFIX):
             return None
         backend = self._backend
         try:

@@ -1,0 +1,89 @@
+"""What there is to ask: systems, tables, fields, marts, and what the caller's key may do.
+
+Belongs here: the contracts and declared marts as a program (the page for operators) needs them. Does not belong here: data.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+
+from platform_assets.contracts.model import Contract, Mask, Table
+from platform_assets.gold.marts import Mart, load_marts
+from platform_assets.gold.project import project_folder
+from platform_assets.search.mappings import flat
+from platform_assets.serve.access import Caller, allow
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Role
+from platform_assets.serve.problems import Json, responses
+
+
+def router(backend: Backend) -> APIRouter:
+    """The one route."""
+    made = APIRouter(tags=["platform"])
+    project = project_folder()
+    told = {
+        name: _system(contract, [mart for mart in load_marts(project, name) if mart.index])
+        for name, contract in backend.contracts.items()
+    }
+
+    def systems(caller: Annotated[Caller, Depends(allow(backend, Role.READER, Role.WRITER))]) -> Json:
+        """The systems that the key is for, with their tables, fields and marts; and the key itself, without its secret."""
+        own = [found for name, found in told.items() if caller.key.system in (None, name)]
+        return Json({"key": caller.key.public(), "systems": own})
+
+    made.add_api_route(
+        "/v1/systems",
+        systems,
+        methods=["GET"],
+        summary="What there is to ask",
+        responses=responses(401, 403, 429, 503),
+        response_model=None,
+    )
+    return made
+
+
+def _system(contract: Contract, marts: list[Mart]) -> dict[str, Any]:
+    return {
+        "system": contract.system,
+        "version": contract.version,
+        "description": contract.description,
+        "owner": contract.owner,
+        "tables": [_table(table) for table in contract.tables],
+        "marts": [_mart(mart) for mart in marts],
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "table": table.name,
+        "description": table.description,
+        "event_time": table.event_time,
+        "display": list(table.display),
+        "attributes": table.attributes,
+        "attributes_searchable": bool(table.attributes) and flat(table),
+        "freshness_warn_s": table.freshness_warn.total_seconds(),
+        "freshness_fail_s": table.freshness_fail.total_seconds(),
+        "retention_s": table.retention.total_seconds(),
+        "fields": [
+            {
+                "name": field.name,
+                "type": field.type.value,
+                "index": field.index.value,
+                "description": field.description,
+                "enum": list(field.enum),
+                "pseudonym": field.mask is Mask.HMAC,
+            }
+            for field in table.fields
+        ],
+    }
+
+
+def _mart(mart: Mart) -> dict[str, Any]:
+    return {
+        "mart": mart.name,
+        "description": mart.description,
+        "grain": mart.grain.value,
+        "time": mart.grain.value,
+        "key": list(mart.key),
+        "columns": [{"name": c.name, "type": c.type, "description": c.description} for c in mart.columns],
+    }

@@ -1,0 +1,104 @@
+"""Routes that change an alert: acknowledge it, mute it.
+
+Belongs here: who may, and telling `alerts/`. Does not belong here: listing alerts (`reporting.py`), their life (`alerts/`).
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from platform_assets.alerts.incident import Alert
+from platform_assets.alerts.index import document
+from platform_assets.alerts.room import AlertRoom
+from platform_assets.contracts.model import Contract
+from platform_assets.search.errors import QueryError, SearchError
+from platform_assets.search.query import parse_duration
+from platform_assets.serve.access import Caller, allow
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Key, Role
+from platform_assets.serve.problems import LOG, Json, refuse, responses
+
+MAX_MUTE = timedelta(days=30)
+_Id = Annotated[str, Path(pattern=r"^[0-9a-f]{1,64}$", examples=["5ee470b2de2fd9063110"])]
+
+
+class MuteRequest(BaseModel):
+    """For how long nobody is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    length: str | None = Field(
+        max_length=10, description="30m, 2h, 1d; at most 30 days. null ends it.", examples=["2h"]
+    )
+
+
+def router(backend: Backend, contract: Contract) -> APIRouter:
+    """The routes of one system."""
+    system = contract.system
+    made = APIRouter(prefix=f"/v1/{system}/alerts", tags=[system])
+    action = "alert"
+
+    def acknowledge(
+        alert_id: _Id, caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system, audited=action))]
+    ) -> Json:
+        """Say that you look after an alert: no more reminders. A second time changes nothing."""
+        return _change(
+            backend, system, alert_id, caller, "acknowledge", lambda room, who: room.acknowledge(alert_id, who)
+        )
+
+    def mute(
+        alert_id: _Id,
+        caller: Annotated[Caller, Depends(allow(backend, system=system, audited=action))],
+        asked: Annotated[MuteRequest, Body()],
+    ) -> Json:
+        """Tell nobody of an alert for a while. It is stored and shown all the same."""
+        length = parse_duration(asked.length) if asked.length else timedelta(0)
+        if length > MAX_MUTE:
+            raise QueryError(
+                f"an alert is muted for {MAX_MUTE.days} days at most", "what is never to be told needs no rule"
+            )
+        until = datetime.now(UTC) + length
+        return _change(backend, system, alert_id, caller, "mute", lambda room, who: room.mute(alert_id, who, until))
+
+    for work, summary in ((acknowledge, "Acknowledge an alert"), (mute, "Mute an alert")):
+        made.add_api_route(
+            f"/{{alert_id}}/{work.__name__}",
+            work,
+            methods=["POST"],
+            summary=summary,
+            responses=responses(401, 403, 404, 422, 429, 503),
+            response_model=None,
+        )
+    return made
+
+
+def _change(
+    backend: Backend,
+    system: str,
+    alert_id: str,
+    caller: Caller,
+    action: str,
+    change: Callable[[AlertRoom, str], Alert],
+) -> Json:
+    key = caller.key
+    with closing(AlertRoom(backend.settings, system)) as room:
+        known = room.store.load().get(alert_id)
+        if known is None or not _sees(key, known):
+            raise refuse(404, f"{system} has no such alert, or this key may not see it")
+        what = {"system": system, "alert": alert_id}
+        with backend.audit.action(key.id, action, what, caller.request):
+            changed = change(room, f"{key.name} ({key.id})")
+        try:
+            room.publish()
+        except SearchError as error:  # it is stored; the lane brings the index up to it
+            LOG.warning("%s the index of alerts is behind: %s", caller.request, error.message)
+    return Json({"alert": document(changed)})
+
+
+def _sees(key: Key, alert: Alert) -> bool:
+    """As the index holds a limited key to its services."""
+    return key.services is None or alert.service in key.services

@@ -1,0 +1,101 @@
+"""The page for operators: its files, and the headers that they are served with.
+
+Belongs here: reading `static/` once and handing it out. Does not belong here: anything that the page shows: it asks the API for
+that, with its reader's key, as every other program does.
+
+All files are below one folder that is named by a digest of them all: what a browser has kept is never stale, and never asked for
+again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from platform_assets.serve.problems import refuse
+
+FOLDER = Path(__file__).with_name("static")
+PREFIX = "/static/"
+_INDEX = "index.html"
+_SERVED = {".html", ".js", ".css", ".svg", ".woff2"}  # the rest of the folder is for people
+_PACKED = {".html", ".js", ".css", ".svg"}
+_MARK = b"{digest}"
+_FOREVER = "public, max-age=31536000, immutable"
+# Nothing but our own files, no inline script or style, and no string becomes markup but lit-html's own templates.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types lit-html"
+)
+_COMMON = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": POLICY,
+}
+_PAGE = {
+    **_COMMON,
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as it is sent, plain and packed; `packed` is empty where packing gains nothing."""
+
+    body: bytes
+    packed: bytes
+    type: str
+
+    @classmethod
+    def of(cls, body: bytes, suffix: str) -> _File:
+        kind = {".woff2": "font/woff2", ".js": "text/javascript"}.get(suffix) or mimetypes.types_map[suffix]
+        packed = gzip.compress(body, mtime=0) if suffix in _PACKED else b""
+        return cls(body, packed, kind if suffix not in _PACKED else f"{kind}; charset=utf-8")
+
+    def response(self, request: Request, headers: dict[str, str]) -> Response:
+        packed = self.packed and "gzip" in request.headers.get("accept-encoding", "")
+        more = {"Content-Encoding": "gzip"} if packed else {}
+        body = self.packed if packed else self.body
+        return Response(body, headers={**headers, **more, "Vary": "Accept-Encoding"}, media_type=self.type)
+
+
+@cache
+def _files() -> tuple[str, dict[str, _File]]:
+    """The digest of all files, and each by its path."""
+    found = {
+        path.relative_to(FOLDER).as_posix(): path.read_bytes()
+        for path in sorted(FOLDER.rglob("*"))
+        if path.suffix in _SERVED
+    }
+    digest = hashlib.sha256()
+    for name, body in found.items():
+        digest.update(f"{name}\0{len(body)}\0".encode() + body)
+    mark = digest.hexdigest()[:16]
+    found[_INDEX] = found[_INDEX].replace(_MARK, mark.encode())
+    return mark, {name: _File.of(body, Path(name).suffix) for name, body in found.items()}
+
+
+def router() -> APIRouter:
+    """`/`, and the files that it loads. They need no key: they hold nothing of anybody's."""
+    made = APIRouter(include_in_schema=False)
+
+    def page(request: Request) -> Response:
+        return _files()[1][_INDEX].response(request, _PAGE)
+
+    def static(request: Request, digest: str, path: str) -> Response:
+        mark, files = _files()
+        if digest != mark or path not in files:
+            raise refuse(404, "there is no such file: load the page again")
+        return files[path].response(request, {**_COMMON, "Cache-Control": _FOREVER})
+
+    made.add_api_route("/", page, methods=["GET"], response_model=None)
+    made.add_api_route(f"{PREFIX}{{digest}}/{{path:path}}", static, methods=["GET"], response_model=None)
+    return made

@@ -1,0 +1,156 @@
+/**
+ * Figures of the gold marts that the system declares, and the error report of a day.
+ *
+ * Belongs here: sums over time by one column, and the rows behind them. Marts, their columns and keys come from the API.
+ */
+import { ask, file, seg } from "./api.js";
+import { Chart, legend, merged } from "./chart.js";
+import { choice, empty, failed, figure, html, loading, moment, nothing, save, select, shown, tell } from "./parts.js";
+import { asText, count, visible } from "./text.js";
+
+const LASTS = [["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"], ["31d", "31 d"]];
+const WIDTHS = { minute: "1m", hour: "1h", day: "1d" };
+const GROUPS = 6;
+const OTHERS = "others";
+const ROWS = 200;
+const WHOLE = /^(big|huge|small)?int(eger)?$/i;
+const DAY_MS = 86_400_000;
+
+export function figures(app) {
+  const system = app.system.system;
+  const marts = app.system.marts;
+  const chart = new Chart((from, to) => set({ from, to, last: "" }));
+  let params = {};
+  let put = "";
+  let found = null; // {sums, totals, rows, from, to}
+  let problem = null;
+  let turn = 0;
+  let reporting = false;
+
+  const set = (changed) => app.go("figures", { ...params, ...changed });
+
+  /** What is looked at: the mart, the count and the column, with what is missing filled in. */
+  function choices() {
+    const mart = marts.find((one) => one.mart === params.mart) ?? marts[0];
+    const counts = mart.columns.filter((one) => WHOLE.test(one.type) && !mart.key.includes(one.name)).map((one) => one.name);
+    const groups = mart.key.filter((name) => name !== mart.time);
+    return { mart, counts, groups, measure: counts.includes(params.sum) ? params.sum : (counts.find((name) => name === "errors") ?? counts[0]), by: params.by === "-" ? "" : groups.includes(params.by) ? params.by : (groups[0] ?? "") };
+  }
+
+  async function run() {
+    const mine = ++turn;
+    const { mart, counts, measure, by } = choices();
+    const time = params.from ? { from: params.from, to: params.to } : { last: params.last ?? "24h" };
+    const stats = (more) => ask(`/v1/${seg(system)}/stats/${seg(mart.mart)}`, { params: { ...time, ...more } });
+    problem = null;
+    app.update();
+    try {
+      const [sums, totals, rows] = await Promise.all([
+        measure ? stats({ by: by ? [mart.time, by] : [mart.time], sum: measure }) : null,
+        measure && by ? stats({ by, sum: counts }) : null,
+        stats({ size: ROWS }),
+      ]);
+      if (mine !== turn) return;
+      found = { mart, by, measure, totals: totals?.rows, rows: rows.rows, from: rows.from, to: rows.to, histogram: sums && histogram(mart, sums.rows, by, measure) };
+      if (found.histogram) chart.show({ sums: found.histogram }, found.from, found.to);
+    } catch (error) {
+      if (mine !== turn) return;
+      problem = error;
+    }
+    app.update();
+  }
+
+  async function report(event) {
+    event.preventDefault();
+    const day = event.target.elements.day.value;
+    reporting = true;
+    app.update();
+    try {
+      const { name, blob } = await file(`/v1/${seg(system)}/reports/errors/${seg(day)}`);
+      const kind = { "text/html": "html", "application/pdf": "pdf", "text/csv": "csv", "application/json": "json" }[blob.type.split(";")[0]] ?? "txt";
+      save(name ?? `${system}-errors-${day}.${kind}`, blob);
+    } catch (error) {
+      tell(error.status === 404 ? `There is no error report of ${day}` : error.message);
+    }
+    reporting = false;
+    app.update();
+  }
+
+  const yesterday = new Date(Date.now() - DAY_MS).toISOString().slice(0, 10);
+  const reports = () => html`<form class="report" @submit=${report}>
+    <label for="day">Error report of</label><input id="day" name="day" type="date" required value=${yesterday} max=${new Date().toISOString().slice(0, 10)} />
+    <button class="button" ?disabled=${reporting}>${reporting ? "Fetching…" : "Download"}</button>
+  </form>`;
+
+  function controls() {
+    const { mart, counts, groups, measure, by } = choices();
+    return html`<div class="bar wrap">
+      ${select("Mart", marts.map((one) => [one.mart, one.mart]), mart.mart, (name) => set({ mart: name, sum: "", by: "" }), "mart")}
+      ${counts.length ? select("Count", counts.map((name) => [name, `sum of ${name}`]), measure, (sum) => set({ sum })) : nothing}
+      ${groups.length ? select("By", [["-", "in all"], ...groups.map((name) => [name, `by ${name}`])], by || "-", (name) => set({ by: name })) : nothing}
+      ${choice("Time range", params.from ? [...LASTS, ["", "Chosen"]] : LASTS, params.from ? "" : (params.last ?? "24h"), (last) => last && set({ last, from: "", to: "" }))}
+    </div>
+    <p class="dim">${mart.description}</p>`;
+  }
+
+  function value(mart, name, one) {
+    if (name === mart.time) return moment(one, { digits: 0 });
+    if (typeof one === "number") return figure(one);
+    return shown(one, { limit: 300 });
+  }
+
+  const numeric = (mart, name) => /int|double|float|decimal/i.test(mart.columns.find((one) => one.name === name)?.type ?? "") && !mart.key.includes(name);
+
+  function grid(mart, names, rows, label) {
+    return html`<div class="card scroll"><table class="plain" aria-label=${label}>
+      <thead><tr>${names.map((name) => html`<th class=${numeric(mart, name) ? "number" : ""} title=${mart.columns.find((one) => one.name === name)?.description ?? ""}>${name}</th>`)}</tr></thead>
+      <tbody>${rows.map((row) => html`<tr>${names.map((name) => html`<td class=${numeric(mart, name) ? "number" : ""}>${value(mart, name, row[name])}</td>`)}</tr>`)}</tbody>
+    </table></div>`;
+  }
+
+  function body() {
+    if (problem) return failed(problem, run);
+    if (!found) return loading("Summing up");
+    const { mart, by, measure, totals, rows } = found;
+    if (!rows.length) return empty("No figures in this time", "Figures follow the events by about a minute.");
+    const names = mart.columns.map((one) => one.name).filter((name) => rows.some((row) => name in row));
+    const sorted = totals?.toSorted((a, b) => b[measure] - a[measure]).slice(0, ROWS);
+    return html`${found.histogram ? html`<section class="over"><div class="bar"><p class="total">${measure}</p>${legend(merged({ sums: found.histogram }).levels)}</div>${chart.node}</section>` : nothing}
+      ${sorted ? html`<h2>In all, by ${by}</h2>${grid(mart, [by, ...choices().counts], sorted, `Sums by ${by}`)}` : nothing}
+      <h2>Rows <span class="dim">the latest ${count(rows.length)}</span></h2>${grid(mart, names, rows, "Rows")}`;
+  }
+
+  return {
+    enter(given) {
+      params = given;
+      const wanted = JSON.stringify([params.mart, params.sum, params.by, params.last, params.from, params.to]);
+      if (marts.length && wanted !== put) run();
+      put = wanted;
+    },
+    leave() {
+      turn++;
+      chart.destroy();
+    },
+    render: () => html`<div class="narrow">
+      <div class="bar wrap"><h1>Figures</h1><span class="grow"></span>${reports()}</div>
+      ${marts.length ? html`${controls()}${body()}` : empty("No marts", `${system} declares no gold marts.`)}
+    </div>`,
+  };
+}
+
+/** Sums by time and group as a histogram: the largest groups, the rest together. */
+function histogram(mart, rows, by, measure) {
+  const name = (row) => (by ? visible(asText(row[by])) || "none" : measure);
+  const sums = new Map();
+  for (const row of rows) sums.set(name(row), (sums.get(name(row)) ?? 0) + row[measure]);
+  const kept = new Set([...sums].sort((a, b) => b[1] - a[1]).slice(0, GROUPS).map(([group]) => group));
+  const buckets = new Map();
+  for (const row of rows) {
+    const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, levels: {} };
+    buckets.set(row[mart.time], bucket);
+    const group = kept.has(name(row)) ? name(row) : OTHERS;
+    bucket.levels[group] = (bucket.levels[group] ?? 0) + row[measure];
+    bucket.total += row[measure];
+  }
+  return { interval: WIDTHS[mart.grain], buckets: [...buckets.values()] };
+}

@@ -1,0 +1,157 @@
+/**
+ * Searching: a question, a chart of its answer over time, the hits newest first.
+ *
+ * Belongs here: asking for pages and showing them. The question is the address's fragment; nothing else holds it.
+ */
+import { ask, seg } from "./api.js";
+import { Chart, legend, merged } from "./chart.js";
+import { OpenEvent } from "./event.js";
+import { hitTable, keyOf, listKeys } from "./hits.js";
+import { copy, empty, failed, html, loading, moment, nothing, save, tell } from "./parts.js";
+import { asked, question, range, wrong } from "./querybar.js";
+import { clause, count, csv, narrowed } from "./text.js";
+
+const PAGE = 100;
+const MOST_SHOWN = 5000;
+const MOST_EXPORTED = 10_000;
+const EXPORT_PAGE = 1000;
+
+export function search(app) {
+  const path = `/v1/${seg(app.system.system)}/search`;
+  const set = (changed) => {
+    const next = { ...params, open: "", ...changed };
+    if (JSON.stringify(asked(next)) === put) run(); // asked again: time has gone on
+    else app.go("search", next);
+  };
+  const pick = (wanted, without) => set({ q: narrowed(params.q ?? "", wanted, without) });
+  const event = new OpenEvent(app, pick, (hit) => app.link("search", { ...frozen(), open: keyOf(hit) }));
+  const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }));
+
+  let params = {};
+  let put = ""; // the question that was asked, to know when it changes
+  let answer = null; // {hits, total, cursor, from, to, took_ms, histogram}
+  let problem = null;
+  let asking = null; // what ends the request that is under way
+  let more = null; // "busy", or the problem of the last page
+  let exporting = false;
+
+  /** The question with its time range as it was answered: it gives the same answer tomorrow. */
+  const frozen = () => (answer ? { ...params, last: "", as_of: "", from: answer.from.replace("+00:00", "Z"), to: answer.to.replace("+00:00", "Z") } : params);
+
+  async function run() {
+    asking?.abort();
+    const mine = (asking = new AbortController());
+    problem = more = null;
+    app.update();
+    try {
+      const found = await ask(path, { params: { ...asked(params), size: PAGE, histogram: true }, signal: mine.signal });
+      if (asking !== mine) return;
+      answer = found;
+      chart.show(found.histogram, found.from, found.to);
+    } catch (error) {
+      if (asking !== mine || error.name === "AbortError") return;
+      problem = error;
+    }
+    asking = null;
+    app.update();
+  }
+
+  async function older() {
+    if (!answer?.cursor || more === "busy") return;
+    const before = answer;
+    more = "busy";
+    app.update();
+    try {
+      const found = await ask(path, { params: { ...asked(params), size: PAGE, cursor: before.cursor } });
+      if (answer !== before) return;
+      answer = { ...before, hits: [...before.hits, ...found.hits], cursor: found.cursor };
+      more = null;
+    } catch (error) {
+      if (answer === before) more = error;
+    }
+    app.update();
+  }
+
+  async function download() {
+    exporting = true;
+    app.update();
+    try {
+      let { hits, cursor } = answer;
+      while (cursor && hits.length < MOST_EXPORTED) {
+        const found = await ask(path, { params: { ...asked(params), size: EXPORT_PAGE, cursor } });
+        hits = [...hits, ...found.hits];
+        cursor = found.cursor;
+      }
+      const tables = app.system.tables.filter((one) => hits.some((hit) => hit._table === one.table));
+      const names = tables.flatMap((one) => [...one.fields.map((field) => field.name), ...(one.attributes ? [one.attributes] : [])]);
+      const text = csv(["id", "_table", ...new Set(names)], hits.slice(0, MOST_EXPORTED));
+      save(`${app.system.system}-${answer.to.slice(0, 19).replaceAll(":", "")}.csv`, new Blob([text], { type: "text/csv;charset=utf-8" }));
+      if (cursor) tell(`The newest ${count(MOST_EXPORTED)} events are in the file; narrow the search for the others`);
+    } catch (error) {
+      tell(error.message);
+    }
+    exporting = false;
+    app.update();
+  }
+
+  const toggle = (hit) => app.go("search", { ...params, open: params.open === keyOf(hit) ? "" : keyOf(hit) }, { replace: true });
+
+  function results() {
+    if (problem && problem.status !== 422) return failed(problem, run);
+    if (problem) return nothing;
+    if (!answer) return loading("Searching");
+    const { hits, cursor } = answer;
+    if (!hits.length) return empty("Nothing found", "No event of this time range matches. A longer range or fewer conditions may help.");
+    return html`${hitTable({ system: app.system, hits, only: params.table, open: params.open, toggle, pick, detail: (hit) => event.render(hit), label: "Events, newest first" })}
+      ${more && more !== "busy" ? failed(more, older) : nothing}
+      <div class="end">${!cursor
+        ? html`<p class="dim">These are all.</p>`
+        : hits.length >= MOST_SHOWN
+          ? html`<p class="dim">${count(hits.length)} events are shown. Narrow the search to see older ones, or export them.</p>`
+          : html`<button class="button" id="older" ?disabled=${more === "busy"} @click=${older}>${more === "busy" ? "Loading…" : "Older events"}</button>`}</div>`;
+  }
+
+  function summary() {
+    if (!answer || problem) return nothing;
+    const { total, from, to, took_ms: took, hits } = answer;
+    const levels = merged(answer.histogram).levels;
+    return html`<section class="over" aria-label="Events over time">
+      <div class="bar">
+        <p class="total"><strong id="total">${total.exact ? "" : "over "}${count(total.value)}</strong> ${total.value === 1 ? "event" : "events"}
+          <span class="dim">${moment(from.replace("+00:00", "Z"), { digits: 0 })} – ${moment(to.replace("+00:00", "Z"), { digits: 0, date: from.slice(0, 10) !== to.slice(0, 10) })} · ${count(took)} ms</span></p>
+        ${legend(levels, (level, without) => pick(clause("level", level), without))}
+        <span class="grow"></span>
+        <span class="pair"><button class="button quiet" title="Copy a link to this question and this time" @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>
+        <button class="button quiet" ?disabled=${exporting || !hits.length} title="These events as CSV, formulas made harmless" @click=${download}>${exporting ? "Exporting…" : "Export CSV"}</button></span>
+      </div>
+      ${chart.node}
+    </section>`;
+  }
+
+  return {
+    enter(given) {
+      params = given;
+      event.choose(params.open ?? null);
+      const wanted = JSON.stringify(asked(params));
+      if (wanted === put) return;
+      put = wanted;
+      run();
+    },
+    leave() {
+      asking?.abort();
+      chart.destroy();
+    },
+    keys(pressed) {
+      if (pressed.key === "n" && answer?.cursor) {
+        older();
+        return true;
+      }
+      return listKeys(pressed, { opened: params.open, close: () => app.go("search", { ...params, open: "" }, { replace: true }) });
+    },
+    render: () => html`<div class="search ${asking ? "busy" : ""}">
+      <div class="ask">${question(app.system, params, set)} ${range(params, set)}</div>
+      ${wrong(problem)} ${summary()}
+      <div aria-busy=${asking ? "true" : "false"}>${results()}</div>
+    </div>`,
+  };
+}

@@ -1,0 +1,58 @@
+/** How fresh each table is. Belongs here: what `assay status` says, as cards. */
+import { ask } from "./api.js";
+import { badge, facts, failed, html, loading, nothing, shown, since } from "./parts.js";
+import { Polled } from "./polled.js";
+import { count, length, many } from "./text.js";
+
+const EVERY_MS = 10_000;
+
+export function status(app) {
+  const polled = new Polled(() => ask("/v1/status"), app.update, EVERY_MS);
+
+  /** Good, warn or bad, by what the contract promises. */
+  function verdict(table, promise) {
+    const age = table.watermark_age_s;
+    if (table.error) return ["not readable", "bad"];
+    if (age === null || age === undefined) return ["no events yet", ""];
+    if (age > promise.freshness_fail_s) return [`${length(age)} old`, "bad"];
+    return [`${length(age)} old`, age > promise.freshness_warn_s ? "warn" : "good"];
+  }
+
+  function card(table) {
+    const promise = app.system.tables.find((one) => one.table === table.table);
+    const [words, kind] = verdict(table, promise);
+    const number = (value) => (value === null || value === undefined ? html`<span class="dim">not known</span>` : count(value));
+    return html`<article class="card ${kind}" data-table=${table.table}>
+      <div class="head"><h3>${table.table}</h3>${badge(words, kind)}</div>
+      <p class="dim small">${promise.description}</p>
+      ${facts([
+        ["newest event", since(table.watermark)],
+        ["last commit", since(table.last_commit)],
+        ["lag in the topic", html`${number(table.lag)}${table.lag ? " records" : nothing}`],
+        ["index behind", html`${number(table.index_behind)}${table.index_behind ? " commits" : nothing}`],
+        ["rows in silver", number(table.rows)],
+        ["in quarantine", html`${number(table.quarantined)}${table.quarantined_recent ? html` <span class="dim">(${count(table.quarantined_recent)} since yesterday)</span>` : nothing}`],
+      ])}
+      <p class="dim small">Promised: ${length(promise.freshness_warn_s)}, alarm at ${length(promise.freshness_fail_s)}.</p>
+      ${table.error ? html`<p class="wrong small">${shown(table.error)}</p>` : nothing}
+      ${(table.unanswered ?? []).map((why) => html`<p class="wrong small">${shown(why)}</p>`)}
+    </article>`;
+  }
+
+  function body() {
+    const { found, problem } = polled;
+    if (!found) return problem ? failed(problem, polled.again) : loading();
+    const facts = found.systems.find((one) => one.system === app.system.system);
+    const gaps = facts?.gaps ?? [];
+    return html`${problem ? failed(problem, polled.again) : nothing}
+      ${facts && facts.gaps === null ? html`<p class="notice">The broker does not answer: lags and gaps are not known.</p>` : nothing}
+      ${gaps.length ? html`<p class="notice bad" role="alert">${many(gaps.length, "partition")} stopped at a gap: records were deleted before they were read. An operator accepts it with <code>assay gap</code>.</p>` : nothing}
+      <div class="cards">${facts?.tables.map(card)}</div>`;
+  }
+
+  return {
+    enter: () => polled.on || polled.start(),
+    leave: () => polled.stop(),
+    render: () => html`<div class="narrow"><h1>Freshness and lag</h1>${body()}</div>`,
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * Values as people read them: hidden characters made visible, times, numbers, clauses of a query, CSV.
+ *
+ * Belongs here: pure functions from data to text. Does not: the DOM (`parts.js`). What is in a log was written by anybody: text
+ * leaves this module as text, never as markup.
+ */
+
+/** Control, format (direction, zero width), lone surrogate and line separator characters, and letters without a shape. */
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
+const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+const HOUR_S = 3600;
+const DAY_S = 24 * HOUR_S;
+
+/** How a hidden character is shown: `\n`, `\u202e`, `\u{e0001}`. */
+function escaped(character) {
+  const code = character.codePointAt(0);
+  const hex = code.toString(16);
+  return SHORT[character] ?? (code > 0xffff ? `\\u{${hex}}` : `\\u${hex.padStart(4, "0")}`);
+}
+
+/** Text in pieces, `{text, hidden}`: those that are hidden hold an escape. With `block`, lines and tabs stay as they are. */
+export function pieces(text, { block = false } = {}) {
+  const found = [];
+  let at = 0;
+  for (const match of text.matchAll(HIDDEN)) {
+    if (block && (match[0] === "\n" || match[0] === "\t")) continue;
+    if (match.index > at) found.push({ text: text.slice(at, match.index), hidden: false });
+    found.push({ text: escaped(match[0]), hidden: true });
+    at = match.index + match[0].length;
+  }
+  if (at < text.length) found.push({ text: text.slice(at), hidden: false });
+  return found;
+}
+
+/** The same as one string, for titles, labels and files. */
+export const visible = (text, how) => pieces(text, how).map((piece) => piece.text).join("");
+
+/** The first `limit` characters, never half of one. */
+export function cut(text, limit) {
+  if (text.length <= limit) return text;
+  const last = text.charCodeAt(limit - 1);
+  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? limit - 1 : limit);
+}
+
+/** Any JSON value as text; null is empty. */
+export function asText(value) {
+  if (value === null || value === undefined) return "";
+  return typeof value === "object" ? asJson(value) : String(value);
+}
+
+/** JSON with integers of any length as they were. */
+export function asJson(value, indent) {
+  const plain = (_, one) => (typeof one === "bigint" ? JSON.rawJSON?.(String(one)) ?? String(one) : one);
+  return JSON.stringify(value, plain, indent);
+}
+
+/** JSON text as a value; integers that a double would round become BigInt. */
+export function parseJson(text) {
+  const exact = (_, value, context) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "")
+      ? BigInt(context.source)
+      : value;
+  return JSON.parse(text, exact);
+}
+
+/** Members of nested objects as `[path, value]`, arrays as they are. */
+export function flatten(value, path) {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return [[path, value]];
+  return Object.entries(value).flatMap(([name, one]) => flatten(one, `${path}.${name}`));
+}
+
+// -- numbers and times -----------------------------------------------------------------------------------------------------
+
+export const count = (number) => Number(number).toLocaleString("en-US");
+
+/** `1 event`, `2 events`. */
+export const many = (number, what) => `${count(number)} ${what}${Number(number) === 1 ? "" : "s"}`;
+
+/** ISO 8601 as `2026-01-15 09:30:00.123` in UTC; what is no time stays as it is. */
+export function utc(iso, { date = true, digits = 3 } = {}) {
+  const match = /^(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.(\d+))?(?:Z|\+00:00)$/.exec(iso ?? "");
+  if (!match) return visible(asText(iso));
+  const fraction = digits ? `.${(match[3] ?? "").padEnd(digits, "0").slice(0, digits)}` : "";
+  return `${date ? `${match[1]} ` : ""}${match[2]}${fraction}`;
+}
+
+/** The same moment where the reader is. */
+export function local(iso) {
+  const time = new Date(iso);
+  return Number.isNaN(time.getTime()) ? "" : `Here: ${time.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })}`;
+}
+
+/** A length in its two largest units: `2 h 5 min`. */
+export function length(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  const [unit, below, size] = s < HOUR_S ? ["min", "s", 60] : s < DAY_S ? ["h", "min", HOUR_S] : ["d", "h", DAY_S];
+  const rest = Math.floor((s % size) / { s: 1, min: 60, h: HOUR_S }[below]);
+  return `${Math.floor(s / size)} ${unit}${rest && s < 10 * DAY_S ? ` ${rest} ${below}` : ""}`;
+}
+
+/** How long ago. */
+export const ago = (iso, now = Date.now()) => `${length((now - Date.parse(iso)) / 1000)} ago`;
+
+/** `15m` in seconds; null when it is none. */
+export function duration(text) {
+  const match = /^(\d{1,5})([smhdw])$/.exec(text ?? "");
+  return match ? Number(match[1]) * { s: 1, m: 60, h: HOUR_S, d: DAY_S, w: 7 * DAY_S }[match[2]] : null;
+}
+
+// -- the query ---------------------------------------------------------------------------------------------------------------
+
+const TOKEN = /-?(?:[A-Za-z_][\w.]*:)?(?:"(?:[^"\\]|\\.)*"|[^\s"])+/g;
+const BARE = /^[A-Za-z0-9_][A-Za-z0-9_-]*$/;
+const FILTER_LENGTH = 500;
+
+/** Whether a click can look for this value: it must fit into one line of a query. */
+export function filterable(value) {
+  const text = asText(value);
+  return text.trim() !== "" && text.length <= FILTER_LENGTH && typeof value !== "object" && !/[\p{Cc}\p{Cs}]/u.test(text);
+}
+
+/** `field:value` as the query language takes it literally. */
+export function clause(field, value) {
+  const text = String(value);
+  return `${field}:${BARE.test(text) ? text : `"${text.replace(/[\\"]/g, "\\$&")}"`}`;
+}
+
+/** The query with that clause, or its negation; not twice, and never both. */
+export function narrowed(query, wanted, without) {
+  const added = without ? `-${wanted}` : wanted;
+  const tokens = query.match(TOKEN) ?? [];
+  const others = tokens.filter((one) => one !== wanted && one !== `-${wanted}`);
+  return [...others, added].join(" ");
+}
+
+// -- CSV ---------------------------------------------------------------------------------------------------------------------
+
+/** What spreadsheets take for a formula, full-width forms included. */
+const FORMULA = /^[\s\0]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]/;
+
+/** One cell, quoted. Text that a spreadsheet would run is made text by an apostrophe; numbers stay numbers. */
+function cell(value) {
+  const text = asText(value);
+  const safe = typeof value === "string" && FORMULA.test(text) ? `'${text}` : text;
+  return `"${visible(safe, { block: true }).replaceAll('"', '""')}"`;
+}
+
+/** Rows as CSV (RFC 4180, with the mark by which spreadsheets know UTF-8). */
+export function csv(columns, rows) {
+  const lines = [columns, ...rows.map((row) => columns.map((name) => row[name]))];
+  return `\ufeff${lines.map((line) => line.map(cell).join(",")).join("\r\n")}\r\n`;
+}
