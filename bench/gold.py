@@ -80,7 +80,7 @@ class _Bench:
         self._contract = contract
         self._table = contract.table("events")
         self._silver = Lake(settings.lake_path).tables(self._table).silver
-        self._con = session()
+        self._con = session(memory_limit="4GB")  # compacts millions of long rows at once
         self._begin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
         self._at = self._begin + timedelta(hours=HOURS)
         self._rows = self._seq = 0

@@ -60,7 +60,9 @@ class Judge:
 
     def look(self, now: datetime, *, idle: bool) -> list[Alert]:
         """What has changed by time alone: silence, windows that ran empty, incidents that are over."""
-        if self._buckets is None:
+        if (
+            self._buckets is None or self._buckets.covered is None
+        ):  # nothing loaded: that is not the same as nothing there
             return []
         changed = self._room.see(self._buckets.standing(self._room.open_keys(), now, idle=idle), now)
         if time.monotonic() - self._saved >= SAVE_S:

@@ -54,8 +54,6 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     )
     def maintain_tables(context: OpExecutionContext) -> Output[None]:
         from platform_assets.alerts.store import maintain_alerts
-        from platform_assets.gold.maintain import maintain_gold
-        from platform_assets.gold.refresh import marts_of
         from platform_assets.lane.maintain import maintain
         from platform_assets.settings import Settings
 
@@ -67,8 +65,12 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
                 context.log.error(f"{table.qualified_name}: {error}")
                 failed.append(table.qualified_name)
         for contract in gold:
+            from platform_assets.gold.maintain import maintain_gold
+            from platform_assets.gold.refresh import marts_of
+
             try:
-                done[f"gold.{contract.system}"] = asdict(maintain_gold(settings, contract, marts_of(project, contract)))
+                report = maintain_gold(settings, contract, marts_of(project, contract))
+                done[f"gold.{contract.system}"] = asdict(report)
             except AssayError as error:
                 context.log.error(f"gold of {contract.system}: {error}")
                 failed.append(f"gold of {contract.system}")

@@ -8,7 +8,7 @@ the refresh's number, so that whoever dies in between does it again, and whoever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -259,17 +259,18 @@ def _document_value(column: Column) -> str:
 
 
 def expire_index(
-    settings: Settings, contract: Contract, marts: Sequence[Mart], now: datetime | None = None
+    settings: Settings, contract: Contract, marts: Sequence[Mart], before: str, kept: Collection[str]
 ) -> list[str]:
-    """Delete the indices of marts that are older than silver's retention; their names."""
-    until = (now or datetime.now(UTC)) - max(table.retention for table in contract.tables)
+    """Delete indices whose days are all before `before` and not among the days `kept`; mart and partition of each."""
     indices = connect_indices(settings)
     try:
         gone: list[str] = []
         for mart in marts:
             if mart.index:
                 documents = MartDocuments(mart, contract.version)
-                gone += [f"{mart.name} {p}" for p in indices.expire(documents, documents.partition(until))]
+                length = len(documents.partition(datetime.now(UTC)))  # a day's name, or its month's
+                names = {day[:length] for day in kept}
+                gone += [f"{mart.name} {p}" for p in indices.expire(documents, before[:length], names)]
         return gone
     finally:
         indices.client.close()

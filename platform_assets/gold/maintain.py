@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from platform_assets.contracts.model import Contract
 from platform_assets.gold.index import expire_index
 from platform_assets.gold.marts import Mart, Slot, ledger_table
-from platform_assets.lake.maintain import expire, vacuum
+from platform_assets.lake.layout import Lake
+from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lane.maintain import KEEP_VERSIONS
 from platform_assets.settings import Settings
 
@@ -35,16 +36,24 @@ def maintain_gold(
     """Apply retention and free the disk. Safe beside a refresh."""
     now = now or datetime.now(UTC)
     until = (now - max(table.retention for table in contract.tables)).date().isoformat()
+    kept = _days_of_silver(settings, contract)
     report = GoldMaintenance(contract.system)
     for mart in marts:
         table = mart.table(settings.lake_path)
         if table.exists():
-            report.rows[mart.name] = 0 if mart.grain is Slot.DAY else expire(table, until)
+            old = [f for f in table.files() if (day := str(f.partition)[:10]) < until and day not in kept]
+            report.rows[mart.name] = 0 if mart.grain is Slot.DAY else drop(table, old)
             report.files[mart.name] = vacuum(table, KEEP_VERSIONS)
     ledger = ledger_table(settings.lake_path, contract.system)
     if ledger.exists():
         report.rows["ledger"] = expire(ledger, (now - LEDGER_KEPT).date().isoformat())
         report.files["ledger"] = vacuum(ledger, KEEP_VERSIONS)
     if index:
-        report.indices = expire_index(settings, contract, marts, now)
+        report.indices = expire_index(settings, contract, marts, until, kept)
     return report
+
+
+def _days_of_silver(settings: Settings, contract: Contract) -> set[str]:
+    """Days that silver still has: its retention counts from landing, and gold lives as long."""
+    tables = [Lake(settings.lake_path).tables(table).silver for table in contract.tables]
+    return {partition[:10] for silver in tables if silver.exists() for partition in silver.partitions()}

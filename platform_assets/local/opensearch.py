@@ -193,7 +193,7 @@ def security_files(security: Mapping[str, dict[str, Any]]) -> dict[str, bytes]:
 
 
 def read_security(folder: Path) -> dict[str, dict[str, Any]]:
-    """Users, roles, mapping and the way to log in from a folder of the plugin's files. AssayError when one is missing or damaged."""
+    """Users, roles, mapping and the way to log in from the plugin's files. AssayError when one is missing or damaged."""
     found = {}
     for kind in ("internalusers", "roles", "rolesmapping", "config"):
         path = folder / _FILES[kind]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from lakes import SmallLake
-from samples import rules
+from samples import private_room, rules
 from support import event
 
 from platform_assets.alerts.buckets import FOLDER, Buckets
 from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.judge import Judge
 from platform_assets.lane.settle import Settled
 
 Key = tuple[str, str | None]
@@ -143,6 +144,29 @@ def test_commits_that_were_missed_are_read_from_silver(lake: SmallLake, now: dat
     patchy.hear(commits[2])
     assert patchy.cells == whole.cells
     assert {c["rule"]: c["n"] for c in whole.cells if c["bucket"] == -1} == {"few": 20, "silent": 20}
+
+
+def test_nothing_loaded_is_not_nothing_there(lake: SmallLake, now: datetime) -> None:
+    """After an error the buckets are empty until silver has been read again: that must resolve nothing."""
+    room = private_room(lake.root)
+    judge = Judge(lake.contract, rules("many"), lake.tables.silver, lake.root, room)
+    settled = carry(lake, errors(0, 11, now))
+    assert [a.state for a in judge.offer(settled.after, settled.seq, settled.rows)] == ["open"]
+    with pytest.raises(KeyError):
+        judge.offer(settled.seq, settled.seq + 1, _Broken())  # type: ignore[arg-type]
+    assert judge.look(now + timedelta(minutes=5), idle=True) == []
+    assert judge.catch_up() == []
+    assert [a.state for a in judge.look(now + timedelta(minutes=5), idle=True)] == ["resolved"]
+    room.close()
+    judge.close()
+
+
+class _Broken:
+    """Rows that cannot be read."""
+
+    @property
+    def num_rows(self) -> int:
+        raise KeyError("broken")
 
 
 def test_rules_cannot_read_files(lake: SmallLake) -> None:

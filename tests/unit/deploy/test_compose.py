@@ -139,7 +139,7 @@ def test_the_lake_and_the_lanes_secrets_are_where_runs_are(compose: dict[str, An
 def test_dagsters_settings_differ_in_storage_only(compose: dict[str, Any]) -> None:
     read = lambda path: yaml.safe_load(path.read_text(encoding="utf-8"))  # noqa: E731
     ours, usual = read(COMPOSE / "dagster.yaml"), read(PROJECT / "deploy" / "dagster" / "dagster.yaml")
-    assert ours.pop("storage") == {"postgres": {"postgres_url": "postgresql://dagster@postgres:5432/dagster"}}
+    assert ours.pop("storage") == {"postgres": {"postgres_url": "postgresql+psycopg2://dagster@postgres:5432/dagster"}}
     assert ours == usual
     server = read(COMPOSE / "workspace.yaml")["load_from"][0]["grpc_server"]
     command = compose["services"][server["host"]]["command"]

@@ -20,6 +20,7 @@ from lakes import SmallLake
 
 from platform_assets.cli.app import assay
 from platform_assets.gold.build import build
+from platform_assets.gold.maintain import maintain_gold
 from platform_assets.gold.marts import Slot, ledger_table
 from platform_assets.gold.plan import REFRESH, consumed, plan
 from platform_assets.gold.prepare import prepare
@@ -191,6 +192,23 @@ def test_a_replay_is_noticed(tmp_path: Path) -> None:
     assert replay(lab.settings, tolerant, index=False).tables["events"].accepted == 1
     lab.refresh()
     assert sum(row[0] for row in lab.rows("errors_minute", "events")) == 2
+
+
+def test_gold_lives_as_long_as_silver_and_reports_for_good(tmp_path: Path) -> None:
+    lab = GoldLab(tmp_path)
+    long_ago = NOON - timedelta(days=400)
+    lab.log({"at": long_ago}, {"at": NOON})  # history: silver keeps it from its landing
+    lab.refresh()
+    before = lab.everything()
+    assert not any(maintain_gold(lab.settings, LOGS, tuple(ALL), index=False).rows.values())
+    assert lab.everything() == before
+    silver = lab.tables.silver
+    silver.refresh()
+    drop(silver, silver.files(f"{long_ago:%Y-%m-%d}"))
+    maintain_gold(lab.settings, LOGS, tuple(ALL), index=False)
+    assert lab.rows("errors_minute", "minute") == lab.rows("errors_hour", "hour") == [(NOON,)]
+    assert lab.rows("errors_day") == before["errors_day"]
+    assert lab.refresh().minutes == 0
 
 
 def test_the_ledger_says_which_refresh_replaced_what(tmp_path: Path) -> None:

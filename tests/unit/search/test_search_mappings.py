@@ -81,11 +81,11 @@ def test_names() -> None:
     assert read_alias(EVENTS) == "logs-events"
     assert partition_alias(EVENTS, "2026-11-21T08") == "logs-events-2026-11-21t08"
     assert index_name(EVENTS, "2026-11-21", 12) == "logs-events-2026-11-21-000012"
-    for partition, generation in (("2026-11-21", 12), ("2026-11-21T08", 999_999)):
+    for partition, generation in (("2026-11", 1), ("2026-11-21", 12), ("2026-11-21T08", 999_999)):
         assert split_index_name(EVENTS, index_name(EVENTS, partition, generation)) == (partition, generation)
     for other in ("logs-events", "logs-events-2026-11-21", "logs-access-2026-11-21-000001", "logs-events-x-000001"):
         assert split_index_name(EVENTS, other) is None
-    for wrong in ("2026-11", "*", "2026-11-21,x", "2026-11-21t08"):
+    for wrong in ("2026", "2026-1", "*", "2026-11-21,x", "2026-11-21t08"):
         with pytest.raises(ValueError, match="not an event partition"):
             partition_alias(EVENTS, wrong)
 
