@@ -13,7 +13,14 @@ const RECENT = "7d";
 const MOST = 200;
 const BEFORE_MS = 5 * 60_000;
 const KINDS = { critical: "bad", warning: "warn" };
-const MUTES = [["", "Mute…"], ["1h", "for 1 hour"], ["8h", "for 8 hours"], ["1d", "for a day"], ["7d", "for a week"], ["end", "end muting"]];
+const MUTES = [
+  ["", "Mute…"],
+  ["1h", "for 1 hour"],
+  ["8h", "for 8 hours"],
+  ["1d", "for a day"],
+  ["7d", "for a week"],
+  ["end", "end muting"],
+];
 
 export function alerts(app) {
   const system = app.system.system;
@@ -46,6 +53,11 @@ export function alerts(app) {
     app.update();
   }
 
+  function mute(alert, length) {
+    document.getElementById(`mute-${alert.alert_id}`).value = ""; // a list of things to do, not a state
+    if (length) act(alert, "mute", { length: length === "end" ? null : length });
+  }
+
   /** The events of about that time, of its table and service. */
   function events(alert) {
     const table = app.system.tables.find((one) => one.table === alert.table);
@@ -62,17 +74,27 @@ export function alerts(app) {
     return html`<div class="actions">
       <a class="button" href=${events(alert)}>Its events</a>
       ${runbook(alert)}
-      ${alert.state === "open" && !alert.acknowledged_at ? html`<button class="button" ?disabled=${waiting} @click=${() => act(alert, "acknowledge", {})}>Acknowledge</button>` : nothing}
-      ${alert.state === "open" && app.me.role === "admin"
-        ? select("Mute", MUTES.filter(([value]) => value !== "end" || muted(alert)), "", (value) => value && act(alert, "mute", { length: value === "end" ? null : value }), `mute-${alert.alert_id}`)
-        : nothing}
+      ${alert.state === "open" && !alert.acknowledged_at ? html`<button class="button"
+        ?disabled=${waiting}
+        @click=${() => act(alert, "acknowledge", {})}>Acknowledge</button>` : nothing}
+      ${
+        alert.state === "open" && app.me.role === "admin"
+          ? select(
+              "Mute",
+              MUTES.filter(([value]) => value !== "end" || muted(alert)),
+              "",
+              (value) => mute(alert, value),
+              `mute-${alert.alert_id}`,
+            )
+          : nothing
+      }
     </div>`;
   }
 
   const card = (alert) => html`<article class="alert ${alert.state} ${KINDS[alert.severity] ?? ""}" data-alert=${alert.alert_id}>
     <div class="head">${badge(alert.severity, alert.state === "open" ? KINDS[alert.severity] : "")}
       <h3>${shown(alert.summary, { limit: 500 })}</h3></div>
-    <p class="dim small">${shown(alert.rule)}${alert.table ? html` · ${shown(alert.table)}` : nothing}${Object.entries(groupOf(alert)).map(([name, value]) => html` · ${name} <b>${shown(value, { limit: 80 })}</b>`)}
+    <p class="dim small">${shown(alert.rule)}${alert.table ? html` · ${shown(alert.table)}` : nothing}${named(alert)}
       · opened ${since(alert.opened_at)}${alert.resolved_at ? html` · resolved ${since(alert.resolved_at)}` : html` · seen ${since(alert.updated_at)}`}
       · value <b>${figure(alert.value)}</b> (limit ${figure(alert.threshold)})</p>
     ${alert.acknowledged_at ? html`<p class="small">${badge("acknowledged", "good")} by ${shown(alert.acknowledged_by)} ${since(alert.acknowledged_at)}</p>` : nothing}
@@ -100,6 +122,8 @@ export function alerts(app) {
   };
 }
 
+const named = (alert) => Object.entries(groupOf(alert)).map(([name, value]) => html` · ${name} <b>${shown(value, { limit: 80 })}</b>`);
+
 const muted = (alert) => alert.muted_until && Date.parse(alert.muted_until) > Date.now();
 
 /** The columns by which the rule tells incidents apart. */
@@ -112,5 +136,9 @@ function groupOf(alert) {
 }
 
 function runbook({ runbook: page }) {
-  return /^https:\/\//.test(page ?? "") ? html`<a class="button quiet" href=${page} target="_blank" rel="noopener noreferrer">Runbook</a>` : page ? html`<span class="dim small">Runbook: <code>${shown(page)}</code></span>` : nothing;
+  return /^https:\/\//.test(page ?? "")
+    ? html`<a class="button quiet" href=${page} target="_blank" rel="noopener noreferrer">Runbook</a>`
+    : page
+      ? html`<span class="dim small">Runbook: <code>${shown(page)}</code></span>`
+      : nothing;
 }

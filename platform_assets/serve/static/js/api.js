@@ -9,7 +9,7 @@ import { parseJson } from "./text.js";
 const KEY = "assay.key";
 
 /** An answer that is no result: `status` 0 when there was none at all. */
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, detail, hint = "", request = "") {
     super(detail);
     Object.assign(this, { status, hint, request });
@@ -43,8 +43,13 @@ async function send(path, { params = {}, method = "GET", body, signal, as = key.
   let response;
   try {
     response = await fetch(address(path, params), {
-      method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
-      credentials: "omit", cache: "no-store", redirect: "error",
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "omit",
+      cache: "no-store",
+      redirect: "error",
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;

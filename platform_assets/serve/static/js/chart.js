@@ -15,7 +15,26 @@ const MOST_BUCKETS = 3000;
 const DAY_S = 86_400;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const COUNTS = [1, 2, 5, ...[1, 2, 3, 4, 5, 6, 7, 8].flatMap((n) => [1, 2, 5].map((m) => m * 10 ** n))];
-const TIMES = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, ...[1, 2, 5, 7, 14, 30, 60, 90].map((n) => n * 86_400)];
+const TIMES = [
+  1,
+  2,
+  5,
+  10,
+  15,
+  30,
+  60,
+  120,
+  300,
+  600,
+  900,
+  1800,
+  3600,
+  7200,
+  10_800,
+  21_600,
+  43_200,
+  ...[1, 2, 5, 7, 14, 30, 60, 90].map((n) => n * 86_400),
+];
 
 /**
  * Buckets of several tables as one: `{times (s), width (s), levels: [{name, sum, values}]}`, the most severe level first.
@@ -111,14 +130,21 @@ export class Chart {
     this.plot = null;
     const all = levels.reduce((sum, one) => sum + one.sum, 0);
     this.node.setAttribute("role", "img");
-    this.node.setAttribute("aria-label", all ? `${many(all, "event")} over time: ${levels.map((one) => `${count(one.sum)} ${labelOf(one.name)}`).join(", ")}` : "No events");
+    this.node.setAttribute(
+      "aria-label",
+      all
+        ? `${many(all, "event")} over time: ${levels.map((one) => `${count(one.sum)} ${labelOf(one.name)}`).join(", ")}`
+        : "No events",
+    );
     if (!times.length) return;
     // Sums from the most severe level up; the largest sum is drawn first, and the smaller ones over it.
     let below = times.map(() => 0);
-    const layers = levels.map((one, place) => {
-      below = below.map((sum, i) => sum + one.values[i]);
-      return { fill: colour(hue(one.name, place)), sums: below.map((sum) => sum || null) };
-    }).reverse();
+    const layers = levels
+      .map((one, place) => {
+        below = below.map((sum, i) => sum + one.values[i]);
+        return { fill: colour(hue(one.name, place)), sums: below.map((sum) => sum || null) };
+      })
+      .reverse();
     const [ink, line] = ["dim", "line"].map(colour);
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
@@ -130,9 +156,20 @@ export class Chart {
         legend: { show: false },
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
         cursor: { y: false, points: { show: false }, drag: { setScale: false, x: true, y: false } },
-        scales: { x: { range: [Math.min(from, times[0]), Math.max(to, times.at(-1) + width)] }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.05)] } },
+        scales: {
+          x: { range: [Math.min(from, times[0]), Math.max(to, times.at(-1) + width)] },
+          y: { range: (_, __, most) => [0, Math.max(1, most * 1.05)] },
+        },
         axes: [
-          { ...axis, grid: { show: false }, size: 22, gap: 4, space: 64, incrs: TIMES, values: (_, ticks, __, ___, apart) => ticks.map((one) => tick(one, apart)) },
+          {
+            ...axis,
+            grid: { show: false },
+            size: 22,
+            gap: 4,
+            space: 64,
+            incrs: TIMES,
+            values: (_, ticks, __, ___, apart) => ticks.map((one) => tick(one, apart)),
+          },
           { ...axis, size: 46, gap: 6, space: 32, incrs: COUNTS, values: (_, ticks) => ticks.map(short) },
         ],
         series: [{}, ...layers.map((one) => bars(one.fill))],
@@ -175,7 +212,13 @@ export class Chart {
 }
 
 function bars(fill) {
-  return { fill, stroke: fill, width: 1 / devicePixelRatio, points: { show: false }, paths: uPlot.paths.bars({ size: [0.86, 60], align: 1, radius: 0.08 }) };
+  return {
+    fill,
+    stroke: fill,
+    width: 1 / devicePixelRatio,
+    points: { show: false },
+    paths: uPlot.paths.bars({ size: [0.86, 60], align: 1, radius: 0.08 }),
+  };
 }
 
 function short(number) {
@@ -188,7 +231,8 @@ export function legend(levels, pick) {
   return html`<ul class="legend">
     ${levels.map((one, place) => {
       const text = html`<i class="dot ${hue(one.name, place)}"></i>${labelOf(one.name)} <b>${count(one.sum)}</b>`;
-      return html`<li>${one.name === REST || !pick ? html`<span>${text}</span>` : html`<button title="Only this level (Shift: without)" @click=${(event) => pick(one.name, event.shiftKey)}>${text}</button>`}</li>`;
+      return html`<li>${one.name === REST || !pick ? html`<span>${text}</span>` : html`<button title="Only this level (Shift: without)"
+        @click=${(event) => pick(one.name, event.shiftKey)}>${text}</button>`}</li>`;
     })}
     ${levels.length ? nothing : html`<li><span class="dim">no events</span></li>`}
   </ul>`;

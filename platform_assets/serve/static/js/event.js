@@ -5,7 +5,7 @@
  */
 import { ask, seg } from "./api.js";
 import { canPick, keyOf, tableOf } from "./hits.js";
-import { badge, copy, empty, facts, failed, html, levelKind, loading, moment, nothing, shown } from "./parts.js";
+import { badge, copy, facts, failed, html, levelKind, loading, moment, nothing, shown } from "./parts.js";
 import { asJson, asText, clause, count, filterable, flatten, many } from "./text.js";
 
 const VALUE_LENGTH = 5000;
@@ -60,12 +60,23 @@ export class OpenEvent {
   render(hit) {
     const { app } = this;
     this.choose(keyOf(hit));
-    const tabs = [["fields", "Fields"], ["around", "Around it"], ...(app.me.role === "admin" ? [["trace", "Where it came from"]] : []), ["json", "JSON"]];
-    const views = { fields: () => this.fields(hit), around: () => this.around(hit), trace: () => this.trace(hit), json: () => this.json(hit) };
+    const tabs = [
+      ["fields", "Fields"],
+      ["around", "Around it"],
+      ...(app.me.role === "admin" ? [["trace", "Where it came from"]] : []),
+      ["json", "JSON"],
+    ];
+    const views = {
+      fields: () => this.fields(hit),
+      around: () => this.around(hit),
+      trace: () => this.trace(hit),
+      json: () => this.json(hit),
+    };
     return html`<section class="event" aria-label="The event">
       <div class="bar">
         <div class="tabs" role="tablist">
-          ${tabs.map(([name, label]) => html`<button role="tab" aria-selected=${this.tab === name ? "true" : "false"} @click=${() => this.show(name)}>${label}</button>`)}
+          ${tabs.map(([name, label]) => html`<button role="tab" aria-selected=${this.tab === name ? "true" : "false"}
+            @click=${() => this.show(name)}>${label}</button>`)}
         </div>
         <span class="grow"></span>
         <button class="button quiet" @click=${() => copy(new URL(this.link(hit), location).href, "The link")}>Copy link</button>
@@ -77,12 +88,15 @@ export class OpenEvent {
   fields(hit) {
     const table = tableOf(this.app.system, hit);
     const rows = table.fields.map((field) => [field.name, hit[field.name], field]);
-    const more = table.attributes ? flatten(hit[table.attributes] ?? {}, table.attributes).filter(([path]) => path !== table.attributes) : [];
+    const more = table.attributes
+      ? flatten(hit[table.attributes] ?? {}, table.attributes).filter(([path]) => path !== table.attributes)
+      : [];
+    const member = (name, value) => table.attributes_searchable && filterable(value) && /^[\w.]+$/.test(name);
     const where = Object.entries(hit[COORDINATES] ?? {}).map(([name, value]) => [name, value]);
     return html`<table class="fields">
         <tbody>
-          ${rows.map(([name, value, field]) => this.field(name, value, { title: field.description, pseudonym: field.pseudonym, pickable: canPick(table, name, value) }))}
-          ${more.map(([name, value]) => this.field(name, value, { title: "What else the event says", pickable: table.attributes_searchable && filterable(value) && /^[\w.]+$/.test(name) }))}
+          ${rows.map(([name, value, { description, pseudonym }]) => this.field(name, value, { title: description, pseudonym, pickable: canPick(table, name, value) }))}
+          ${more.map(([name, value]) => this.field(name, value, { title: "What else the event says", pickable: member(name, value) }))}
         </tbody>
       </table>
       <details class="coordinates">
@@ -102,10 +116,12 @@ export class OpenEvent {
     };
     return html`<tr class=${absent ? "absent" : ""}>
       <th scope="row" title=${title ?? ""}>${shown(name, { limit: 200 })}</th>
-      <td class="acts">${pickable
-        ? html`<button title=${`Only this ${name}`} aria-label=${`Only this ${name}`} @click=${() => pick(false)}>+</button
+      <td class="acts">${
+        pickable
+          ? html`<button title=${`Only this ${name}`} aria-label=${`Only this ${name}`} @click=${() => pick(false)}>+</button
             ><button title=${`Without this ${name}`} aria-label=${`Without this ${name}`} @click=${() => pick(true)}>−</button>`
-        : nothing}</td>
+          : nothing
+      }</td>
       <td class="held">${absent ? html`<span class="dim">–</span>` : html`<span class="text">${shown(text, { block: true, limit: long ? VALUE_LENGTH : Infinity })}</span>`}
         ${long ? html` <button class="button quiet" @click=${all}>Show all ${count(text.length)} characters</button>` : nothing}
         ${pseudonym && !absent ? html` <span class="tag" title="A keyed hash stands for the person">pseudonym</span>` : nothing}</td>
@@ -116,11 +132,13 @@ export class OpenEvent {
     return this.part("around", `/v1/${seg(this.app.system.system)}/context/${seg(hit.id)}`, { size: AROUND }, (found) => {
       const table = tableOf(this.app.system, hit);
       const same = Object.entries(found.same);
+      const names = table.display.filter((name) => name !== table.event_time && !(name in found.same));
       const line = (one, here) => html`<tr class="${levelKind(one.level)} ${here ? "here" : ""}">
         <td class="time">${moment(one[table.event_time])}</td>
-        ${table.display.filter((name) => name !== table.event_time && !(name in found.same)).map((name) => html`<td class=${name === "level" ? levelKind(one[name]) : ""}>${shown(one[name], { limit: 300 })}</td>`)}
+        ${names.map((name) => html`<td class=${name === "level" ? levelKind(one[name]) : ""}>${shown(one[name], { limit: 300 })}</td>`)}
       </tr>`;
-      return html`<p class="dim small">What ${same.length ? html`the same ${same.map(([name, value], i) => html`${i ? " and " : ""}${name} <code>${shown(value, { limit: 80 })}</code>`)}` : table.table} wrote before and after, oldest first.</p>
+      const who = same.map(([name, value], i) => html`${i ? " and " : "the same "}${name} <code>${shown(value, { limit: 80 })}</code>`);
+      return html`<p class="dim small">What ${same.length ? who : table.table} wrote before and after, oldest first.</p>
         <div class="scroll"><table class="around"><tbody>
           ${found.before.map((one) => line(one, false))} ${line(found.document, true)} ${found.behind.map((one) => line(one, false))}
         </tbody></table></div>`;
@@ -131,14 +149,54 @@ export class OpenEvent {
     return this.part("trace", `/v1/${seg(this.app.system.system)}/trace/${seg(hit.id)}`, {}, (found) => {
       const [words, kind] = VERDICTS[found.verdict] ?? [found.verdict, ""];
       const { bronze, silver } = found;
-      const step = (title, there, pairs) => html`<li class=${there ? "" : "absent"}><h4>${title}</h4>${there ? facts(pairs) : html`<p class="dim">Nothing there</p>`}</li>`;
+      const step = (title, there, pairs) =>
+        html`<li class=${there ? "" : "absent"}><h4>${title}</h4>${there ? facts(pairs) : html`<p class="dim">Nothing there</p>`}</li>`;
       return html`<p class="verdict">${badge(found.verdict, kind)} ${words} ${found.survivor ? html`<code>${found.survivor}</code>` : nothing}</p>
         <ol class="trace">
-          ${step("Topic", true, [["topic", html`<code>${found.topic}</code>`], ["partition", found.partition], ["offset", String(found.offset)], ["topic id", html`<code>${found.topic_id}</code>`], ["broker", found.broker]])}
-          ${step("Bronze", bronze, bronze && [["landed", moment(bronze.landed_at)], ["commit", asText(bronze.seq)], ["bytes", asText(bronze.value_bytes)], ["file", html`<code>${bronze.file}</code>`], ["sha256", html`<code>${bronze.value_sha256}</code>`]])}
-          ${step("Silver", silver, silver && [["commit", asText(silver._seq)], ["hash agrees", silver.hash_agrees ? "yes" : "no"], ["contract", asText(silver._contract_version)], ["file", html`<code>${silver.file}</code>`]])}
-          ${step("Index", found.documents.length, [["documents", many(found.documents.length, "document")], ...found.documents.map((one) => [`version ${one.version}`, html`<code>${one.index}</code>`])])}
-          ${found.quarantine.length ? step("Quarantine", true, found.quarantine.map((one) => [one.stage, html`${one.reason}${one.detail ? html`: ${shown(one.detail, { limit: 300 })}` : nothing}`])) : nothing}
+          ${step("Topic", true, [
+            ["topic", html`<code>${found.topic}</code>`],
+            ["partition", found.partition],
+            ["offset", String(found.offset)],
+            ["topic id", html`<code>${found.topic_id}</code>`],
+            ["broker", found.broker],
+          ])}
+          ${step(
+            "Bronze",
+            bronze,
+            bronze && [
+              ["landed", moment(bronze.landed_at)],
+              ["commit", asText(bronze.seq)],
+              ["bytes", asText(bronze.value_bytes)],
+              ["file", html`<code>${bronze.file}</code>`],
+              ["sha256", html`<code>${bronze.value_sha256}</code>`],
+            ],
+          )}
+          ${step(
+            "Silver",
+            silver,
+            silver && [
+              ["commit", asText(silver._seq)],
+              ["hash agrees", silver.hash_agrees ? "yes" : "no"],
+              ["contract", asText(silver._contract_version)],
+              ["file", html`<code>${silver.file}</code>`],
+            ],
+          )}
+          ${step("Index", found.documents.length, [
+            ["documents", many(found.documents.length, "document")],
+            ...found.documents.map((one) => [`version ${one.version}`, html`<code>${one.index}</code>`]),
+          ])}
+          ${
+            found.quarantine.length
+              ? step(
+                  "Quarantine",
+                  true,
+                  found.quarantine.map((one) => [
+                    one.stage,
+                    html`${one.reason}${one.detail ? html`: ${shown(one.detail, { limit: 300 })}` : nothing}`,
+                  ]),
+                )
+              : nothing
+          }
         </ol>
         ${found.notes.length ? html`<ul class="notes">${found.notes.map((note) => html`<li>${shown(note)}</li>`)}</ul>` : nothing}`;
     });
@@ -147,8 +205,7 @@ export class OpenEvent {
   json(hit) {
     const { _table: table, ...rest } = hit;
     const text = asJson({ table, ...rest }, 2);
-    return html`<div class="json"><button class="button quiet" @click=${() => copy(text, "The event")}>Copy</button><pre>${shown(text, { block: true, limit: 200_000 })}</pre></div>`;
+    return html`<div class="json"><button class="button quiet"
+      @click=${() => copy(text, "The event")}>Copy</button><pre>${shown(text, { block: true, limit: 200_000 })}</pre></div>`;
   }
 }
-
-export const gone = () => empty("The event is not on this page", "It is older than what is shown, or another table's.");

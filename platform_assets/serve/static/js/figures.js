@@ -8,7 +8,12 @@ import { Chart, legend, merged } from "./chart.js";
 import { choice, empty, failed, figure, html, loading, moment, nothing, save, select, shown, tell } from "./parts.js";
 import { asText, count, visible } from "./text.js";
 
-const LASTS = [["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"], ["31d", "31 d"]];
+const LASTS = [
+  ["1h", "1 h"],
+  ["24h", "24 h"],
+  ["7d", "7 d"],
+  ["31d", "31 d"],
+];
 const WIDTHS = { minute: "1m", hour: "1h", day: "1d" };
 const GROUPS = 6;
 const OTHERS = "others";
@@ -34,7 +39,13 @@ export function figures(app) {
     const mart = marts.find((one) => one.mart === params.mart) ?? marts[0];
     const counts = mart.columns.filter((one) => WHOLE.test(one.type) && !mart.key.includes(one.name)).map((one) => one.name);
     const groups = mart.key.filter((name) => name !== mart.time);
-    return { mart, counts, groups, measure: counts.includes(params.sum) ? params.sum : (counts.find((name) => name === "errors") ?? counts[0]), by: params.by === "-" ? "" : groups.includes(params.by) ? params.by : (groups[0] ?? "") };
+    return {
+      mart,
+      counts,
+      groups,
+      measure: counts.includes(params.sum) ? params.sum : (counts.find((name) => name === "errors") ?? counts[0]),
+      by: params.by === "-" ? "" : groups.includes(params.by) ? params.by : (groups[0] ?? ""),
+    };
   }
 
   async function run() {
@@ -51,7 +62,16 @@ export function figures(app) {
         stats({ size: ROWS }),
       ]);
       if (mine !== turn) return;
-      found = { mart, by, measure, totals: totals?.rows, rows: rows.rows, from: rows.from, to: rows.to, histogram: sums && histogram(mart, sums.rows, by, measure) };
+      found = {
+        mart,
+        by,
+        measure,
+        totals: totals?.rows,
+        rows: rows.rows,
+        from: rows.from,
+        to: rows.to,
+        histogram: sums && histogram(mart, sums.rows, by, measure),
+      };
       if (found.histogram) chart.show({ sums: found.histogram }, found.from, found.to);
     } catch (error) {
       if (mine !== turn) return;
@@ -66,7 +86,10 @@ export function figures(app) {
     reporting = true;
     app.update();
     try {
-      save(`${system}-${name}-${day}.${form}`, await file(`/v1/${seg(system)}/reports/${seg(name)}/${seg(day)}`, { params: { format: form } }));
+      save(
+        `${system}-${name}-${day}.${form}`,
+        await file(`/v1/${seg(system)}/reports/${seg(name)}/${seg(day)}`, { params: { format: form } }),
+      );
     } catch (error) {
       tell(error.message);
     }
@@ -85,8 +108,23 @@ export function figures(app) {
   function controls() {
     const { mart, counts, groups, measure, by } = choices();
     return html`<div class="bar wrap">
-      ${select("Mart", marts.map((one) => [one.mart, one.mart]), mart.mart, (name) => set({ mart: name, sum: "", by: "" }), "mart")}
-      ${counts.length ? select("Count", counts.map((name) => [name, `sum of ${name}`]), measure, (sum) => set({ sum })) : nothing}
+      ${select(
+        "Mart",
+        marts.map((one) => [one.mart, one.mart]),
+        mart.mart,
+        (name) => set({ mart: name, sum: "", by: "" }),
+        "mart",
+      )}
+      ${
+        counts.length
+          ? select(
+              "Count",
+              counts.map((name) => [name, `sum of ${name}`]),
+              measure,
+              (sum) => set({ sum }),
+            )
+          : nothing
+      }
       ${groups.length ? select("By", [["-", "in all"], ...groups.map((name) => [name, `by ${name}`])], by || "-", (name) => set({ by: name })) : nothing}
       ${choice("Time range", params.from ? [...LASTS, ["", "Chosen"]] : LASTS, params.from ? "" : (params.last ?? "24h"), (last) => last && set({ last, from: "", to: "" }))}
     </div>
@@ -99,7 +137,8 @@ export function figures(app) {
     return shown(one, { limit: 300 });
   }
 
-  const numeric = (mart, name) => /int|double|float|decimal/i.test(mart.columns.find((one) => one.name === name)?.type ?? "") && !mart.key.includes(name);
+  const numeric = (mart, name) =>
+    /int|double|float|decimal/i.test(mart.columns.find((one) => one.name === name)?.type ?? "") && !mart.key.includes(name);
 
   function grid(mart, names, rows, label) {
     return html`<div class="card scroll"><table class="plain" aria-label=${label}>
@@ -143,7 +182,12 @@ function histogram(mart, rows, by, measure) {
   const name = (row) => (by ? visible(asText(row[by])) || "none" : measure);
   const sums = new Map();
   for (const row of rows) sums.set(name(row), (sums.get(name(row)) ?? 0) + row[measure]);
-  const kept = new Set([...sums].sort((a, b) => b[1] - a[1]).slice(0, GROUPS).map(([group]) => group));
+  const kept = new Set(
+    [...sums]
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, GROUPS)
+      .map(([group]) => group),
+  );
   const buckets = new Map();
   for (const row of rows) {
     const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, levels: {} };

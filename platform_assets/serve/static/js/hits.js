@@ -51,13 +51,18 @@ export function hitTable({ system, hits, only, open, fresh, toggle, pick, detail
   const shape = columns(system, only);
   return html`<table class="hits" aria-label=${label}>
     <thead>
-      <tr><th class="opener"><span class="hidden">Open</span></th>${shape.map((column) => html`<th class="${column.kind} ${column.wide ? "wide" : ""}">${column.name}${column.kind === "time" ? html` <span class="dim">UTC</span>` : nothing}</th>`)}</tr>
+      <tr><th class="opener"><span class="hidden">Open</span></th>${shape.map(head)}</tr>
     </thead>
     <tbody @keydown=${move}>
       ${repeat(hits, keyOf, (hit) => row({ system, hit, shape, open, fresh, toggle, pick, detail }))}
     </tbody>
   </table>`;
 }
+
+const head = (column) =>
+  html`<th class="${column.kind} ${column.wide ? "wide" : ""}">
+    ${column.name}${column.kind === "time" ? html` <span class="dim">UTC</span>` : nothing}
+  </th>`;
 
 function row({ system, hit, shape, open, fresh, toggle, pick, detail }) {
   const table = tableOf(system, hit);
@@ -69,7 +74,8 @@ function row({ system, hit, shape, open, fresh, toggle, pick, detail }) {
     toggle(hit);
   };
   return html`<tr class="hit ${levelKind(hit[LEVEL])} ${opened ? "open" : ""} ${fresh?.has(key) ? "fresh" : ""}" data-key=${key} @click=${click}>
-      <td class="opener"><button aria-expanded=${opened ? "true" : "false"} aria-label=${`Event of ${asText(time)}`} @click=${() => toggle(hit)}></button></td>
+      <td class="opener"><button aria-expanded=${opened ? "true" : "false"} aria-label=${`Event of ${asText(time)}`}
+        @click=${() => toggle(hit)}></button></td>
       ${shape.map((column) => html`<td class="${column.kind} ${column.wide ? "wide" : ""}">${cell(table, hit, column, pick)}</td>`)}
     </tr>
     ${opened ? html`<tr class="detail"><td colspan=${shape.length + 1}>${detail(hit)}</td></tr>` : nothing}`;
@@ -81,9 +87,13 @@ function cell(table, hit, column, pick) {
   if (column.kind === "summary") return summary(table, hit);
   const value = hit[column.field];
   if (value === null || value === undefined) return nothing;
-  const text = column.kind === "level" ? html`<span class="badge ${levelKind(value)}">${shown(value, { limit: 20 })}</span>` : shown(value, { limit: CELL_LENGTH });
+  const text =
+    column.kind === "level"
+      ? html`<span class="badge ${levelKind(value)}">${shown(value, { limit: 20 })}</span>`
+      : shown(value, { limit: CELL_LENGTH });
   if (column.wide || column.kind === "number" || !canPick(table, column.field, value)) return text;
-  return html`<button class="value" tabindex="-1" title="Only this (Shift: without)" @click=${(event) => pick(clause(column.field, value), event.shiftKey)}>${text}</button>`;
+  return html`<button class="value" tabindex="-1" title="Only this (Shift: without)"
+    @click=${(event) => pick(clause(column.field, value), event.shiftKey)}>${text}</button>`;
 }
 
 /** Whether the index can be asked for this field's value. */
@@ -95,7 +105,10 @@ export function canPick(table, name, value) {
 /** The fields that people look at first, in one line. */
 function summary(table, hit) {
   const names = table.display.filter((name) => name !== table.event_time && name !== LEVEL && asText(hit[name]) !== "");
-  return names.map((name, i) => html`<span class="said" title=${name}>${i ? html`<i>·</i>` : nothing}${shown(hit[name], { limit: SUMMARY_LENGTH })}</span>`);
+  return names.map(
+    (name, i) =>
+      html`<span class="said" title=${name}>${i ? html`<i>·</i>` : nothing}${shown(hit[name], { limit: SUMMARY_LENGTH })}</span>`,
+  );
 }
 
 function move(event) {
@@ -107,7 +120,7 @@ function move(event) {
 }
 
 /** Put the focus on the next or the previous event; true when there is one. */
-export function focusRow(step, from = document.activeElement) {
+function focusRow(step, from = document.activeElement) {
   const rows = [...document.querySelectorAll("tr.hit .opener button")];
   const at = rows.indexOf(from.closest?.("tr.hit")?.querySelector(".opener button"));
   const next = rows[at < 0 ? 0 : at + step];

@@ -14,7 +14,8 @@ async function submit(event, enter) {
     const found = await ask("/v1/systems", { as: text });
     enter(text, found);
   } catch (error) {
-    said.textContent = error.status === 401 ? "This key is not taken: it is unknown, was revoked or has expired." : visible(error.message);
+    said.textContent =
+      error.status === 401 ? "This key is not taken: it is unknown, was revoked or has expired." : visible(error.message);
     input.select();
   } finally {
     button.disabled = false;

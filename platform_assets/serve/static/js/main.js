@@ -77,12 +77,22 @@ function header() {
   return html`<header class="top">
     <a class="skip" href="#main" @click=${skip}>To the content</a>
     <a class="brand" href=${fragment(system?.system ?? "", "search")} aria-label="Assay, to the search">${mark}<span>assay</span></a>
-    ${systems.length > 1
-      ? select("System", systems.map((one) => [one.system, one.system]), system?.system, (name) => go(name, view.name, {}), "system")
-      : html`<span class="system" title=${system?.description ?? ""}>${system?.system}</span>`}
+    ${
+      systems.length > 1
+        ? select(
+            "System",
+            systems.map((one) => [one.system, one.system]),
+            system?.system,
+            (name) => go(name, view.name, {}),
+            "system",
+          )
+        : html`<span class="system" title=${system?.description ?? ""}>${system?.system}</span>`
+    }
     <nav aria-label="Views">
       ${VIEWS.filter((one) => one.may(me)).map(
-        (one) => html`<a href=${fragment(system?.system ?? "", one.name)} aria-current=${one.name === view?.name ? "page" : nothing}
+        (
+          one,
+        ) => html`<a href=${fragment(system?.system ?? "", one.name)} aria-current=${one.name === view?.name ? "page" : nothing}
           >${one.label}${one.name === "alerts" && app.openAlerts ? html`<b class="count" title="Open alerts">${app.openAlerts}</b>` : nothing}</a
         >`,
       )}
@@ -155,7 +165,10 @@ function arrive() {
   const known = VIEWS.find((one) => one.name === place.view && one.may(app.me)) ?? VIEWS.find((one) => one.may(app.me));
   if (!system || !known) {
     app.system = null;
-    problem = app.me.role === "writer" ? { status: 403, message: "This key may only submit events.", hint: "Log in with a reader's key." } : null;
+    problem =
+      app.me.role === "writer"
+        ? { status: 403, message: "This key may only submit events.", hint: "Log in with a reader's key." }
+        : null;
     update();
     return;
   }

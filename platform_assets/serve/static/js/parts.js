@@ -21,14 +21,19 @@ export function shown(value, { limit = Infinity, block = false } = {}) {
 
 /** A moment in UTC, with the reader's own time on hover. */
 export const moment = (iso, how) =>
-  iso ? html`<time datetime=${iso} title=${`${utc(iso, { digits: 6 })} UTC\n${local(iso)}`}>${utc(iso, how)}</time>` : html`<span class="dim">–</span>`;
+  iso
+    ? html`<time datetime=${iso} title=${`${utc(iso, { digits: 6 })} UTC\n${local(iso)}`}>${utc(iso, how)}</time>`
+    : html`<span class="dim">–</span>`;
 
 /** How long ago a moment was, with the moment on hover. */
 export const since = (iso) =>
-  iso ? html`<time class="ago" datetime=${iso} title=${`${utc(iso)} UTC\n${local(iso)}`}>${ago(iso)}</time>` : html`<span class="dim">never</span>`;
+  iso
+    ? html`<time class="ago" datetime=${iso} title=${`${utc(iso)} UTC\n${local(iso)}`}>${ago(iso)}</time>`
+    : html`<span class="dim">never</span>`;
 
 /** A number for people; four digits of what is not whole. */
-export const figure = (number) => (Number.isInteger(number) ? count(number) : number.toLocaleString("en-US", { maximumSignificantDigits: 4 }));
+export const figure = (number) =>
+  Number.isInteger(number) ? count(number) : number.toLocaleString("en-US", { maximumSignificantDigits: 4 });
 
 export const badge = (text, kind = "") => html`<span class="badge ${kind}">${text}</span>`;
 
@@ -39,7 +44,12 @@ export function levelKind(level) {
 }
 
 const WORDS = {
-  0: "No answer", 403: "Not allowed", 404: "Not there", 409: "Busy", 422: "The question is not understood", 429: "Too many requests",
+  0: "No answer",
+  403: "Not allowed",
+  404: "Not there",
+  409: "Busy",
+  422: "The question is not understood",
+  429: "Too many requests",
   503: "Not available now",
 };
 
@@ -54,9 +64,11 @@ export function failed(problem, again) {
   </div>`;
 }
 
-export const empty = (title, text = "") => html`<div class="empty"><p class="title">${title}</p>${text ? html`<p>${text}</p>` : nothing}</div>`;
+export const empty = (title, text = "") =>
+  html`<div class="empty"><p class="title">${title}</p>${text ? html`<p>${text}</p>` : nothing}</div>`;
 
-export const loading = (text = "Loading") => html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${text}…</p>`;
+export const loading = (text = "Loading") =>
+  html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${text}…</p>`;
 
 /** One choice of several, as a row of buttons: `[value, label]`. */
 export function choice(label, options, chosen, pick) {

@@ -20,7 +20,10 @@ export class Polled {
     clearTimeout(this.timer);
     const turn = ++this.turn;
     if (!document.hidden || this.found === null) {
-      const [found, problem] = await this.fetch().then((one) => [one, null], (error) => [null, error]);
+      const [found, problem] = await this.fetch().then(
+        (one) => [one, null],
+        (error) => [null, error],
+      );
       if (turn !== this.turn || !this.on) return;
       if (found) this.found = found;
       this.problem = problem;

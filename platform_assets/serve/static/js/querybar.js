@@ -7,7 +7,12 @@ import { live } from "../vendor/lit-html/directives/live.js";
 import { choice, html, nothing, select } from "./parts.js";
 import { utc } from "./text.js";
 
-const LASTS = [["15m", "15 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]];
+const LASTS = [
+  ["15m", "15 min"],
+  ["1h", "1 h"],
+  ["24h", "24 h"],
+  ["7d", "7 d"],
+];
 
 /** Table and query; `set` takes the parameters that change. */
 export function question(system, params, set) {
@@ -55,7 +60,8 @@ export function range(params, set) {
 
 function spanned({ last, from, to, as_of: asOf }) {
   const short = (iso) => utc(iso, { digits: 0 });
-  if (from || to) return `${from ? short(from) : "…"} – ${to ? short(to).slice(from?.slice(0, 10) === to.slice(0, 10) ? 11 : 0) : "now"}`;
+  if (from || to)
+    return `${from ? short(from) : "…"} – ${to ? short(to).slice(from?.slice(0, 10) === to.slice(0, 10) ? 11 : 0) : "now"}`;
   return `${last ?? "1h"} before ${short(asOf)}`;
 }
 
@@ -79,7 +85,8 @@ function customPanel(params, set) {
       <p class="title">From – to <span class="dim">(UTC)</span></p>
       ${field("from", "From", params.from)} ${field("to", "To (empty: now)", params.to)}
       <p class="title">or a length, as of a moment</p>
-      <label>Length<input name="length" pattern="[0-9]{1,5}[smhdw]" placeholder="1h" title="90s, 15m, 24h, 7d, 2w" .value=${live(params.from || params.to ? "" : (params.last ?? "1h"))} /></label>
+      <label>Length<input name="length" pattern="[0-9]{1,5}[smhdw]" placeholder="1h" title="90s, 15m, 24h, 7d, 2w"
+        .value=${live(params.from || params.to ? "" : (params.last ?? "1h"))} /></label>
       ${field("asof", "As of (empty: now)", params.as_of)}
       <button class="button main">Apply</button>
     </form>
@@ -88,9 +95,15 @@ function customPanel(params, set) {
 
 /** What a question is, without what is only of the reader. */
 export const asked = ({ q, table, last, from, to, as_of: asOf }) => ({
-  q, table, from, to, as_of: asOf,
+  q,
+  table,
+  from,
+  to,
+  as_of: asOf,
   last: from || to ? "" : (last ?? "1h"),
 });
 
 export const wrong = (problem) =>
-  problem?.status === 422 ? html`<p class="wrong" role="alert">${problem.message}${problem.hint ? html` <span class="dim">(${problem.hint})</span>` : nothing}</p>` : nothing;
+  problem?.status === 422
+    ? html`<p class="wrong" role="alert">${problem.message}${problem.hint ? html` <span class="dim">(${problem.hint})</span>` : nothing}</p>`
+    : nothing;

@@ -16,11 +16,15 @@ const MOST_SHOWN = 5000;
 const MOST_EXPORTED = 10_000;
 const EXPORT_PAGE = 1000;
 
+/** UTC as an address likes it: a plus would be a space there. */
+const asZ = (iso) => iso.replace("+00:00", "Z");
+
 export function search(app) {
   const path = `/v1/${seg(app.system.system)}/search`;
   const set = (changed) => {
     const next = { ...params, open: "", ...changed };
-    if (JSON.stringify(asked(next)) === put) run(); // asked again: time has gone on
+    if (JSON.stringify(asked(next)) === put)
+      run(); // asked again: time has gone on
     else app.go("search", next);
   };
   const pick = (wanted, without) => set({ q: narrowed(params.q ?? "", wanted, without) });
@@ -36,7 +40,10 @@ export function search(app) {
   let exporting = false;
 
   /** The question with its time range as it was answered: it gives the same answer tomorrow. */
-  const frozen = () => (answer ? { ...params, last: "", as_of: "", from: answer.from.replace("+00:00", "Z"), to: answer.to.replace("+00:00", "Z") } : params);
+  const frozen = () =>
+    answer
+      ? { ...params, last: "", as_of: "", from: asZ(answer.from), to: asZ(answer.to) }
+      : params;
 
   async function run() {
     asking?.abort();
@@ -83,9 +90,15 @@ export function search(app) {
         cursor = found.cursor;
       }
       const tables = app.system.tables.filter((one) => hits.some((hit) => hit._table === one.table));
-      const names = tables.flatMap((one) => [...one.fields.map((field) => field.name), ...(one.attributes ? [one.attributes] : [])]);
+      const names = tables.flatMap((one) => [
+        ...one.fields.map((field) => field.name),
+        ...(one.attributes ? [one.attributes] : []),
+      ]);
       const text = csv(["id", "_table", ...new Set(names)], hits.slice(0, MOST_EXPORTED));
-      save(`${app.system.system}-${answer.to.slice(0, 19).replaceAll(":", "")}.csv`, new Blob([text], { type: "text/csv;charset=utf-8" }));
+      save(
+        `${app.system.system}-${answer.to.slice(0, 19).replaceAll(":", "")}.csv`,
+        new Blob([text], { type: "text/csv;charset=utf-8" }),
+      );
       if (cursor) tell(`The newest ${count(MOST_EXPORTED)} events are in the file; narrow the search for the others`);
     } catch (error) {
       tell(error.message);
@@ -101,28 +114,37 @@ export function search(app) {
     if (problem) return nothing;
     if (!answer) return loading("Searching");
     const { hits, cursor } = answer;
-    if (!hits.length) return empty("Nothing found", "No event of this time range matches. A longer range or fewer conditions may help.");
+    if (!hits.length)
+      return empty("Nothing found", "No event of this time range matches. A longer range or fewer conditions may help.");
     return html`${hitTable({ system: app.system, hits, only: params.table, open: params.open, toggle, pick, detail: (hit) => event.render(hit), label: "Events, newest first" })}
       ${more && more !== "busy" ? failed(more, older) : nothing}
-      <div class="end">${!cursor
-        ? html`<p class="dim">These are all.</p>`
-        : hits.length >= MOST_SHOWN
-          ? html`<p class="dim">${count(hits.length)} events are shown. Narrow the search to see older ones, or export them.</p>`
-          : html`<button class="button" id="older" ?disabled=${more === "busy"} @click=${older}>${more === "busy" ? "Loading…" : "Older events"}</button>`}</div>`;
+      <div class="end">${
+        !cursor
+          ? html`<p class="dim">These are all.</p>`
+          : hits.length >= MOST_SHOWN
+            ? html`<p class="dim">${count(hits.length)} events are shown. Narrow the search to see older ones, or export them.</p>`
+            : html`<button class="button" id="older"
+              ?disabled=${more === "busy"}
+              @click=${older}>${more === "busy" ? "Loading…" : "Older events"}</button>`
+      }</div>`;
   }
 
   function summary() {
     if (!answer || problem) return nothing;
     const { total, from, to, took_ms: took, hits } = answer;
+    const otherDay = from.slice(0, 10) !== to.slice(0, 10);
     const levels = merged(answer.histogram).levels;
     return html`<section class="over" aria-label="Events over time">
       <div class="bar">
         <p class="total"><strong id="total">${total.exact ? "" : "over "}${count(total.value)}</strong> ${total.value === 1 ? "event" : "events"}
-          <span class="dim">${moment(from.replace("+00:00", "Z"), { digits: 0 })} – ${moment(to.replace("+00:00", "Z"), { digits: 0, date: from.slice(0, 10) !== to.slice(0, 10) })} · ${count(took)} ms</span></p>
+          <span class="dim">${moment(asZ(from), { digits: 0 })} – ${moment(asZ(to), { digits: 0, date: otherDay })} · ${count(took)} ms</span></p>
         ${legend(levels, (level, without) => pick(clause("level", level), without))}
         <span class="grow"></span>
-        <span class="pair"><button class="button quiet" title="Copy a link to this question and this time" @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>
-        <button class="button quiet" ?disabled=${exporting || !hits.length} title="These events as CSV, formulas made harmless" @click=${download}>${exporting ? "Exporting…" : "Export CSV"}</button></span>
+        <span class="pair"><button class="button quiet" title="Copy a link to this question and this time"
+          @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>
+        <button class="button quiet"
+          ?disabled=${exporting || !hits.length} title="These events as CSV, formulas made harmless"
+          @click=${download}>${exporting ? "Exporting…" : "Export CSV"}</button></span>
       </div>
       ${chart.node}
     </section>`;
@@ -146,7 +168,10 @@ export function search(app) {
         older();
         return true;
       }
-      return listKeys(pressed, { opened: params.open, close: () => app.go("search", { ...params, open: "" }, { replace: true }) });
+      return listKeys(pressed, {
+        opened: params.open,
+        close: () => app.go("search", { ...params, open: "" }, { replace: true }),
+      });
     },
     render: () => html`<div class="search ${asking ? "busy" : ""}">
       <div class="ask">${question(app.system, params, set)} ${range(params, set)}</div>

@@ -31,7 +31,10 @@ export function status(app) {
         ["lag in the topic", html`${number(table.lag)}${table.lag ? " records" : nothing}`],
         ["index behind", html`${number(table.index_behind)}${table.index_behind ? " commits" : nothing}`],
         ["rows in silver", number(table.rows)],
-        ["in quarantine", html`${number(table.quarantined)}${table.quarantined_recent ? html` <span class="dim">(${count(table.quarantined_recent)} since yesterday)</span>` : nothing}`],
+        [
+          "in quarantine",
+          html`${number(table.quarantined)}${table.quarantined_recent ? html` <span class="dim">(${count(table.quarantined_recent)} since yesterday)</span>` : nothing}`,
+        ],
       ])}
       <p class="dim small">Promised: ${length(promise.freshness_warn_s)}, alarm at ${length(promise.freshness_fail_s)}.</p>
       ${table.error ? html`<p class="wrong small">${shown(table.error)}</p>` : nothing}
@@ -46,7 +49,7 @@ export function status(app) {
     const gaps = facts?.gaps ?? [];
     return html`${problem ? failed(problem, polled.again) : nothing}
       ${facts && facts.gaps === null ? html`<p class="notice">The broker does not answer: lags and gaps are not known.</p>` : nothing}
-      ${gaps.length ? html`<p class="notice bad" role="alert">${many(gaps.length, "partition")} stopped at a gap: records were deleted before they were read. An operator accepts it with <code>assay gap</code>.</p>` : nothing}
+      ${gaps.length ? stopped(gaps.length) : nothing}
       <div class="cards">${facts?.tables.map(card)}</div>`;
   }
 
@@ -56,3 +59,8 @@ export function status(app) {
     render: () => html`<div class="narrow"><h1>Freshness and lag</h1>${body()}</div>`,
   };
 }
+
+const stopped = (partitions) => html`<p class="notice bad" role="alert">
+  ${many(partitions, "partition")} stopped at a gap: records were deleted before they were read. An operator accepts it with
+  <code>assay gap</code>.
+</p>`;

@@ -2,7 +2,7 @@
  * The live tail: events as they arrive, the latest on top.
  *
  * Belongs here: asking every two seconds for what is new. The cursor is the bronze commit (`seq`) by table, not the time: what
- * arrives late is new all the same.
+ * arrives late is new all the same. Commits become visible index by index, so the last few are asked again.
  */
 import { ask, seg } from "./api.js";
 import { OpenEvent } from "./event.js";
@@ -17,6 +17,7 @@ const AT_ONCE = 200;
 const KEPT = 500;
 const WITHIN = "24h";
 const CURSOR = "seq";
+const OVERLAP = 3;
 
 export function tail(app) {
   const path = `/v1/${seg(app.system.system)}/search`;
@@ -27,8 +28,7 @@ export function tail(app) {
   let hits = null;
   let open = null;
   let fresh = new Set();
-  let seen = new Set(); // of what is shown
-  let at = new Map(); // the latest commit by table
+  let at = new Map(); // by table: {seq, seen}, the latest commit and the events of the last few by their commit
   let paused = false;
   let problem = null;
   let missed = false;
@@ -38,25 +38,35 @@ export function tail(app) {
 
   function begin() {
     clearTimeout(timer);
-    Object.assign(event, { key: null });
+    event.choose(null);
     hits = open = problem = null;
-    [fresh, seen, at, missed, rate] = [new Set(), new Set(), new Map(), false, 0];
+    [fresh, at, missed, rate] = [new Set(), new Map(), false, 0];
     round = {};
     poll(round);
   }
 
   const tables = () => app.system.tables.filter((one) => !params.table || one.table === params.table);
 
-  /** What a table has that is new, as far as it can be told; the last commit is asked again, it may have become longer. */
-  async function arrived(table) {
-    const own = table.fields.some((field) => field.name === CURSOR); // a field of the contract hides the commit
+  /** The latest events of a table, from its last commits on once one is known. */
+  async function latest(table) {
     const known = at.get(table.table);
-    const q = known === undefined || own ? (params.q ?? "") : `${params.q ?? ""} ${CURSOR}:>=${known}`;
-    const found = await ask(path, { params: { q, table: table.table, last: WITHIN, size: known === undefined ? AT_FIRST : AT_ONCE } });
-    const first = known === undefined;
-    for (const hit of found.hits) at.set(table.table, Math.max(at.get(table.table) ?? 0, hit._assay.seq));
-    const news = found.hits.filter((hit) => !seen.has(keyOf(hit)));
-    if (!first && news.length === AT_ONCE) missed = true;
+    const q = known && !hidesCommit(table) ? `${params.q ?? ""} ${CURSOR}:>=${known.seq - OVERLAP}` : (params.q ?? "");
+    const { hits: found } = await ask(path, {
+      params: { q, table: table.table, last: WITHIN, size: known ? AT_ONCE : AT_FIRST },
+    });
+    return { table, found };
+  }
+
+  /** Those of them that were not there before; from now on they are known. */
+  function take({ table, found }) {
+    const known = at.get(table.table);
+    const news = found.filter((hit) => !known?.seen.has(keyOf(hit)));
+    if (known && news.length === AT_ONCE) missed = true;
+    if (!found.length) return news;
+    const seq = found.reduce((most, hit) => Math.max(most, hit._assay.seq), known?.seq ?? 0);
+    const all = [...(known?.seen ?? []), ...news.map((hit) => [keyOf(hit), hit._assay.seq])];
+    const kept = hidesCommit(table) ? all.slice(-KEPT) : all.filter(([, one]) => one >= seq - OVERLAP);
+    at.set(table.table, { seq, seen: new Map(kept) });
     return news;
   }
 
@@ -66,19 +76,18 @@ export function tail(app) {
   }
 
   async function look(mine) {
-    const answers = await Promise.allSettled(tables().map(arrived));
+    const answers = await Promise.allSettled(tables().map(latest));
     if (round !== mine || paused) return;
     // A question about a field that one table lacks is still one for the others.
     const refused = answers.filter((one) => one.status === "rejected").map((one) => one.reason);
     const other = refused.find((one) => one.status !== 422);
     problem = other ?? (refused.length === answers.length ? refused[0] : null);
-    const news = answers.flatMap((one) => one.value ?? []);
+    const news = answers.flatMap((one) => (one.value ? take(one.value) : []));
     const first = hits === null;
     if (!problem || news.length) {
       const times = new Map(app.system.tables.map((one) => [one.table, one.event_time]));
       const later = (a, b) => (a[times.get(a._table)] < b[times.get(b._table)] ? 1 : -1);
       hits = [...news.sort(later), ...(hits ?? [])].slice(0, KEPT);
-      seen = new Set(hits.map(keyOf));
       fresh = first ? new Set() : new Set(news.map(keyOf));
       rate = first ? 0 : news.length / (EVERY_MS / 1000);
     }
@@ -121,19 +130,45 @@ export function tail(app) {
         pause();
         return true;
       }
-      return listKeys(pressed, { opened: open, close: () => { open = null; app.update(); } });
+      return listKeys(pressed, {
+        opened: open,
+        close: () => {
+          open = null;
+          app.update();
+        },
+      });
     },
     render: () => html`<div class="search tail">
       <div class="ask">${question(app.system, params, (changed) => app.go("tail", { ...params, ...changed }))}
-        <button id="pause" class="button" aria-pressed=${paused ? "true" : "false"} @click=${pause}>${paused ? "Go on" : "Pause"} <kbd aria-hidden="true">p</kbd></button>
+        <button id="pause" class="button" aria-pressed=${paused ? "true" : "false"}
+          @click=${pause}>${paused ? "Go on" : "Pause"} <kbd aria-hidden="true">p</kbd></button>
       </div>
       ${wrong(problem)}
       <div class="bar"><p class="live" role="status">${state()}</p><span class="grow"></span><span class="dim small">the latest ${KEPT} at most</span></div>
       ${problem && problem.status !== 422 && hits === null ? failed(problem, begin) : nothing}
       ${missed ? html`<p class="notice">More arrived at once than is shown here: only the newest ${AT_ONCE} of each look. A query narrows it.</p>` : nothing}
-      ${hits === null ? (problem ? nothing : loading("Looking")) : hits.length
-        ? hitTable({ system: app.system, hits, only: params.table, open, fresh, toggle, pick, detail: (hit) => event.render(hit), label: "Events as they arrive" })
-        : empty("Nothing yet", "New events appear here within seconds.")}
+      ${
+        hits === null
+          ? problem
+            ? nothing
+            : loading("Looking")
+          : hits.length
+            ? hitTable({
+                system: app.system,
+                hits,
+                only: params.table,
+                open,
+                fresh,
+                toggle,
+                pick,
+                detail: (hit) => event.render(hit),
+                label: "Events as they arrive",
+              })
+            : empty("Nothing yet", "New events appear here within seconds.")
+      }
     </div>`,
   };
 }
+
+/** A contract's own field of that name hides the commit: then what is shown tells what is new. */
+const hidesCommit = (table) => table.fields.some((field) => field.name === CURSOR);

@@ -33,7 +33,10 @@ export function pieces(text, { block = false } = {}) {
 }
 
 /** The same as one string, for titles, labels and files. */
-export const visible = (text, how) => pieces(text, how).map((piece) => piece.text).join("");
+export const visible = (text, how) =>
+  pieces(text, how)
+    .map((piece) => piece.text)
+    .join("");
 
 /** The first `limit` characters, never half of one. */
 export function cut(text, limit) {
@@ -50,7 +53,7 @@ export function asText(value) {
 
 /** JSON with integers of any length as they were. */
 export function asJson(value, indent) {
-  const plain = (_, one) => (typeof one === "bigint" ? JSON.rawJSON?.(String(one)) ?? String(one) : one);
+  const plain = (_, one) => (typeof one === "bigint" ? (JSON.rawJSON?.(String(one)) ?? String(one)) : one);
   return JSON.stringify(value, plain, indent);
 }
 
@@ -87,7 +90,9 @@ export function utc(iso, { date = true, digits = 3 } = {}) {
 /** The same moment where the reader is. */
 export function local(iso) {
   const time = new Date(iso);
-  return Number.isNaN(time.getTime()) ? "" : `Here: ${time.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })}`;
+  return Number.isNaN(time.getTime())
+    ? ""
+    : `Here: ${time.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })}`;
 }
 
 /** A length in its two largest units: `2 h 5 min`. */
