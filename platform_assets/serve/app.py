@@ -1,6 +1,6 @@
 """The app: every route of every system behind one guard.
 
-Belongs here: putting it together, and its documentation page. Does not belong here: what a route does.
+Belongs here: putting it together, and its description. Does not belong here: what a route does.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import HTMLResponse
 
 from platform_assets.contracts.model import Contract
 from platform_assets.serve import describing, handling, operating, page, problems, reporting, searching, submitting
 from platform_assets.serve.backend import Backend
-from platform_assets.serve.guard import SWAGGER, Guard
+from platform_assets.serve.guard import Guard
 from platform_assets.settings import Settings
 
 _ABOUT = """Events of every system: search, submit, trace and report. Each caller sees what its key may see, and the index itself
@@ -46,15 +44,6 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
     app.include_router(describing.router(backend))
     app.include_router(page.router())
 
-    def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Assay API",
-            swagger_js_url=f"{SWAGGER}/swagger-ui-bundle.js",
-            swagger_css_url=f"{SWAGGER}/swagger-ui.css",
-            swagger_favicon_url="data:,",
-        )
-
     def openapi() -> dict[str, Any]:
         """The description, with the two ways to show a key."""
         if app.openapi_schema is None:
@@ -68,6 +57,5 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
             app.openapi_schema = made
         return app.openapi_schema
 
-    app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False, response_model=None)
     app.openapi = openapi  # type: ignore[method-assign]
     return app

@@ -1,8 +1,9 @@
-"""What there is to ask: systems, tables, fields, marts, and what the caller's key may do.
+"""What there is to ask: systems, tables, fields, marts, reports, and what the caller's key may do.
 
-Belongs here: the contracts and declared marts as a program (the page for operators) needs them. Does not belong here: data.
+Belongs here: the contracts, declared marts and reports as the page for operators needs them. Does not belong here: data.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends
 from platform_assets.contracts.model import Contract, Mask, Table
 from platform_assets.gold.marts import Mart, load_marts
 from platform_assets.gold.project import project_folder
+from platform_assets.reports.declare import Report, load_reports
 from platform_assets.search.mappings import flat
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
@@ -22,12 +24,12 @@ def router(backend: Backend) -> APIRouter:
     made = APIRouter(tags=["platform"])
     project = project_folder()
     told = {
-        name: _system(contract, [mart for mart in load_marts(project, name) if mart.index])
+        name: _system(contract, load_marts(project, name), load_reports(name))
         for name, contract in backend.contracts.items()
     }
 
     def systems(caller: Annotated[Caller, Depends(allow(backend, Role.READER, Role.WRITER))]) -> Json:
-        """The systems that the key is for, with their tables, fields and marts; and the key itself, without its secret."""
+        """The systems that the key is for, with their tables, marts and reports; and the key itself, without its secret."""
         own = [found for name, found in told.items() if caller.key.system in (None, name)]
         return Json({"key": caller.key.public(), "systems": own})
 
@@ -42,14 +44,15 @@ def router(backend: Backend) -> APIRouter:
     return made
 
 
-def _system(contract: Contract, marts: list[Mart]) -> dict[str, Any]:
+def _system(contract: Contract, marts: tuple[Mart, ...], reports: Mapping[str, Report]) -> dict[str, Any]:
     return {
         "system": contract.system,
         "version": contract.version,
         "description": contract.description,
         "owner": contract.owner,
         "tables": [_table(table) for table in contract.tables],
-        "marts": [_mart(mart) for mart in marts],
+        "marts": [_mart(mart) for mart in marts if mart.index],
+        "reports": [{"name": one.name, "title": one.title, "about": one.about} for one in reports.values()],
     }
 
 

@@ -24,7 +24,6 @@ from platform_assets.serve.problems import LOG, from_error, problem, unexpected
 
 MAX_QUERY_BYTES = 16 * 1024
 BODY_TIMEOUT_S = 30.0
-SWAGGER = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.29.0"
 _OPEN = ("/", "/healthz", "/docs", "/openapi.json")
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -33,10 +32,6 @@ _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_DOCS_POLICY = (
-    f"default-src 'none'; script-src {SWAGGER}/ 'unsafe-inline'; style-src {SWAGGER}/ 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
-)
 
 
 class Guard:
@@ -65,8 +60,6 @@ class Guard:
                 for name, value in _HEADERS.items():  # the page's files have some of their own
                     headers.setdefault(name, value)
                 headers["X-Request-ID"] = request_id
-                if scope["path"] == "/docs":
-                    headers["Content-Security-Policy"] = _DOCS_POLICY
             await send(message)
 
         try:

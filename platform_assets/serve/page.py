@@ -1,4 +1,4 @@
-"""The page for operators: its files, and the headers that they are served with.
+"""The page for operators and that of the API's documentation: their files, and the headers that they are served with.
 
 Belongs here: reading `static/` once and handing it out. Does not belong here: anything that the page shows: it asks the API for
 that, with its reader's key, as every other program does.
@@ -23,23 +23,28 @@ from platform_assets.serve.problems import refuse
 
 FOLDER = Path(__file__).with_name("static")
 PREFIX = "/static/"
-_INDEX = "index.html"
+_PAGES = {"/": "index.html", "/docs": "docs.html"}
 _SERVED = {".html", ".js", ".css", ".svg", ".woff2"}  # the rest of the folder is for people
 _PACKED = {".html", ".js", ".css", ".svg"}
 _MARK = b"{digest}"
-_FOREVER = "public, max-age=31536000, immutable"
 # Nothing but our own files, no inline script or style, and no string becomes markup but lit-html's own templates.
-POLICY = (
+_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types lit-html"
 )
-_COMMON = {
+# Swagger UI styles its elements and makes markup; it shows our own description only. A key of the page may lie in the same tab.
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_STATIC = {
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": _POLICY,
+    "Cache-Control": "public, max-age=31536000, immutable",
 }
 _PAGE = {
-    **_COMMON,
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -79,23 +84,26 @@ def _files() -> tuple[str, dict[str, _File]]:
     for name, body in found.items():
         digest.update(f"{name}\0{len(body)}\0".encode() + body)
     mark = digest.hexdigest()[:16]
-    found[_INDEX] = found[_INDEX].replace(_MARK, mark.encode())
+    for name in _PAGES.values():
+        found[name] = found[name].replace(_MARK, mark.encode())
     return mark, {name: _File.of(body, Path(name).suffix) for name, body in found.items()}
 
 
 def router() -> APIRouter:
-    """`/`, and the files that it loads. They need no key: they hold nothing of anybody's."""
+    """`/`, `/docs`, and the files that they load. They need no key: they hold nothing of anybody's."""
     made = APIRouter(include_in_schema=False)
 
     def page(request: Request) -> Response:
-        return _files()[1][_INDEX].response(request, _PAGE)
+        policy = _DOCS_POLICY if request.url.path == "/docs" else _POLICY
+        return _files()[1][_PAGES[request.url.path]].response(request, {**_PAGE, "Content-Security-Policy": policy})
 
     def static(request: Request, digest: str, path: str) -> Response:
         mark, files = _files()
         if digest != mark or path not in files:
             raise refuse(404, "there is no such file: load the page again")
-        return files[path].response(request, {**_COMMON, "Cache-Control": _FOREVER})
+        return files[path].response(request, _STATIC)
 
-    made.add_api_route("/", page, methods=["GET"], response_model=None)
+    for path in _PAGES:
+        made.add_api_route(path, page, methods=["GET"], response_model=None)
     made.add_api_route(f"{PREFIX}{{digest}}/{{path:path}}", static, methods=["GET"], response_model=None)
     return made

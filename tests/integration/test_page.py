@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,8 @@ from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
+from platform_assets.gold.marts import load_marts
+from platform_assets.gold.project import project_folder
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.run import Lane
 from platform_assets.search.client import connect
@@ -70,7 +73,7 @@ rules:
     cool_down: 1m
     summary: "{service}: {value:.0f} errors"
 """
-DAY = "page-test"  # a service of the figures that nobody else writes
+INVENTED = "page-test"  # a service of the figures that nobody else writes
 
 
 @dataclass
@@ -391,31 +394,67 @@ def test_administrators_see_rejects_and_replay_them(visit: Visit, site: Site) ->
     expect(page.locator("[data-table='events']")).to_contain_text("in quarantine")
 
 
-def test_figures_sum_a_mart_by_a_column(visit: Visit, site: Site) -> None:
-    lane = connect(site.settings.opensearch_url, site.settings.opensearch_auth("lane"), site.settings.opensearch_ca)
-    index, now = "logs-errors_minute-page-000001", datetime.now(UTC)
-    kinds = {"minute": "date_nanos", "service": "keyword", "status": "long", "events": "long", "errors": "long"}
-    properties = {name: {"type": kind} for name, kind in kinds.items()}
-    lane.indices.create(
-        index=index, body={"mappings": {"properties": properties}, "aliases": {"logs-errors_minute": {}}}
-    )
+@contextmanager
+def mart_indices(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> Iterator[None]:
+    """An index for each mart of `logs`, with these rows, beside whatever the node has of them."""
+    kinds = {
+        "TIMESTAMPTZ": "date_nanos",
+        "DATE": "date_nanos",
+        "BIGINT": "long",
+        "DOUBLE": "double",
+        "VARCHAR": "keyword",
+    }
+    lane = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    made = []
     try:
-        for n in range(5):
-            minute = f"{now - timedelta(minutes=n + 1):%Y-%m-%dT%H:%M:00Z}"
-            row = {"minute": minute, "service": DAY, "status": 500, "events": 10, "errors": n}
-            lane.index(index=index, body=row, params={"refresh": "true"})
-        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=1h")
-        expect(page.get_by_role("table", name="Sums by service")).to_contain_text(f"{DAY}5010")
-        expect(page.locator(".legend")).to_contain_text(f"{DAY} 10")
-        page.locator("#day").fill("2015-05-20")
-        page.get_by_role("button", name="Download").click()
-        expect(page.locator("#told")).to_contain_text("There is no error report of 2015-05-20")
-        assert "404" in visit.wrong.pop()
-        page.locator("#system").select_option(site.system)
-        expect(page.locator("#main")).to_contain_text("declares no gold marts")
+        for mart in (one for one in load_marts(project_folder(), "logs") if one.index):
+            columns = {c.name: {"type": kinds[c.type.upper()]} for c in mart.columns if c.type.upper() in kinds}
+            made.append(f"logs-{mart.name}-page-000001")
+            lane.indices.create(
+                index=made[-1], body={"mappings": {"properties": columns}, "aliases": {f"logs-{mart.name}": {}}}
+            )
+            for row in rows.get(mart.name, []):
+                lane.index(index=made[-1], body=row, params={"refresh": "true"})
+        yield
     finally:
-        lane.indices.delete(index=index)
+        for index in made:
+            lane.indices.delete(index=index)
         lane.close()
+
+
+def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site: Site, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    minutes = [
+        {
+            "minute": f"{now - timedelta(minutes=n + 1):%Y-%m-%dT%H:%M:00Z}",
+            "service": INVENTED,
+            "status": 500,
+            "events": 10,
+            "errors": n,
+        }
+        for n in range(5)
+    ]
+    with mart_indices(site.settings, {"errors_minute": minutes}):
+        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=1h")
+        expect(page.get_by_role("table", name="Sums by service")).to_contain_text(f"{INVENTED}5010")
+        expect(page.locator(".legend")).to_contain_text(f"{INVENTED} 10")
+        page.locator("#day").fill("2015-05-20")
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Download").click()
+        assert waiting.value.suggested_filename == "logs-errors-2015-05-20.html"
+        waiting.value.save_as(tmp_path / "report.html")
+        assert "2015-05-20" in (tmp_path / "report.html").read_text()
+    page.locator("#system").select_option(site.system)
+    expect(page.locator("#main")).to_contain_text("declares no gold marts")
+    assert page.get_by_role("button", name="Download").count() == 0
+    assert {"404" in one for one in visit.wrong} <= {True}, "`logs` may have no index of alerts here"
+    visit.wrong.clear()
+
+
+def test_the_documentation_of_the_api_comes_from_here_too(visit: Visit, site: Site) -> None:
+    visit.page.goto(f"{site.url}/docs")
+    expect(visit.page.get_by_text(f"/v1/{site.system}/search", exact=True)).to_be_visible()
+    expect(visit.page.get_by_role("button", name="Authorize")).to_be_visible()
 
 
 def test_a_click_says_literally_what_was_clicked(visit: Visit, site: Site) -> None:

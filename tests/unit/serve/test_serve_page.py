@@ -43,8 +43,9 @@ def test_the_page_needs_no_key_and_runs_nothing_but_its_own_files(client: TestCl
 
 
 def test_every_file_that_the_page_names_is_there_for_ever_under_its_digest(client: TestClient) -> None:
-    seen, waiting = set(), re.findall(r'(?:href|src)="([^"]+)"', client.get("/").text)
-    assert waiting
+    pages = [client.get(path).text for path in ("/", "/docs")]
+    seen, waiting = set(), [path for page in pages for path in re.findall(r'(?:href|src)="([^"]+)"', page)]
+    assert all("/static/" in page and "<script>" not in page for page in pages)
     while waiting:
         path = waiting.pop()
         if path in seen:
@@ -131,4 +132,5 @@ def test_what_there_is_to_ask_depends_on_the_key(client: TestClient, tmp_path: P
         assert [field["name"] for field in found["fields"]] == [field.name for field in table.fields]
         assert found["display"] == list(table.display)
     assert {"errors_hour", "failures_hour"} <= {mart["mart"] for mart in system["marts"]}
+    assert [report["name"] for report in system["reports"]] == ["errors"]
     assert "error_users_hour" not in {mart["mart"] for mart in system["marts"]}, "a mart that has no index"

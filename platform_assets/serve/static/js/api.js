@@ -62,11 +62,9 @@ export async function ask(path, how) {
   return parseJson(await (await send(path, how)).text());
 }
 
-/** An answer as a file: `{name, blob}`. */
+/** An answer as a file's content. */
 export async function file(path, how) {
-  const response = await send(path, how);
-  const named = /filename="?([\w.-]+)"?/.exec(response.headers.get("content-disposition") ?? "");
-  return { name: named?.[1], blob: await response.blob() };
+  return (await send(path, how)).blob();
 }
 
 export const seg = encodeURIComponent;

@@ -1,7 +1,7 @@
 /**
- * Figures of the gold marts that the system declares, and the error report of a day.
+ * Figures of the gold marts that the system declares, and its reports of a day.
  *
- * Belongs here: sums over time by one column, and the rows behind them. Marts, their columns and keys come from the API.
+ * Belongs here: sums over time by one column, and the rows behind them. Marts, their columns and keys, and reports come from the API.
  */
 import { ask, file, seg } from "./api.js";
 import { Chart, legend, merged } from "./chart.js";
@@ -62,23 +62,23 @@ export function figures(app) {
 
   async function report(event) {
     event.preventDefault();
-    const day = event.target.elements.day.value;
+    const { report: name, day, form } = Object.fromEntries(new FormData(event.target));
     reporting = true;
     app.update();
     try {
-      const { name, blob } = await file(`/v1/${seg(system)}/reports/errors/${seg(day)}`);
-      const kind = { "text/html": "html", "application/pdf": "pdf", "text/csv": "csv", "application/json": "json" }[blob.type.split(";")[0]] ?? "txt";
-      save(name ?? `${system}-errors-${day}.${kind}`, blob);
+      save(`${system}-${name}-${day}.${form}`, await file(`/v1/${seg(system)}/reports/${seg(name)}/${seg(day)}`, { params: { format: form } }));
     } catch (error) {
-      tell(error.status === 404 ? `There is no error report of ${day}` : error.message);
+      tell(error.message);
     }
     reporting = false;
     app.update();
   }
 
   const yesterday = new Date(Date.now() - DAY_MS).toISOString().slice(0, 10);
-  const reports = () => html`<form class="report" @submit=${report}>
-    <label for="day">Error report of</label><input id="day" name="day" type="date" required value=${yesterday} max=${new Date().toISOString().slice(0, 10)} />
+  const reports = () => html`<form class="report" @submit=${report} aria-label="Report of a day">
+    <select name="report" aria-label="Report">${app.system.reports.map((one) => html`<option value=${one.name} title=${one.about}>${one.title}</option>`)}</select>
+    <label for="day">of</label><input id="day" name="day" type="date" required value=${yesterday} max=${new Date().toISOString().slice(0, 10)} />
+    <select name="form" aria-label="Form"><option value="html">HTML</option><option value="csv">CSV</option><option value="json">JSON</option></select>
     <button class="button" ?disabled=${reporting}>${reporting ? "Fetching…" : "Download"}</button>
   </form>`;
 
@@ -132,7 +132,7 @@ export function figures(app) {
       chart.destroy();
     },
     render: () => html`<div class="narrow">
-      <div class="bar wrap"><h1>Figures</h1><span class="grow"></span>${reports()}</div>
+      <div class="bar wrap"><h1>Figures</h1><span class="grow"></span>${app.system.reports.length ? reports() : nothing}</div>
       ${marts.length ? html`${controls()}${body()}` : empty("No marts", `${system} declares no gold marts.`)}
     </div>`,
   };

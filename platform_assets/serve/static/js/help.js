@@ -30,5 +30,5 @@ export const help = html`<dialog id="help" aria-labelledby="help-title">
   <h2>Keys</h2>
   <dl class="keys">${KEYS.map(([code, text]) => html`<div><dt><kbd>${code}</kbd></dt><dd>${text}</dd></div>`)}</dl>
   <p class="dim">Times are UTC; your own time appears when you point at one. Drag across the chart to look closer. The address holds
-    everything but the key, so it can be shared.</p>
+    everything but the key, so it can be shared. Programs ask the <a href="/docs">HTTP API</a>.</p>
 </dialog>`;
