@@ -67,6 +67,7 @@ def test_what_it_copies_is_there_and_nothing_else_reaches_the_builder() -> None:
         text = lock.read_text(encoding="utf-8")
         assert len(re.findall(r"^\S+==", text, re.M)) <= text.count("--hash=sha256:"), lock
 
+
 MADE_BY_DBT = ("target/", "logs/")
 
 
