@@ -62,6 +62,9 @@ def _say(text: str) -> None:
 def _introduce(running: Demo, session: Session) -> None:
     """Where things are. Passwords stay in their file."""
     settings = session.settings
+    click.echo(f"Page        {running.page.url}")
+    click.echo(f"  its key   {running.page.key} (until the demonstration ends)")
+    click.echo(f"API         {running.page.url}/docs")
     click.echo(f"Dagster     {running.dagster.url}")
     click.echo(f"OpenSearch  {settings.opensearch_url}")
     click.echo(f"Kafka       {settings.kafka_bootstrap}")
@@ -143,6 +146,6 @@ def _flow(running: Demo) -> str:
     else:
         last = runs[0]
         since = f" {duration(time.time() - last.started)} ago" if last.started else ""
-        where = f", see {running.page(last)}" if last.failed else ""
+        where = f", see {running.page_of(last)}" if last.failed else ""
         parts.append(f"{len(runs)} lane runs, the last {last.status.lower()}{since}{where}")
     return "; ".join(parts)

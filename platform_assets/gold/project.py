@@ -24,12 +24,12 @@ DATABASE = "ASSAY_GOLD_DATABASE"
 """The environment variable from which `profiles.yml` reads the path of the run's database."""
 _READ = ("*.sql", "*.yml")
 _PARSE_SECONDS = 120
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def project_folder() -> Path:
     """The dbt project: beside the package in a checkout, within it when installed. Raises AssayError when there is none."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / "dbt_project", package / "dbt_project"):
+    for folder in (_PACKAGE.parent / "dbt_project", _PACKAGE / "dbt_project"):
         if (folder / "dbt_project.yml").is_file():
             return folder
     raise AssayError("there is no dbt project beside the package", "install the platform from its checkout or wheel")
@@ -58,24 +58,26 @@ def manifest_path(project: Path) -> Path:
 
     Raises AssayError with dbt's own words when the project cannot be parsed.
     """
-    mark = fingerprint(project)
-    for folder in (project / "target", _private()):
-        path = folder / mark / "manifest.json"
-        if path.is_file():
-            return path
-    try:
-        target = project / "target"
-        target.mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".parse-", dir=target))
-    except OSError:
-        target = _private()
-        work = Path(tempfile.mkdtemp(prefix=".parse-", dir=target))
+    mark, target = fingerprint(project), _target(project)
+    path = target / mark / "manifest.json"
+    if path.is_file():
+        return path
+    work = Path(tempfile.mkdtemp(prefix=".parse-", dir=target))
     try:
         _parse(project, work)
-        (target / mark).mkdir(exist_ok=True)
-        return (work / "manifest.json").replace(target / mark / "manifest.json")
+        path.parent.mkdir(exist_ok=True)
+        return (work / "manifest.json").replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _target(project: Path) -> Path:
+    """Where manifests are kept: beside the models in a checkout, never within an installed package."""
+    if project.is_relative_to(_PACKAGE) or not os.access(project, os.W_OK):
+        return _private()
+    target = project / "target"
+    target.mkdir(exist_ok=True)
+    return target
 
 
 @cache

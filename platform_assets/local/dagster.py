@@ -141,7 +141,7 @@ def start_dagster(
     Raises AssayError when it is not healthy in time, with the end of the log that tells why.
     """
     folder = prepare_dagster_home(home)
-    chosen = _free_port(port)
+    chosen = free_port(port)
     loaded = (workspace or _PROJECT / "workspace.yaml").absolute()
     command = [sys.executable, "-m", __name__, str(home.absolute()), str(chosen), str(loaded), str(os.getpid())]
     with _append(folder / OUTPUT / "supervisor.log") as output:
@@ -189,8 +189,9 @@ def _last_words(folder: Path) -> str:
     return "it said nothing"
 
 
-def _free_port(port: int | None) -> int:
-    for candidate in (USUAL_PORT, 0) if port is None else (port,):
+def free_port(port: int | None, usual: int = USUAL_PORT) -> int:
+    """`port`, or when it is None the usual one or any. Raises AssayError when the one asked for is taken."""
+    for candidate in (usual, 0) if port is None else (port,):
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -231,7 +232,7 @@ def code_servers(workspace: Path) -> list[CodeServer]:
         if not isinstance(module, dict):
             raise AssayError(f"{workspace}: only python_module entries are started here", "list others by themselves")
         name = str(module.get("location_name", module["module_name"]))
-        servers.append(CodeServer(module["module_name"], name, module.get("working_directory"), _free_port(0)))
+        servers.append(CodeServer(module["module_name"], name, module.get("working_directory"), free_port(0)))
     return servers
 
 

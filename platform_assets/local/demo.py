@@ -25,6 +25,7 @@ from platform_assets.errors import AssayError
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract
     from platform_assets.local.dagster import Dagster
+    from platform_assets.local.page import Page
     from platform_assets.local.simulation import Feed, Simulator
     from platform_assets.settings import Settings
 
@@ -68,17 +69,18 @@ class LaneRun:
 
 @dataclass
 class Demo:
-    """What runs: Dagster, the flow, and since when."""
+    """What runs: Dagster, the page, the flow, and since when."""
 
     settings: Settings
     contract: Contract
     simulator: Simulator
     dagster: Dagster
+    page: Page
     feed: Feed
     began: float
     _told: dict[str, str] = field(default_factory=dict)
 
-    def page(self, run: LaneRun) -> str:
+    def page_of(self, run: LaneRun) -> str:
         """Where Dagster shows a run."""
         return f"{self.dagster.url}/runs/{run.id}"
 
@@ -135,6 +137,7 @@ def demonstration(
     """
     from platform_assets.local import lifecycle
     from platform_assets.local.dagster import start_dagster
+    from platform_assets.local.page import start_page
     from platform_assets.local.prepare import prepare
     from platform_assets.local.simulation import Feed, load_simulator
     from platform_assets.settings import Settings as Fresh
@@ -153,11 +156,13 @@ def demonstration(
         dagster = start_dagster(settings.home, port)
         stack.callback(dagster.stop)
         stack.callback(say, "Stopping Dagster; the lane commits what it holds")
+        page = start_page(settings.home)
+        stack.callback(page.end)
         feed = Feed(settings, simulator, rate, bad=BAD, duplicates=DUPLICATES, burst=BURST)
         began = time.time()
         feed.start()
         stack.callback(feed.end)
-        yield Demo(settings, contract, simulator, dagster, feed, began)
+        yield Demo(settings, contract, simulator, dagster, page, feed, began)
 
 
 def _end_services(home: Path, say: Say) -> None:
@@ -227,7 +232,7 @@ def _enough(demo: Demo, runs: int, events: int) -> bool:
         return False  # busy: a machine at its limit answers later
     ended = [run for run in known if run.ended is not None]
     if len(ended) >= FAILURES and all(run.failed for run in ended[:FAILURES]):
-        raise AssayError(f"the lane's last {FAILURES} runs failed", f"see {demo.page(ended[0])}")
+        raise AssayError(f"the lane's last {FAILURES} runs failed", f"see {demo.page_of(ended[0])}")
     return sum(run.at_work for run in known) >= runs and demo.feed.delivered >= events
 
 

@@ -20,15 +20,19 @@ from platform_assets.gold.index import MartDocuments, publish_index
 from platform_assets.gold.marts import LEDGER, Mart
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.refresh import marts_of, refresh
+from platform_assets.gold.rows import LakeMarts
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.land import Landing
 from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.settle import Settler
 from platform_assets.refine import Refinery
+from platform_assets.reports.build import build
+from platform_assets.reports.declare import load_reports
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import SYSTEM
 from platform_assets.search.names import PROGRESS_INDEX, read_alias
+from platform_assets.serve.reporting import IndexMarts
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -198,3 +202,23 @@ def _land(gold: Gold, contract: Contract, lines: list[bytes]) -> None:
         settler = Settler(table, tables, refinery, gold.lake.con, gold.settings.lake_path / "_keys")
         landed = landing.land(topic_batch(lines, 0, topic=topic), landing.next_offsets())
         settler.settle(landed.rows, landed.seq - 1, landed.seq, TableReport("access"))
+
+
+def test_a_report_says_the_same_from_the_lake_and_from_the_index(gold: Gold) -> None:
+    gold.log(failure(0), failure(1, message="fell"), failure(70, service="users"), {"event_time": NOON.isoformat()})
+    gold.log(failure(-24 * 60), failure(-3 * 24 * 60))
+    gold.refresh()
+    for mart in gold.marts.values():
+        if mart.index:
+            gold.indices.refresh(MartDocuments(mart, "1"))
+    report = load_reports("logs")["errors"]
+    lake = LakeMarts(gold.settings.lake_path, list(gold.marts.values()))
+    sides = [build("logs", report, NOON.date(), side) for side in (lake, IndexMarts(gold.indices.client, "logs"))]
+    rows = [
+        [[{n: _moment(v) for n, v in row.items()} for row in filled.rows.to_pylist()] for filled in side.sections]
+        for side in sides
+    ]
+    assert rows[0] == rows[1]
+    totals = dict(zip((f.section.title for f in sides[0].sections), rows[0], strict=True))
+    assert totals["The day"] == [{"events": 4, "errors": 3, "previous_errors": 1}]
+    assert sum(row["errors"] for row in totals["The week"]) == 5

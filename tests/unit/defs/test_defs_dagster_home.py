@@ -47,5 +47,5 @@ def test_a_taken_port_is_refused_or_avoided() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(AssayError, match="taken"):
-            local._free_port(port)
-        assert local._free_port(None) != port
+            local.free_port(port)
+        assert local.free_port(None) != port

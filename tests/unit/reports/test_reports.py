@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from platform_assets.reports.build import Built, build
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Kind, load_reports, parse_reports
 from platform_assets.reports.render import to_csv, to_html, to_json
+from platform_assets.reports.send import keep, message, send
 
 DAY = date(2026, 3, 5)
 MIDNIGHT = datetime(2026, 3, 5, tzinfo=UTC)
@@ -138,6 +140,30 @@ def test_a_day_without_rows_says_so() -> None:
     )
     assert built.empty
     assert "Nothing on this day" in to_html(built)
+
+
+def test_a_report_is_kept_for_its_owner_and_told_without_markup(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    marts = InMemory(errors_hour=hours("<!here> @channel", [3]) + hours("b", [2]))
+    figures = "{title: F, kind: figures, mart: errors_hour, columns: [errors]}"
+    table = (
+        "{title: T, kind: table, mart: errors_hour, group: [service], sum: [errors], order: -errors, "
+        "columns: [service, errors]}"
+    )
+    built = one(f"{figures}, {table}", marts)
+    page = keep(built, tmp_path)
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert page.read_text(encoding="utf-8") == to_html(built)
+    title, body = message(built, page)
+    assert title == "R of logs, 2026-03-05"
+    assert body.splitlines()[0] == "5 errors"
+    assert len(body.splitlines()) == 4
+    assert "@" not in body
+    assert "<" not in body
+    with caplog.at_level("WARNING", "assay.alerts"):
+        assert send(built, page, {}) == []
+    assert title in caplog.text
 
 
 def test_the_reports_of_logs_are_well_formed() -> None:

@@ -1,0 +1,84 @@
+"""The API and its page for a demonstration: a server of our own, and a key that lasts as long.
+
+Belongs here: starting and ending it. Does not: what it serves (`serve/`), or how people start it (`assay serve`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from platform_assets.errors import AssayError
+from platform_assets.local.dagster import HOST, free_port
+from platform_assets.local.files import make_folder
+from platform_assets.local.layout import RunAs
+from platform_assets.local.process import Command, spawn, stop
+from platform_assets.serve.keys import FOLDER, KeyStore, Role
+
+USUAL_PORT = 8080
+KEY_NAME = "demo"
+START_SECONDS = 60.0
+
+
+@dataclass
+class Page:
+    """The server as it runs, and the key that it lets in. Its representation does not show the key."""
+
+    home: Path
+    port: int
+    key: str
+    key_id: str
+    process: subprocess.Popen[bytes]
+
+    def __repr__(self) -> str:
+        return f"Page({self.url})"
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{HOST}:{self.port}"
+
+    def end(self) -> None:
+        """Take the key back and end the server."""
+        KeyStore(self.home).revoke(self.key_id)
+        stop(self.process, 15)
+
+
+def start_page(home: Path) -> Page:
+    """Start the server on port 8080, or any free one, and wait until it answers; it dies with the calling process.
+
+    Main thread only. Keys of demonstrations that were killed are taken back. Raises AssayError when it does not start.
+    """
+    store = KeyStore(home)
+    for old in store.all():
+        if old.name == KEY_NAME:
+            store.revoke(old.id)
+    port = free_port(None, USUAL_PORT)
+    output = make_folder(home / FOLDER, 0o700) / "server.out"
+    command = [sys.executable, "-m", "platform_assets.cli", "serve", "--home", str(home), "--port", str(port)]
+    ourselves = RunAs(os.geteuid(), os.getegid(), "")
+    process = spawn(Command(command, Path(__file__).resolve().parents[2], output, home), ourselves)
+    key, text = store.add(KEY_NAME, Role.ADMIN, personal_data=True, lifetime=timedelta(days=1))
+    page = Page(home, port, text, key.id, process)
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(page.url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            page.end()
+            raise AssayError("the API did not start", f"see {output}")
+        time.sleep(0.1)
+    return page
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5) as response:  # noqa: S310 (loopback)
+            return int(response.status) == 200
+    except (urllib.error.URLError, OSError):
+        return False
