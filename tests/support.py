@@ -53,6 +53,11 @@ def event(number: int, **changes: Any) -> bytes:
     return json.dumps(value | changes).encode()
 
 
+def event_now(number: int, **changes: Any) -> bytes:
+    """The same, happening now: for windows of event time."""
+    return event(number, event_time=datetime.now(UTC).isoformat(timespec="microseconds"), **changes)
+
+
 def publish(settings: Settings, table: Table, values: Iterable[bytes | None]) -> int:
     """Send values to the table's topic and wait until they are acknowledged.
 

@@ -27,6 +27,7 @@ from platform_assets.serve.problems import Json, refuse, responses
 
 _ARROW = {
     "date": pa.timestamp("us", tz="UTC"),
+    "date_nanos": pa.timestamp("us", tz="UTC"),
     "long": pa.int64(),
     "integer": pa.int64(),
     "double": pa.float64(),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lane_runs import lane_process
-from support import alert_documents, event, private_settings, private_system, publish
+from support import alert_documents, event_now, private_settings, private_system, publish
 from test_outages import Background, eventually, service_pid
 from webhook import Receiver, receiver
 
@@ -69,7 +69,7 @@ def told(settings: Settings, systems: Path, target: Receiver) -> Settings:
 
 
 def errors(first: int, count: int, service: str) -> list[bytes]:
-    return [event(n, service=service, level="ERROR") for n in range(first, first + count)]
+    return [event_now(n, service=service, level="ERROR") for n in range(first, first + count)]
 
 
 def incidents(settings: Settings, contract: Contract) -> list[tuple[str, str | None, int]]:
@@ -121,7 +121,7 @@ def test_two_lanes_at_once_make_one_incident(
         lanes = []
         for number in range(3):  # eleven errors a service in all, no lane sees them alone
             values = [
-                event(50 * number + s * 10 + i, service=f"s{s}", level="ERROR") for s in range(4) for i in range(4)
+                event_now(50 * number + s * 10 + i, service=f"s{s}", level="ERROR") for s in range(4) for i in range(4)
             ]
             publish(settings, contract.tables[0], values)
             lanes.append(lane_process(described, settings.lake_path, "", seconds=8))

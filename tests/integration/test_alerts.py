@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support import alert_documents as documents
-from support import event, private_settings, private_system, publish
+from support import event_now, private_settings, private_system, publish
 
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
@@ -67,10 +67,10 @@ def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, t
     contract = private_system(settings)
     table = contract.tables[0]
     with lane(settings, contract) as running:
-        publish(settings, table, [event(n, level="INFO") for n in range(30)])
+        publish(settings, table, [event_now(n, level="INFO") for n in range(30)])
         time.sleep(3)
         assert documents(settings, contract) == []
-        publish(settings, table, [event(n, service="payments", level="ERROR") for n in range(100, 111)])
+        publish(settings, table, [event_now(n, service="payments", level="ERROR") for n in range(100, 111)])
         sent = time.time()
         while not (found := documents(settings, contract)):
             assert time.time() - sent < 15, "no alert within 15 s"
@@ -82,7 +82,7 @@ def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, t
         number, until = 200, time.time() + 60
         while documents(settings, contract)[0]["state"] != "resolved":
             assert time.time() < until, "not resolved"
-            publish(settings, table, [event(number, level="INFO")])  # life goes on: event time moves
+            publish(settings, table, [event_now(number, level="INFO")])  # life goes on: event time moves
             number += 1
             time.sleep(0.5)
         (shown,) = documents(settings, contract)
@@ -108,7 +108,7 @@ def test_poison_is_told_by_the_platform_itself(services: Settings, tmp_path: Pat
 def test_rules_that_do_not_bind_stop_no_lane(services: Settings, tmp_path: Path) -> None:
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
-    publish(settings, contract.tables[0], [event(n) for n in range(20)])
+    publish(settings, contract.tables[0], [event_now(n) for n in range(20)])
     wrong = parse_rules(RULES.replace("level = 'ERROR'", "levl = 'ERROR'"), contract)
     report = Lane(settings, contract, rules=wrong).drain()
     assert sum(report.tables["events"].silver.values()) == 20

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from lane_runs import lane_process
-from support import event, private_settings, private_system, publish
+from support import event, private_system, publish
 
 from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore
@@ -29,9 +30,14 @@ pytestmark = pytest.mark.services
 OLD_DAY = "2026-01-05T10:00:00Z"
 
 
+def home_of_its_own(settings: Settings, home: Path) -> Settings:
+    """The same services with another home: other tests leave files in theirs, and a restore overwrites nothing."""
+    return replace(settings, home=home, lake_path=home / "lake")
+
+
 @pytest.fixture
 def system(services: Settings, tmp_path: Path) -> Iterator[tuple[Settings, Contract]]:
-    settings = private_settings(services, tmp_path / "first")
+    settings = home_of_its_own(services, tmp_path / "first")
     yield settings, private_system(settings)
 
 
@@ -71,7 +77,7 @@ def test_lost_and_restored_while_the_lane_was_at_work(system: tuple[Settings, Co
     Lane(settings, contract).drain()
     assert failures(settings, contract) == set()
 
-    there = private_settings(settings, tmp_path / "second")
+    there = home_of_its_own(settings, tmp_path / "second")
     restore(there, tmp_path / "copy")
     assert "index.foreign" in failures(there, contract)  # the index is ahead, and it is said
     assert any("assay reindex" in said for said in table_state(there, table, services=True).unanswered)
@@ -109,7 +115,7 @@ def test_reindex_before_the_lane_drops_what_the_backup_does_not_know(
     backup(settings, tmp_path / "copy")
     publish(settings, table, [event(n, event_time=OLD_DAY) for n in range(300, 320)])
     Lane(settings, contract).drain()
-    there = private_settings(settings, tmp_path / "second")
+    there = home_of_its_own(settings, tmp_path / "second")
     restore(there, tmp_path / "copy")
     assert reindex(there, table).deleted == ["2026-01-05"]
     indices = connect_indices(there)
@@ -131,7 +137,7 @@ def test_records_that_the_broker_no_longer_has_are_a_gap(system: tuple[Settings,
     deleted = admin.delete_records([TopicPartition(table.topic, p, -1) for p in range(3)])  # all that is there
     for future in deleted.values():
         future.result(10)
-    there = private_settings(settings, tmp_path / "second")
+    there = home_of_its_own(settings, tmp_path / "second")
     restore(there, tmp_path / "copy")
     Lane(there, contract, index=False).drain()
     gaps = find_gaps(there, contract)
