@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import support
 
 from platform_assets.local import lifecycle
 from platform_assets.settings import Settings
@@ -27,6 +28,11 @@ def _forget_environment(patch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("ASSAY_KAFKA_", "ASSAY_OPENSEARCH_", "ASSAY_HMAC_", "ASSAY_LAKE")):
             patch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _begin() -> None:
+    support.begin()
 
 
 @pytest.fixture(scope="session")

@@ -33,15 +33,20 @@ def private_settings(settings: Settings, folder: Path) -> Settings:
     return replace(settings, lake_path=folder / "lake")
 
 
-BEGAN = datetime.now(UTC)
-"""When event 0 happened: about now, and the same for the whole session."""
+_began = datetime.now(UTC)
+
+
+def begin() -> None:
+    """Event 0 happens now: called before each test, so that an event of a number is one and the same within a test."""
+    global _began  # noqa: PLW0603
+    _began = datetime.now(UTC)
 
 
 def event(number: int, **changes: Any) -> bytes:
-    """One valid log event, always the same of a number; `changes` replace or add members (None as a value stays null)."""
+    """One valid log event, the same of a number within a test; `changes` replace or add members (None as a value stays null)."""
     value = {
         "event_id": f"e-{number:08d}",
-        "event_time": (BEGAN + timedelta(microseconds=number)).isoformat(timespec="microseconds"),
+        "event_time": (_began + timedelta(microseconds=number)).isoformat(timespec="microseconds"),
         "service": ("users", "payments", "delivery")[number % 3],
         "level": "INFO" if number % 10 else "ERROR",
         "status": 200 if number % 10 else 500,
