@@ -142,7 +142,7 @@ class Translator(DagsterDbtTranslator):
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
         """`silver/<system>/<table>`, or `gold/<system>/<model>`."""
         if dbt_resource_props["resource_type"] == "source":
-            return AssetKey([Layer.SILVER, dbt_resource_props["source_name"], dbt_resource_props["name"]])
+            return AssetKey([Layer.SILVER.value, dbt_resource_props["source_name"], dbt_resource_props["name"]])
         return AssetKey(["gold", self._contract.system, dbt_resource_props["name"]])
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:

@@ -237,3 +237,12 @@ def test_nothing_outlives_a_killed_command(tmp_path: Path) -> None:
     command.kill()
     command.wait()
     wait("the end of all", lambda: not any(process.is_running() for process in processes))
+
+
+def test_the_projects_own_definitions_are_served(tmp_path: Path) -> None:
+    """Loading them is not enough: a code server sends them to web server and daemon, which refuses what it cannot write."""
+    dagster = start_dagster(tmp_path)
+    try:
+        assert dagster.problem() is None
+    finally:
+        dagster.stop()
