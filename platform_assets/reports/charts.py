@@ -5,10 +5,19 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from platform_assets.reports.build import Filled
 from platform_assets.reports.declare import Kind
 
 WIDTH, HEIGHT = 760, 220
+_UNITS = {
+    "minute": ("utcyearmonthdatehoursminutes", "%H:%M"),
+    "hour": ("utcyearmonthdatehours", "%H:%M"),
+    "day": ("utcyearmonthdate", "%b %d"),
+}
+"""A bar is as wide as its slot; how its time is written, by the time column."""
+_LONG = "%b %d %H:%M"
 _PALETTE = [
     "#2563eb",
     "#dc2626",
@@ -35,10 +44,12 @@ def specification(filled: Filled) -> dict[str, Any]:
     section = filled.section
     if section.kind not in (Kind.BARS, Kind.LINES) or section.x is None or section.y is None:
         raise ValueError(f"a section of kind {section.kind} is no chart")
-    unit = "utcyearmonthdate" if section.x == "day" else "utcyearmonthdatehoursminutes"
+    unit, form = _UNITS[section.x] if section.days == 1 or section.x == "day" else (_UNITS[section.x][0], _LONG)
+    axis = {"format": form, "labelOverlap": True}
+    counted = {"tickMinStep": 1} if pa.types.is_integer(filled.rows.schema.field(section.y).type) else {}
     encoding: dict[str, Any] = {
-        "x": {"field": section.x, "timeUnit": unit, "type": "temporal", "title": None},
-        "y": {"field": section.y, "type": "quantitative", "title": section.y.replace("_", " ")},
+        "x": {"field": section.x, "timeUnit": unit, "type": "temporal", "title": None, "axis": axis},
+        "y": {"field": section.y, "type": "quantitative", "title": section.y.replace("_", " "), "axis": counted},
     }
     if section.color:
         encoding["color"] = {

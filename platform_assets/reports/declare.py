@@ -62,7 +62,7 @@ class Section(_Strict):
     order: Order | None = None  # a column; with `-` the greatest first
     limit: int = Field(50, ge=1, le=MOST_ROWS)
     days: int = Field(1, ge=1, le=31)  # the report's day and so many less one before
-    x: Name | None = None
+    x: Literal["minute", "hour", "day"] | None = None  # the mart's time
     y: Name | None = None
     color: Name | None = None
 
