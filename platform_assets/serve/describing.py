@@ -16,7 +16,7 @@ from platform_assets.search.mappings import flat
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
-from platform_assets.serve.problems import Json, responses
+from platform_assets.serve.problems import Json, add_get
 
 
 def router(backend: Backend) -> APIRouter:
@@ -33,14 +33,7 @@ def router(backend: Backend) -> APIRouter:
         own = [found for name, found in told.items() if caller.key.system in (None, name)]
         return Json({"key": caller.key.public(), "systems": own})
 
-    made.add_api_route(
-        "/v1/systems",
-        systems,
-        methods=["GET"],
-        summary="What there is to ask",
-        responses=responses(401, 403, 429, 503),
-        response_model=None,
-    )
+    add_get(made, "/v1/systems", systems, "What there is to ask", (401, 403, 429, 503))
     return made
 
 

@@ -14,7 +14,7 @@ from platform_assets.search.query import parse_duration
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_RANGE
-from platform_assets.serve.problems import Json, refuse, responses
+from platform_assets.serve.problems import Json, add_get, refuse, responses
 from platform_assets.trust.rejects import rejects
 from platform_assets.trust.replay import replay
 from platform_assets.trust.trace import UnknownDocument, trace
@@ -54,14 +54,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         ("/trace/{document_id}", follow, "Trace a document"),
         ("/trace/{document_id}/revealed", reveal, "Trace a document to its bytes"),
     ):
-        made.add_api_route(
-            path,
-            work,
-            methods=["GET"],
-            summary=summary,
-            responses=responses(401, 403, 404, 422, 429, 503),
-            response_model=None,
-        )
+        add_get(made, path, work, summary)
     _add_quarantine(made, backend, contract)
     for table in contract.tables:
         _add_replay(made, backend, contract, table)
@@ -105,14 +98,7 @@ def _add_quarantine(made: APIRouter, backend: Backend, contract: Contract) -> No
             audited.found["rows"] = sum(len(one["latest"]) for one in answer.values())
         return Json({"since": since.isoformat(), "tables": answer})
 
-    made.add_api_route(
-        "/quarantine",
-        quarantine,
-        methods=["GET"],
-        summary="Rejects by reason",
-        responses=responses(401, 403, 404, 422, 429, 503),
-        response_model=None,
-    )
+    add_get(made, "/quarantine", quarantine, "Rejects by reason")
 
 
 def _add_replay(made: APIRouter, backend: Backend, contract: Contract, table: Table) -> None:

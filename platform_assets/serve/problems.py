@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from opensearchpy.exceptions import RequestError
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -25,6 +26,8 @@ from platform_assets.serve.limits import TooMany
 from platform_assets.stream.topics import StreamError
 
 LOG = logging.getLogger("assay.api")
+USUAL = (401, 403, 404, 422, 429, 503)
+"""The problems of a route that finds something by name for a caller with a key."""
 _RETRY_S = "5"
 _SCHEMA = {
     "type": "object",
@@ -63,6 +66,15 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer with, for its documentation."""
     content = {"application/problem+json": {"schema": _SCHEMA}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def add_get(
+    router: APIRouter, path: str, work: Callable[..., Any], summary: str, problems: Sequence[int] = USUAL
+) -> None:
+    """A route for reading, documented with the problems that it may answer with."""
+    router.add_api_route(
+        path, work, methods=["GET"], summary=summary, responses=responses(*problems), response_model=None
+    )
 
 
 def from_error(error: AssayError, request_id: str) -> Json:

@@ -17,13 +17,13 @@ from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
 from platform_assets.reports.render import RENDERERS
 from platform_assets.search.errors import QueryError
-from platform_assets.search.marts import MAX_GROUPS, describe, rows, sums
+from platform_assets.search.marts import MAX_GROUPS, Mart, describe, rows, sums
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import MAX_PAGE, SEARCH_TIMEOUT_S
 from platform_assets.serve.params import Text, TimeRange
-from platform_assets.serve.problems import Json, refuse, responses
+from platform_assets.serve.problems import Json, add_get, refuse
 
 _ARROW = {
     "date": pa.timestamp("us", tz="UTC"),
@@ -85,11 +85,7 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
         since, until = asked.span()
         where = _equal(asked.where)
         answer: dict[str, Any] = {"mart": mart, "from": since.isoformat(), "to": until.isoformat()}
-        found = describe(client, f"{system}-{mart}")
-        if found is None:
-            raise refuse(404, f"{system} has no mart {mart} in its index yet")
-        if len(found.times) != 1:
-            raise refuse(404, f"{mart} is no mart: it has {len(found.times)} times")
+        found = _mart(client, system, mart)
         common: dict[str, Any] = {"time": found.times[0], "since": since, "until": until, "where": where}
         if asked.sum:
             answer["rows"] = sums(client, found, **common, by=asked.by, columns=asked.sum, timeout_s=SEARCH_TIMEOUT_S)
@@ -119,26 +115,9 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
         made = render(built)
         return Json(made) if form == "json" else Response(made, media_type=f"{media}; charset=utf-8")
 
-    for path, work, summary in (
-        ("/reports", reports, "Reports"),
-        ("/reports/{name}/{day}", report, "A report of a day"),
-    ):
-        made.add_api_route(
-            path,
-            work,
-            methods=["GET"],
-            summary=summary,
-            responses=responses(401, 403, 404, 422, 429, 503),
-            response_model=None,
-        )
-    made.add_api_route(
-        "/stats/{mart}",
-        stats,
-        methods=["GET"],
-        summary="Figures of a gold mart",
-        responses=responses(401, 403, 404, 422, 429, 503),
-        response_model=None,
-    )
+    add_get(made, "/reports", reports, "Reports")
+    add_get(made, "/reports/{name}/{day}", report, "A report of a day")
+    add_get(made, "/stats/{mart}", stats, "Figures of a gold mart")
     return made
 
 
@@ -185,9 +164,7 @@ def router(backend: Backend) -> APIRouter:
         ("/metrics", metrics, "Figures for Prometheus", (401, 403, 429, 503)),
         ("/healthz", healthz, "Health", ()),
     ):
-        made.add_api_route(
-            path, work, methods=["GET"], summary=summary, responses=responses(*problems), response_model=None
-        )
+        add_get(made, path, work, summary, problems)
     return made
 
 
@@ -200,9 +177,7 @@ class IndexMarts:
 
     def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table:
         """The rows whose time is in [begin, end). 404 when there is no such index or the caller may not see it."""
-        found = describe(self._client, f"{self._system}-{mart}")
-        if found is None or len(found.times) != 1:
-            raise refuse(404, f"{self._system} has no mart {mart} in its index yet")
+        found = _mart(self._client, self._system, mart)
         [time] = found.times
         got = rows(
             self._client,
@@ -222,6 +197,16 @@ class IndexMarts:
             for name in schema.names
         }
         return pa.table(columns, schema=schema)
+
+
+def _mart(client: OpenSearch, system: str, name: str) -> Mart:
+    """A mart's index, which has one time. 404 when there is none or the caller may not see it."""
+    found = describe(client, f"{system}-{name}")
+    if found is None:
+        raise refuse(404, f"{system} has no mart {name} in its index yet")
+    if len(found.times) != 1:
+        raise refuse(404, f"{name} is no mart: it has {len(found.times)} times")
+    return found
 
 
 def _equal(where: list[str]) -> dict[str, list[str]]:

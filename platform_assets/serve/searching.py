@@ -26,7 +26,7 @@ from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import SEARCH_TIMEOUT_S
 from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
-from platform_assets.serve.problems import Json, refuse, responses
+from platform_assets.serve.problems import Json, add_get, refuse, responses
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
@@ -94,14 +94,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
                 )
         raise refuse(404, f"{system} has no such document, or this key may not see it")
 
-    made.add_api_route(
-        "/context/{id}",
-        around,
-        methods=["GET"],
-        summary="What happened around a document",
-        responses=responses(401, 403, 404, 422, 429, 503),
-        response_model=None,
-    )
+    add_get(made, "/context/{id}", around, "What happened around a document")
     if found.personal is not None:
         _add_personal(made, backend, contract, found.personal)
     return made

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 from lane_runs import lane_process
-from support import alert_documents, event_now, private_settings, private_system, publish
+from support import alert_documents, event_now, publish
 from test_outages import Background, eventually, service_pid
 from webhook import Receiver, receiver
 
 from platform_assets.alerts.room import AlertRoom
-from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
 from platform_assets.faultpoints import ALERT_POINTS
 from platform_assets.lane.run import Lane
@@ -41,16 +40,6 @@ rules:
     cool_down: 1h
     summary: "{service}: {value:.0f} errors in {window}"
 """
-
-
-@pytest.fixture
-def settings(services: Settings, tmp_path: Path) -> Settings:
-    return private_settings(services, tmp_path)
-
-
-@pytest.fixture
-def contract(settings: Settings) -> Contract:
-    return private_system(settings)
 
 
 @pytest.fixture
@@ -81,10 +70,8 @@ def incidents(settings: Settings, contract: Contract) -> list[tuple[str, str | N
 
 
 def test_a_kill_at_any_moment_leaves_one_incident(
-    settings: Settings, contract: Contract, systems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, contract: Contract, systems: Path, described: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = tmp_path / "contract.json"
-    described.write_text(to_json(contract))
     with receiver() as people:
         settings = told(settings, systems, people)
         monkeypatch.setenv("ASSAY_SYSTEMS", str(systems))
@@ -110,10 +97,8 @@ def test_a_kill_at_any_moment_leaves_one_incident(
 
 
 def test_two_lanes_at_once_make_one_incident(
-    settings: Settings, contract: Contract, systems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, contract: Contract, systems: Path, described: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = tmp_path / "contract.json"
-    described.write_text(to_json(contract))
     with receiver() as people:
         settings = told(settings, systems, people)
         monkeypatch.setenv("ASSAY_SYSTEMS", str(systems))

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from lane_runs import lane_process
 from opensearchpy.exceptions import TransportError
-from support import event, private_settings, private_system, publish
+from support import event, publish
 
-from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.publish import connect_indices
@@ -30,24 +29,6 @@ from platform_assets.settings import Settings
 from platform_assets.trust.prove import prove
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def settings(services: Settings, tmp_path: Path) -> Settings:
-    return private_settings(services, tmp_path)
-
-
-@pytest.fixture
-def contract(settings: Settings) -> Contract:
-    return private_system(settings)
-
-
-@pytest.fixture
-def described(contract: Contract, tmp_path: Path) -> Path:
-    """The contract in a file, for a lane in a process of its own."""
-    path = tmp_path / "contract.json"
-    path.write_text(to_json(contract))
-    return path
 
 
 def eventually(true: Callable[[], bool], seconds: float = 90) -> None:
