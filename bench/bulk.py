@@ -68,7 +68,7 @@ def run(
     }
 
 
-def bulk_limit(settings: Settings, table: Table, *, rows: int = 300_000, repeats: int = 3) -> float:
+def bulk_limit(settings: Settings, table: Table, *, rows: int, repeats: int = 3) -> float:
     """Documents a second for up to `rows` rows of the table's silver, the median of `repeats`. The node should be warm."""
     silver = Lake(settings.lake_path).tables(table).silver
     silver.refresh()

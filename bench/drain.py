@@ -37,7 +37,7 @@ def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
         started = time.perf_counter()
         report = Lane(private, contract).drain()
         indexed = sum(report.tables["events"].indexed.values()) / (time.perf_counter() - started)
-        limit = bulk_limit(private, contract.tables[0])
+        limit = bulk_limit(private, contract.tables[0], rows=events)
     return {
         "drain.events": events,
         "drain.consume_limit_per_s": round(median(consume)),

@@ -2,7 +2,8 @@
 
 A thread of its own beside the lane, so that the lake never waits for the index. What the lane has just settled is published
 from memory; whatever memory does not hold (an outage, a restart, a rush) is read from silver again. The order is documents,
-progress inside each index, frontier: a crash repeats documents, whose ids and versions make that harmless.
+progress inside each index, frontier: a crash repeats documents, whose ids and versions make that harmless. While one chunk is
+being sent the next one is rendered, so that the node never waits for either.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import session
 from platform_assets.lane.settle import Settled, counts, seq_windows
-from platform_assets.search.bulk import BulkWriter
+from platform_assets.search.bulk import BulkWriter, Write
 from platform_assets.search.client import connect
-from platform_assets.search.documents import Refused, to_ndjson
+from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import Conflict, SearchError
 from platform_assets.search.indices import Indices
 from platform_assets.search.progress import (
@@ -126,11 +127,8 @@ class Publisher:
             while True:
                 try:
                     connection = connection or _Connection(self._settings, self._contract, self._tables, self._hurry)
-                    chunk = self._next(connection.frontier.seq)
-                    if chunk is None:
-                        return
-                    self._publish(connection, chunk)
-                    self._report.index_error = ""
+                    self._stream(connection)
+                    return
                 except SearchError as error:  # away, full, read-only: the lake goes on, and the report says so
                     self._report.index_error = str(error) if isinstance(error, ForeignIndex) else error.message
                     if connection is not None:
@@ -149,10 +147,26 @@ class Publisher:
             else:
                 self._report.index_behind = None
 
-    def _next(self, done: int) -> _Chunk | None:
-        """What comes after bronze commit `done`; waits for it. None when it is time to end."""
+    def _stream(self, connection: _Connection) -> None:
+        """Publish chunk after chunk until it is time to end: one on its way, the next one rendered meanwhile."""
+        flying: deque[_Sent] = deque()
+        try:
+            while True:
+                chunk = self._next(flying[-1].chunk.seq if flying else connection.frontier.seq, wait=not flying)
+                if chunk is not None:
+                    flying.append(connection.begin(chunk))
+                elif not flying:
+                    return
+                if len(flying) > 1 or chunk is None:
+                    self._confirm(connection, flying.popleft())
+        finally:
+            for sent in flying:
+                sent.write.abandon()
+
+    def _next(self, done: int, *, wait: bool) -> _Chunk | None:
+        """What comes after bronze commit `done`. None when it is time to end, or when there is nothing and no `wait`."""
         with self._changed:
-            while self._target <= done and not self._closing:
+            while wait and self._target <= done and not self._closing:
                 self._changed.wait()
             if self._target <= done or self._overdue():
                 return None
@@ -203,14 +217,17 @@ class Publisher:
                 self._changed.wait(min(left, 0.2))
             return self._overdue()
 
-    def _publish(self, connection: _Connection, chunk: _Chunk) -> None:
+    def _confirm(self, connection: _Connection, sent: _Sent) -> None:
+        """Wait until the documents are in, then say so: in each index, and for the table."""
         clock = time.perf_counter()
-        refused = connection.send(chunk.rows, chunk.version)
+        refused = sent.write.finish().refused
         fault_point("bulk_done")
+        chunk = sent.chunk
         if refused:
             self._report.index_refused += quarantine_refused(self._tables.quarantine, self._con, chunk.rows, refused)
         connection.advance(chunk)
         fault_point("progress_written")
+        self._report.index_error = ""
         self._report.indexed.update(counts(chunk.rows.column("event_partition")))
         self._report.seconds["index"] += time.perf_counter() - clock
 
@@ -222,6 +239,14 @@ class _Chunk:
     rows: pa.Table
     seq: int
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A chunk on its way to the index."""
+
+    chunk: _Chunk
+    write: Write
 
 
 class _Connection:
@@ -249,8 +274,10 @@ class _Connection:
         self._con.close()
         self._indices.client.close()
 
-    def send(self, rows: pa.Table, version: int) -> list[Refused]:
-        return self._writer.write(self._contract, to_ndjson(self._contract, rows, version, con=self._con)).refused
+    def begin(self, chunk: _Chunk) -> _Sent:
+        """Render a chunk and have it sent, after what was begun before."""
+        documents = to_ndjson(self._contract, chunk.rows, chunk.version, con=self._con)
+        return _Sent(chunk, self._writer.begin(self._contract, documents))
 
     def advance(self, chunk: _Chunk) -> None:
         """Progress in each index that got documents, then the table's frontier; never lowered, whoever else writes."""

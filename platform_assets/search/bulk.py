@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,6 +99,37 @@ class _Sending:
     report: BulkReport = field(default_factory=BulkReport)
 
 
+class Write:
+    """Documents on their way. Every one is to be finished, or abandoned after another's failure."""
+
+    def __init__(self, documents: Documents, futures: Sequence[Future[BulkReport]], failed: threading.Event) -> None:
+        self._documents = documents
+        self._futures = futures
+        self._failed = failed
+        self._began = time.monotonic()
+
+    def finish(self) -> BulkReport:
+        """Wait for all answers; returns and raises as `BulkWriter.write`."""
+        report = BulkReport(refused=list(self._documents.refused), bytes=self._documents.size)
+        half = (len(self._futures) + 1) // 2
+        try:
+            for count, future in enumerate(self._futures, start=1):
+                report.add(future.result())
+                if count == half:
+                    fault_point("bulk_half")
+        finally:
+            self.abandon()
+        report.seconds = time.monotonic() - self._began
+        return report
+
+    def abandon(self) -> None:
+        """Begin no request more, and wait for those under way."""
+        self._failed.set()
+        for future in self._futures:
+            future.cancel()
+        wait([future for future in self._futures if not future.cancelled()])
+
+
 class BulkWriter:
     """Sends documents to the indices that serve their partitions. Threads may share it; close it after use."""
 
@@ -136,32 +167,17 @@ class BulkWriter:
         (some documents may be in: send all of them again later), SearchError for what cannot be understood or put right by
         waiting.
         """
-        began = time.monotonic()
-        report = BulkReport(refused=list(documents.refused), bytes=documents.size)
-        bodies = [(partition, body) for partition, some in documents.bodies.items() for body in some]
-        if bodies:
-            half = (len(bodies) + 1) // 2
-            failed = threading.Event()
-            futures: list[Future[BulkReport]] = [
-                self._pool.submit(self._deliver, table, partition, body, documents.version, into, failed)
-                for partition, body in bodies
-            ]
-            for count, part in enumerate(self._in_turn(futures, failed), start=1):
-                report.add(part)
-                if count == half:
-                    fault_point("bulk_half")
-        report.seconds = time.monotonic() - began
-        return report
+        return self.begin(table, documents, into).finish()
 
-    def _in_turn(self, futures: Sequence[Future[BulkReport]], failed: threading.Event) -> Iterator[BulkReport]:
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            failed.set()
-            for future in futures:
-                future.cancel()
-            wait([future for future in futures if not future.cancelled()])
+    def begin(self, table: DocumentSet, documents: Documents, into: str | None = None) -> Write:
+        """As `write`, but returns at once: what was begun first is sent first, and the node never waits for the next."""
+        failed = threading.Event()
+        futures = [
+            self._pool.submit(self._deliver, table, partition, body, documents.version, into, failed)
+            for partition, bodies in documents.bodies.items()
+            for body in bodies
+        ]
+        return Write(documents, futures, failed)
 
     def _deliver(
         self,
