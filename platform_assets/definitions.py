@@ -1,4 +1,7 @@
-"""The Dagster code location: `dagster -m platform_assets.definitions`. What is in it follows from the contracts."""
+"""The Dagster code location of everything but gold (`gold_definitions`): `dagster -m platform_assets.definitions`.
+
+What is in it follows from the contracts.
+"""
 
 from __future__ import annotations
 

@@ -216,6 +216,7 @@ def _failed_runs(systems: Sequence[str]) -> SensorDefinition:
         name="failed_runs",
         minimum_interval_seconds=FAILED_RUNS_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
+        monitor_all_code_locations=True,
         description="An alert for each job whose run failed. A tick looks at DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT runs.",
     )
     def failed_runs(context: RunFailureSensorContext) -> None:

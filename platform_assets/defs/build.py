@@ -1,4 +1,4 @@
-"""All definitions from all contracts. The only module that knows every part of this room."""
+"""All definitions from all contracts but gold's, which follow from the dbt project and are a code location of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dagster import Definitions, in_process_executor
 
 from platform_assets.contracts.model import Contract
 from platform_assets.defs.alerts import alert_definitions
-from platform_assets.defs.gold import gold_definitions
 from platform_assets.defs.housekeeping import housekeeping_definitions
 from platform_assets.defs.keys import key_check_definitions
 from platform_assets.defs.lane import lane_definitions
@@ -23,6 +22,5 @@ def build_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         key_check_definitions(contracts),
         alert_definitions(contracts),
         *(lane_definitions(contract) for contract in contracts.values()),
-        gold_definitions(contracts),
         report_definitions(contracts),
     )

@@ -58,7 +58,9 @@ def gold_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     if not chosen:
         return Definitions()
     manifest = json.loads(manifest_path(project).read_text(encoding="utf-8"))
-    return Definitions.merge(*(_system(contract, manifest) for contract in chosen))
+    return Definitions.merge(
+        Definitions(executor=in_process_executor), *(_system(contract, manifest) for contract in chosen)
+    )
 
 
 def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:

@@ -28,9 +28,12 @@ def test_nothing_of_ours_is_where_telemetry_looks(tmp_path: Path) -> None:
     assert local._environment(tmp_path)["DAGSTER_DISABLE_TELEMETRY"]
 
 
-def test_a_code_server_for_the_projects_location() -> None:
+def test_a_code_server_for_each_of_the_projects_locations() -> None:
     servers = code_servers(Path(__file__).parents[3] / "workspace.yaml")
-    assert [(server.module, server.name) for server in servers] == [("platform_assets.definitions", "assay")]
+    assert [(server.module, server.name) for server in servers] == [
+        ("platform_assets.definitions", "assay"),
+        ("platform_assets.gold_definitions", "gold"),
+    ]
     command = servers[0].command()
     assert command[command.index("-h") + 1] == "127.0.0.1"
 

@@ -10,7 +10,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance, RunRequest, SkipReason, build_sensor_context
 
 from platform_assets.contracts.read import load_contracts
-from platform_assets.definitions import defs
+from platform_assets.gold_definitions import defs
 from platform_assets.defs import policies
 from platform_assets.defs.gold import gold_job, next_refresh
 from platform_assets.defs.partitions import day_of

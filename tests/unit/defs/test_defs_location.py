@@ -14,8 +14,8 @@ LOAD = """
 import json, socket, sys
 def refuse(*args, **kwargs): raise OSError("no network here")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from platform_assets.definitions import defs
-jobs = [job.name for job in defs.get_repository_def().get_all_jobs()]
+from platform_assets import definitions, gold_definitions
+jobs = [job.name for m in (definitions, gold_definitions) for job in m.defs.get_repository_def().get_all_jobs()]
 print(json.dumps({"jobs": jobs, "modules": sorted(sys.modules)}))
 """
 
@@ -26,7 +26,7 @@ def test_loads_with_no_environment_and_no_network(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert {"logs_lane", "logs_rebuild", "maintenance", "purge"} <= set(found["jobs"])
+    assert {"logs_lane", "logs_rebuild", "logs_gold", "maintenance", "purge"} <= set(found["jobs"])
     assert not list(tmp_path.iterdir())
 
 
@@ -36,10 +36,11 @@ def test_loading_leaves_the_engines_alone(tmp_path: Path) -> None:
         [sys.executable, "-c", "import sys, platform_assets.definitions; print(*sys.modules)"],
         cwd=tmp_path, env={}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    heavy = {"duckdb", "deltalake", "confluent_kafka", "opensearchpy", "sqlalchemy", "pandas"}
+    heavy = {"dbt", "duckdb", "deltalake", "confluent_kafka", "opensearchpy", "sqlalchemy", "pandas"}
     assert not heavy & set(done.stdout.split())
 
 
-def test_the_workspace_names_this_location() -> None:
+def test_the_workspace_names_both_locations() -> None:
     workspace = yaml.safe_load((PROJECT / "workspace.yaml").read_text(encoding="utf-8"))
-    assert workspace["load_from"][0]["python_module"]["module_name"] == "platform_assets.definitions"
+    named = [entry["python_module"]["module_name"] for entry in workspace["load_from"]]
+    assert named == ["platform_assets.definitions", "platform_assets.gold_definitions"]

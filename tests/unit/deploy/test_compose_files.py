@@ -131,9 +131,22 @@ def test_every_container_is_hardened(compose: dict[str, Any]) -> None:
 
 def test_the_lake_and_the_lanes_secrets_are_where_runs_are(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert [n for n, s in services.items() if any("assay-home" in v for v in s.get("volumes", ()))] == ["code", "api"]
-    assert [n for n, s in services.items() if any("lane_env" in str(e) for e in s.get("secrets", ()))] == ["code"]
-    assert [n for n, s in services.items() if "dagster" in s["networks"]] == ["postgres", "code", "daemon", "dagster"]
+    assert [n for n, s in services.items() if any("assay-home" in v for v in s.get("volumes", ()))] == [
+        "code",
+        "gold",
+        "api",
+    ]
+    assert [n for n, s in services.items() if any("lane_env" in str(e) for e in s.get("secrets", ()))] == [
+        "code",
+        "gold",
+    ]
+    assert [n for n, s in services.items() if "dagster" in s["networks"]] == [
+        "postgres",
+        "code",
+        "gold",
+        "daemon",
+        "dagster",
+    ]
 
 
 def test_dagsters_settings_differ_in_storage_only(compose: dict[str, Any]) -> None:
@@ -141,11 +154,17 @@ def test_dagsters_settings_differ_in_storage_only(compose: dict[str, Any]) -> No
     ours, usual = read(COMPOSE / "dagster.yaml"), read(PROJECT / "deploy" / "dagster" / "dagster.yaml")
     assert ours.pop("storage") == {"postgres": {"postgres_url": "postgresql+psycopg2://dagster@postgres:5432/dagster"}}
     assert ours == usual
-    server = read(COMPOSE / "workspace.yaml")["load_from"][0]["grpc_server"]
-    command = compose["services"][server["host"]]["command"]
-    assert command[command.index("-p") + 1] == str(server["port"])
-    assert command[command.index("-m") + 1] == "platform_assets.definitions"
-    assert command[command.index("--location-name") + 1] == server["location_name"]
+    modules = {
+        e["python_module"]["location_name"]: e["python_module"]["module_name"]
+        for e in read(PROJECT / "workspace.yaml")["load_from"]
+    }
+    for entry in read(COMPOSE / "workspace.yaml")["load_from"]:
+        server = entry["grpc_server"]
+        command = compose["services"][server["host"]]["command"]
+        assert command[command.index("-p") + 1] == str(server["port"])
+        assert command[command.index("-m") + 1] == modules.pop(server["location_name"])
+        assert command[command.index("--location-name") + 1] == server["location_name"]
+    assert not modules
 
 
 def test_init_gives_each_its_own_and_closes_everything(generated: Path) -> None:
