@@ -159,11 +159,11 @@ def start_dagster(
     while (problem := dagster.problem()) is not None:
         if not dagster.alive():
             raise AssayError(
-                f"Dagster ended while starting: {_last_words(folder)}", f"its logs are in {folder / 'logs'}"
+                f"Dagster ended while starting: {_last_words(folder)}", f"its logs are in {folder / OUTPUT}"
             )
         if time.monotonic() > deadline:
             dagster.stop()
-            raise AssayError(f"Dagster is not healthy: {problem}", f"its logs are in {folder / 'logs'}")
+            raise AssayError(f"Dagster is not healthy: {problem}", f"its logs are in {folder / OUTPUT}")
         time.sleep(0.5)
     return dagster
 
@@ -245,9 +245,10 @@ class Supervisor:
     """Owns code servers, web server and daemon: starts them, starts them again when they crash, and ends everything."""
 
     def __init__(self, home: Path, port: int, workspace: Path) -> None:
-        self._logs = dagster_home(home) / OUTPUT
+        self._home = dagster_home(home)
+        self._logs = self._home / OUTPUT
         self._servers = code_servers(workspace)
-        loaded = dagster_home(home) / "workspace.yaml"
+        loaded = self._home / "workspace.yaml"
         entries = [{"grpc_server": {"host": HOST, "port": s.port, "location_name": s.name}} for s in self._servers]
         write_text(loaded, yaml.safe_dump({"load_from": entries}))
         self._commands = {f"code-{server.name}": server.command() for server in self._servers} | {
@@ -263,6 +264,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
         try:
+            self._create_storage()
             while not self._ending:
                 for name in self._commands:
                     if name in ("webserver", "daemon") and not all(_listens(server.port) for server in self._servers):
@@ -275,6 +277,12 @@ class Supervisor:
             return 0
         finally:
             self._end_all()
+
+    def _create_storage(self) -> None:
+        """Once for a new home: code servers that start together would all create the same SQLite tables, and fail."""
+        if not (self._home / "schedules").exists():
+            with _append(self._logs / "storage.log") as output:
+                subprocess.run([_script("dagster"), "instance", "migrate"], check=True, stdout=output, stderr=output)  # noqa: S603
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
         log.info("got %s", signal.Signals(number).name)
