@@ -10,12 +10,12 @@ import pytest
 from dagster import AssetKey, DagsterInstance, RunRequest, SkipReason, build_sensor_context
 
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold_definitions import defs
 from platform_assets.defs import policies
 from platform_assets.defs.gold import gold_job, next_refresh
 from platform_assets.defs.partitions import day_of
 from platform_assets.gold import refresh as gold
 from platform_assets.gold.build import BuildFailed, NodeResult
+from platform_assets.gold_definitions import defs
 
 LOGS = load_contracts()["logs"]
 KEYS = {key for key in defs.resolve_asset_graph().get_all_asset_keys() if key.path[0] == "gold"}
