@@ -54,8 +54,11 @@ def tick_to_step(home: Path) -> float | None:
     with suppress(sqlite3.Error):
         for runs in (dagster_home(home) / "history").rglob("runs.db"):
             with sqlite3.connect(f"file:{runs}?mode=ro", uri=True) as database:
-                query = "SELECT strftime('%s', create_timestamp), start_time FROM runs WHERE start_time IS NOT NULL"
-                delays += [float(start) - float(created) for created, start in database.execute(query)]
+                created = (
+                    "(julianday(create_timestamp) - 2440587.5) * 86400"  # strftime('%s') would cut the fraction off
+                )
+                query = f"SELECT start_time - {created} FROM runs WHERE start_time IS NOT NULL"  # noqa: S608
+                delays += [float(delay) for (delay,) in database.execute(query)]
     return round(median(delays), 1) if delays else None
 
 
