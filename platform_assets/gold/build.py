@@ -2,8 +2,8 @@
 
 Belongs here: calling dbt, and what its answer means. Does not: the database (`prepare.py`), publishing.
 
-dbt keeps settings of a run in global variables: one build at a time in a process. The manifest is made once for each state of
-the project and handed over, since dbt parses anew whenever the path of the database changes.
+dbt keeps settings of a run in global variables: one build at a time in a process. What dbt knows of the project is kept
+(`project.py`) and handed over, since dbt parses anew whenever the path of the database changes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.errors import AssayError
-from platform_assets.gold.project import DATABASE, fingerprint, flags, selection
+from platform_assets.gold.project import DATABASE, PARSED, flags, manifest_path, selection
 
 _ONE_AT_A_TIME = threading.Lock()
-_manifests: dict[str, Any] = {}
-
-
 _BAD = frozenset({"error", "fail", "runtime error"})
 
 
@@ -75,7 +72,7 @@ def build(project: Path, database: Path, target: Path, system: str, names: Seque
         os.environ[DATABASE] = str(database)
         try:
             with redirect_stdout(StringIO()):
-                done = dbtRunner(manifest=_parsed(project, target)).invoke([*command, *flags(project, target)])
+                done = dbtRunner(manifest=_parsed(project)).invoke([*command, *flags(project, target)])
         finally:
             _restore(before)
             _close()
@@ -112,15 +109,10 @@ def _close() -> None:
     manager.close_all_connections()
 
 
-def _parsed(project: Path, target: Path) -> Any:
-    """The manifest as dbt's own object, made once for each state of the project (the file `manifest.json` lacks parts of it)."""
-    from dbt.cli.main import dbtRunner
+def _parsed(project: Path) -> Any:
+    """The manifest as dbt's own object, a new one each time: a build writes into the one it is given."""
+    from dbt.contracts.graph.manifest import Manifest
 
-    mark = fingerprint(project)
-    if mark not in _manifests:
-        done = dbtRunner().invoke(["--quiet", "parse", *flags(project, target)])
-        if not done.success:
-            raise AssayError(f"dbt cannot read the project in {project}: {done.exception}", "put the project right")
-        _manifests.clear()
-        _manifests[mark] = done.result
-    return _manifests[mark].deepcopy()  # a build writes into the one it is given
+    manifest: Any = Manifest.from_msgpack(manifest_path(project).with_name(PARSED).read_bytes())
+    manifest.build_flat_graph()
+    return manifest

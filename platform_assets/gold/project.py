@@ -3,7 +3,8 @@
 Belongs here: the folder, its fingerprint, the manifest. Does not: running models (`build.py`).
 
 The manifest is made by `dbt parse` once for each state of the project's files and kept in `dbt_project/target`, or, where that
-cannot be written (a read-only installation), in a private folder of the user under the system's temporary folder.
+cannot be written (a read-only installation), in a private folder of the user under the system's temporary folder. It is kept in
+both of dbt's forms: parsing costs three seconds of processor time, which a run a minute must not pay.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from platform_assets.errors import AssayError
 
 DATABASE = "ASSAY_GOLD_DATABASE"
 """The environment variable from which `profiles.yml` reads the path of the run's database."""
+MANIFEST, PARSED = "manifest.json", "partial_parse.msgpack"
+"""What dbt tells others of the project, and all that it knows itself."""
 _READ = ("*.sql", "*.yml")
 _PARSE_SECONDS = 120
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -54,19 +57,20 @@ def fingerprint(project: Path) -> str:
 
 
 def manifest_path(project: Path) -> Path:
-    """The manifest of the project as it is now, made when there is none yet (about three seconds).
+    """The manifest of the project as it is now, made when there is none yet (about three seconds); `PARSED` is beside it.
 
     Raises AssayError with dbt's own words when the project cannot be parsed.
     """
     mark, target = fingerprint(project), _target(project)
-    path = target / mark / "manifest.json"
-    if path.is_file():
+    path = target / mark / MANIFEST
+    if path.is_file() and path.with_name(PARSED).is_file():
         return path
     work = Path(tempfile.mkdtemp(prefix=".parse-", dir=target))
     try:
         _parse(project, work)
         path.parent.mkdir(exist_ok=True)
-        return (work / "manifest.json").replace(path)
+        (work / PARSED).replace(path.with_name(PARSED))
+        return (work / MANIFEST).replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

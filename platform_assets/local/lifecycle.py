@@ -67,14 +67,15 @@ def up(
     home: Path,
     *,
     foreground: bool = False,
+    owned: bool = False,
     console: Console | None = None,
     on_healthy: Callable[[Status], None] | None = None,
 ) -> Status:
     """Start the services of `home` unless they run, and wait until they are healthy.
 
     With `foreground` the caller becomes the supervisor until Ctrl-C or SIGTERM (main thread only), and `on_healthy` is
-    called once they are healthy. Otherwise they go on when the caller ends. A second call is harmless: it waits for,
-    and reports, what is there.
+    called once they are healthy. Otherwise they go on when the caller ends, unless they are `owned`: then they end with it,
+    killed or not. A second call is harmless: it waits for, and reports, what is there.
     Raises AssayError in one line when they cannot be started.
     """
     console = console or Console(stderr=True)
@@ -94,7 +95,7 @@ def up(
             ) from error
         if foreground:
             return _foreground(layout, on_healthy)
-        process = _spawn_supervisor(layout)
+        process = _spawn_supervisor(layout, owned)
     with console.status("Starting Kafka and OpenSearch ..."):
         _await_healthy(layout, process)
     now = status(home)
@@ -133,11 +134,11 @@ def wipe(home: Path) -> None:
 
 @contextmanager
 def temporary(prefix: str) -> Iterator[Path]:
-    """Healthy services in a home of their own, which goes away with the block."""
+    """Healthy services in a home of their own, which goes away with the block (the folder stays should we be killed)."""
     home = Path(tempfile.mkdtemp(prefix=prefix))
     home.chmod(0o711)  # a root launcher runs the services as another user
     try:
-        up(home)
+        up(home, owned=True)
         yield home
     finally:
         down(home)
@@ -185,12 +186,13 @@ def _foreground(layout: Layout, on_healthy: Callable[[Status], None] | None) -> 
     return status(layout.home)
 
 
-def _spawn_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
+def _spawn_supervisor(layout: Layout, owned: bool) -> subprocess.Popen[bytes]:
+    owner = [str(os.getpid())] if owned else []
     output = layout.logs / "supervisor.out"
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 (the arguments are ours)
-            [sys.executable, "-m", "platform_assets.local.supervisor", str(layout.home)],
+            [sys.executable, "-m", "platform_assets.local.supervisor", str(layout.home), *owner],
             # The package must be found there as it was here, installed or not.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,

@@ -97,8 +97,12 @@ class Child:
 class Supervisor:
     """Runs the services of one home until told to stop."""
 
-    def __init__(self, home: Path, on_healthy: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, home: Path, on_healthy: Callable[[], None] = lambda: None, owner: ProcessId | None = None
+    ) -> None:
+        """`owner`: the services end with that process, however it ends."""
         self.layout = Layout.of(home)
+        self._owner = owner
         self._on_healthy = on_healthy
         self.children: list[Child] = []
         self._self = ProcessId.of(os.getpid())
@@ -141,7 +145,7 @@ class Supervisor:
         self._stop = True
 
     def _pause(self, seconds: float) -> None:
-        if self._stop:
+        if self._stop or (self._owner is not None and not self._owner.alive()):
             raise _Ended
         time.sleep(seconds)
 
@@ -319,7 +323,8 @@ def log_to(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    supervisor = Supervisor(Path(sys.argv[1]))
+    owned = [ProcessId.of(int(pid)) for pid in sys.argv[2:]]
+    supervisor = Supervisor(Path(sys.argv[1]), owner=owned[0] if owned else None)
     supervisor.layout.create()
     log_to(supervisor.layout.logs)
     sys.exit(supervisor.run())

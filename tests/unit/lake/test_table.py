@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from platform_assets.lake.maintain import compact, expire, mergeable, vacuum
+from platform_assets.lake.maintain import MERGE_AT, compact, expire, mergeable, vacuum
 from platform_assets.lake.table import Conflict, LakeTable
 
 SCHEMA = pa.schema([pa.field("seq", pa.int64(), nullable=False), ("value", pa.string()), ("day", pa.string())])
@@ -110,13 +110,15 @@ def test_files_are_pruned_by_statistics_and_partition(path: Path) -> None:
 
 def test_compaction_keeps_rows_and_transactions(path: Path) -> None:
     table = open_table(path)
-    for i in range(13):
+    commits = MERGE_AT[0]
+    for i in range(commits):
+        assert not mergeable(table.files())
         table.commit(table.write(rows(i * 10, 10)), advance={"t:0": (i + 1) * 10})
     assert len(mergeable(table.files())) == 1
-    assert compact(table, duckdb.connect(), "seq") == 12
+    assert compact(table, duckdb.connect(), "seq") == commits - 1
     assert len(table.files()) == 1
-    assert all_seqs(table) == list(range(130))
-    assert table.transaction("t:0") == 130
+    assert all_seqs(table) == list(range(commits * 10))
+    assert table.transaction("t:0") == commits * 10
 
 
 def test_other_engines_read_what_was_written(path: Path) -> None:
