@@ -13,7 +13,7 @@ from typing import Any
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import load_contracts
-from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.settings import Settings
 from platform_assets.stream.produce import RecordProducer, send_paced

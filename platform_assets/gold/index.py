@@ -24,8 +24,8 @@ from platform_assets.contracts.model import Contract, Field, FieldType, IndexTyp
 from platform_assets.gold.marts import LENGTHS, Column, Mart, Slot, ledger_table
 from platform_assets.gold.plan import REFRESH
 from platform_assets.lake.files import split_by_partition
-from platform_assets.lane.publish import BULK_PATIENCE_S, connect_indices
-from platform_assets.lane.sessions import session
+from platform_assets.lane.publish import BULK_PATIENCE_S
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import keyed_ndjson
 from platform_assets.search.errors import Conflict, SearchError, translate

@@ -12,8 +12,8 @@ from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.reindex import rebuild_index
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.settings import Settings
 
 KEEP_VERSIONS = timedelta(days=1)

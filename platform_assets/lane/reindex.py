@@ -19,9 +19,9 @@ from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane.history import history
 from platform_assets.lane.land import SEQ
-from platform_assets.lane.publish import BATCH_ROWS, connect_indices
+from platform_assets.lane.publish import BATCH_ROWS
 from platform_assets.lane.refusals import quarantine_refused
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import REWRITE
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.errors import Conflict

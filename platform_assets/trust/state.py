@@ -17,8 +17,7 @@ from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.history import ForeignIndex, foreign, history_of
 from platform_assets.lane.land import CLOCK, SEQ
-from platform_assets.lane.publish import connect_indices
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.refine.sql import identifier
 from platform_assets.search.progress import read_frontier
 from platform_assets.settings import Settings

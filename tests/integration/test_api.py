@@ -25,9 +25,8 @@ from opensearchpy.exceptions import AuthenticationException, AuthorizationExcept
 from support import event, private_system, publish
 
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import masker
+from platform_assets.lane.sessions import connect_indices, masker
 from platform_assets.search.callers import CallerPool, token
 from platform_assets.search.client import connect
 from platform_assets.search.names import read_alias

@@ -23,8 +23,8 @@ from platform_assets.gold.refresh import marts_of, refresh
 from platform_assets.gold.rows import LakeMarts
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.land import Landing
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.report import TableReport
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import Settler
 from platform_assets.refine import Refinery
 from platform_assets.reports.build import build

@@ -30,8 +30,8 @@ from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
 from platform_assets.gold.marts import load_marts
 from platform_assets.gold.project import project_folder
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.search.client import connect
 from platform_assets.search.syntax import Clause, Value, parse
 from platform_assets.serve.app import create_app
