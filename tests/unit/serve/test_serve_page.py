@@ -1,4 +1,4 @@
-"""The page's files and how they are served; what is in them is tried in a real browser (`tests/integration/test_page.py`)."""
+"""The page's files and how they are served; what is in them is tried in a real browser (`tests/integration/page/`)."""
 
 from __future__ import annotations
 
