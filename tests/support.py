@@ -72,6 +72,24 @@ def publish(settings: Settings, table: Table, values: Iterable[bytes | None]) ->
     return send_paced(producer, [[(b"%d" % i, v) for i, v in enumerate(values)]], None)
 
 
+def burst_rules(window: str, resolve_after: str, cool_down: str) -> str:
+    """An alerts file with one rule, `many`: more than ten errors of a service in a window."""
+    return f"""
+rules:
+  many:
+    kind: window
+    table: events
+    where: level = 'ERROR'
+    by: [service]
+    measure: count(*)
+    window: {window}
+    above: 10
+    resolve_after: {resolve_after}
+    cool_down: {cool_down}
+    summary: "{{service}}: {{value:.0f}} errors in {{window}}"
+"""
+
+
 def alert_documents(settings: Settings, contract: Contract) -> list[dict[str, Any]]:
     """What people can read of the system's alerts now; nothing while the index is being made."""
     client = connect_indices(settings).client

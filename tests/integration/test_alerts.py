@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support import alert_documents as documents
-from support import event_now, private_settings, private_system, publish
+from support import burst_rules, event_now, private_settings, private_system, publish
 
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
@@ -24,20 +24,7 @@ from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
-RULES = """
-rules:
-  many:
-    kind: window
-    table: events
-    where: level = 'ERROR'
-    by: [service]
-    measure: count(*)
-    window: 6s
-    above: 10
-    resolve_after: 3s
-    cool_down: 10m
-    summary: "{service}: {value:.0f} errors in {window}"
-"""
+RULES = burst_rules("6s", resolve_after="3s", cool_down="10m")
 
 
 @contextmanager

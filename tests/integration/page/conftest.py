@@ -12,9 +12,9 @@ import browser as chromium
 import pytest
 import uvicorn
 from browser import Visit
-from pagelab import CHROMIUM, EVENTS, EVIL_SERVICE, HOSTILE, RULES, START, Site
+from pagelab import CHROMIUM, EVENTS, EVIL_SERVICE, HOSTILE, START, Site
 from playwright.sync_api import Browser
-from support import event, private_system, publish
+from support import burst_rules, event, private_system, publish
 
 from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.read import parse_rules
@@ -43,7 +43,7 @@ def site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     bad = [b'{"event_id": "<script>alert(1)</script>", "event_time": "\xe2\x80\xae"}', b"<img src=x onerror=alert(1)>"]
     publish(own, table, [*(event(n, event_time=at, host="h1") for n, at in enumerate(times)), *evil, *bad])
     room = AlertRoom(own, contract.system)
-    [rule] = parse_rules(RULES, contract)
+    [rule] = parse_rules(burst_rules("5m", resolve_after="1m", cool_down="1m"), contract)
     now = datetime.now(UTC)
     [alert] = room.see([Sighting(rule, {"service": EVIL_SERVICE}, now, now, True, 11.0, 10.0)])
     room.publish()
@@ -76,7 +76,7 @@ def site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     lane.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def launched() -> Iterator[Browser]:
     with chromium.browser(str(CHROMIUM)) as made:
         yield made

@@ -36,19 +36,6 @@ HOSTILE = {
     "marks": "e" + "\u0301" * 60,
 }
 EVIL_SERVICE = '"><b onmouseover=alert(1)>\\"a:b,c'
-RULES = """
-rules:
-  many:
-    kind: window
-    table: events
-    by: [service]
-    measure: count(*)
-    window: 5m
-    above: 10
-    resolve_after: 1m
-    cool_down: 1m
-    summary: "{service}: {value:.0f} errors"
-"""
 INVENTED = "page-test"  # a service of the figures that nobody else writes
 
 
