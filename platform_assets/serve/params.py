@@ -19,6 +19,8 @@ from platform_assets.search.syntax import MAX_LENGTH, MAX_VALUES, Clause, Value
 from platform_assets.serve.cursors import MAX_LENGTH as MAX_CURSOR
 from platform_assets.serve.limits import DEFAULT_RANGE, MAX_PAGE, MAX_RANGE
 
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+"""What systems, marts and reports are called."""
 _VALUE_LENGTH = 1024
 _TIME_LENGTH = 40
 _FILTER = "filter_"

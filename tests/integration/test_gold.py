@@ -32,7 +32,7 @@ from platform_assets.reports.declare import load_reports
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import SYSTEM
 from platform_assets.search.names import PROGRESS_INDEX, read_alias
-from platform_assets.serve.reporting import IndexMarts
+from platform_assets.serve.marts import IndexMarts
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
