@@ -32,7 +32,8 @@ format: $(READY)  ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 test: $(READY)  ## every test; starts a real Kafka broker and OpenSearch node for those that need them
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit
+	$(BIN)/pytest tests/integration tests/faults
 
 faults: $(READY)  ## 500 kills in random order instead of 25
 	ASSAY_KILLS=500 $(BIN)/pytest tests/faults --timeout=7200
