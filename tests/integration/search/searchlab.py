@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +17,7 @@ from opensearchpy import OpenSearch
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Field, FieldType, Format, Grain, IndexType, Mask, Table
 from platform_assets.search.indices import Indices
+from platform_assets.search.mappings import template_name
 from platform_assets.search.scan import scan, scan_schema
 
 TOPIC = "Zy9-x_Q2RkqKn0b1c2d3e4"
@@ -52,6 +55,16 @@ def make_table(system: str, **changes: Any) -> Table:
         grain=Grain.DAY,
     )
     return replace(table, **changes)
+
+
+@contextmanager
+def own_table(client: OpenSearch, indices: Indices) -> Iterator[Table]:
+    """A table under a name of its own, with its template; its indices are deleted afterwards."""
+    made = make_table(f"t{secrets.token_hex(5)}")
+    indices.ensure_template(made)
+    yield made
+    indices.delete([index.name for index in indices.all(made)])
+    client.indices.delete_index_template(name=template_name(made), params={"ignore": 404})
 
 
 def rows(table: Table, count: int, *, start: int = 0, partition: str = DAY, **values: Any) -> pa.Table:

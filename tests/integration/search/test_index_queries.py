@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 from opensearchpy import OpenSearch
-from searchlab import NOON, TOPIC, rows
+from searchlab import NOON, TOPIC, own_table, rows
 
 from platform_assets.contracts.model import Table
 from platform_assets.search.bulk import BulkWriter
@@ -24,24 +24,22 @@ pytestmark = pytest.mark.services
 
 
 class TestQueries:
-    @pytest.fixture
-    def filled(self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table) -> Table:
-        extra = [
-            rows(table, 1, start=100, message="the payment failed twice", level="FATAL", status=503),
-            rows(table, 1, start=101, message="failed to take the payment", service="payments: eu", latency_ms=9000.0),
-            rows(
-                table,
-                1,
-                start=102,
-                partition="2026-11-20",
-                event_time=NOON - timedelta(days=1),
-                _history=True,
-                status=None,
-            ),
-        ]
-        writer.write(table, to_ndjson(table, pa.concat_tables([rows(table, 100), *extra]), 1))
-        indices.refresh(table)
-        return table
+    @pytest.fixture(scope="module")
+    def filled(self, client: OpenSearch) -> Iterator[Table]:
+        """A hundred events and three unlike them, which no test here changes."""
+        indices = Indices(client)
+        with own_table(client, indices) as table, BulkWriter(indices, patience_s=20) as writer:
+            failed = {"message": "the payment failed twice", "level": "FATAL", "status": 503}
+            slow = {"message": "failed to take the payment", "service": "payments: eu", "latency_ms": 9000.0}
+            old = {"event_time": NOON - timedelta(days=1), "_history": True, "status": None}
+            extra = [
+                rows(table, 1, start=100, **failed),
+                rows(table, 1, start=101, **slow),
+                rows(table, 1, start=102, partition="2026-11-20", **old),
+            ]
+            writer.write(table, to_ndjson(table, pa.concat_tables([rows(table, 100), *extra]), 1))
+            indices.refresh(table)
+            yield table
 
     @pytest.mark.parametrize(
         ("query", "offsets"),

@@ -195,7 +195,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(inner)
 
-    monkeypatch.setattr("platform_assets.serve.reporting.describe", broken)
+    monkeypatch.setattr("platform_assets.serve.marts.describe", broken)
     answer = client.get("/v1/logs/stats/errors_hour", headers=as_key(home, Role.READER))
     assert answer.status_code == 500
     assert answer.json()["detail"] == "a fault of the program"
