@@ -54,7 +54,7 @@ class TestRebuild:
         silver = Silver()
         done = threading.Event()
         errors: list[Exception] = []
-        per = 500
+        per = 100  # a rebuild copies what has come until then, so small batches keep it short
 
         def live() -> None:
             number = 0
