@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract
 from platform_assets.serve import describing, handling, operating, page, problems, reporting, searching, submitting
 from platform_assets.serve.backend import Backend
@@ -38,8 +39,9 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
         app.include_router(searching.router(backend, contract))
         app.include_router(reporting.system_router(backend, contract))
         app.include_router(operating.router(backend, contract))
-        app.include_router(handling.router(backend, contract))
+        app.include_router(handling.router(backend, contract.system))
         app.include_router(submitting.router(backend, contract))
+    app.include_router(handling.router(backend, PLATFORM_SYSTEM))
     app.include_router(reporting.router(backend))
     app.include_router(describing.router(backend))
     app.include_router(page.router())

@@ -71,6 +71,7 @@ class Api:
     keys: KeyStore
 
     def key(self, role: Role = Role.READER, **rights: Any) -> dict[str, str]:
+        rights.setdefault("all_services", role is Role.WRITER and "services" not in rights)
         return {"Authorization": f"Bearer {self.keys.add('test', role, **rights)[1]}"}
 
     def path(self, rest: str) -> str:
@@ -437,7 +438,8 @@ class TestReports:
         assert "no mart" in api.get("stats/latency_hour", admin, 404)["detail"]
 
     def test_alerts_are_read_with_the_caller_s_rights(self, api: Api, admin: dict[str, str]) -> None:
-        assert "no index of alerts" in api.get("/v1/alerts", admin, 404)["detail"]
+        mine = {"system": api.contract.system}
+        assert "no index of alerts" in api.get("/v1/alerts", admin, 404, **mine)["detail"]
         now = datetime.now(UTC).isoformat()
         alerts = [
             {
@@ -447,16 +449,22 @@ class TestReports:
                 "severity": "high",
                 "opened_at": now,
                 "updated_at": now,
+                **({"resolved_at": now} if state == "resolved" else {}),
             }
             for n, (service, state) in enumerate([("users", "open"), ("payments", "open"), ("payments", "resolved")])
         ]
         columns = dict.fromkeys(("alert_id", "service", "state", "severity"), "keyword")
+        times = dict.fromkeys(("opened_at", "updated_at", "resolved_at"), "date")
         lane = connect(api.settings.opensearch_url, api.settings.opensearch_auth("lane"), api.settings.opensearch_ca)
-        index_rows(lane, f"{api.contract.system}-alerts", columns | {"opened_at": "date", "updated_at": "date"}, alerts)
+        index_rows(lane, f"{api.contract.system}-alerts", columns | times, alerts)
         lane.close()
         limited = api.key(services=("payments",))
         ahead = {"as_of": (datetime.now(UTC) + timedelta(minutes=1)).isoformat()}
-        assert {one["alert_id"] for one in api.get("/v1/alerts", admin, **ahead)["alerts"]} == {"a0", "a1", "a2"}
+        assert {one["alert_id"] for one in api.get("/v1/alerts", admin, **mine, **ahead)["alerts"]} == {
+            "a0",
+            "a1",
+            "a2",
+        }
         assert {one["alert_id"] for one in api.get("/v1/alerts", limited, state="open", **ahead)["alerts"]} == {"a1"}
 
     def test_rejects_are_listed_and_replayed(self, api: Api, admin: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,9 +21,10 @@ import pytest
 import uvicorn
 from browser import Visit
 from playwright.sync_api import Browser, expect
-from support import event, private_system, publish
+from support import event, no_platform_alerts, private_system, publish
 
 from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.platform import PLATFORM_SYSTEM, RUN_FAILED, sighting
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract
@@ -46,6 +47,7 @@ pytestmark = [
 
 EVENTS = 160
 PAGE = 100
+PHONE = 640
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=40)
 HOSTILE = {
     "script": "<script>window.harmed = 1; alert(1)</script>",
@@ -111,6 +113,11 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with no_platform_alerts(services):
+        yield from _site(services, tmp_path_factory)
+
+
+def _site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("page")
     own = replace(services, home=home, lake_path=home / "lake")
     contract = private_system(own)
@@ -131,6 +138,9 @@ def site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     [alert] = room.see([Sighting(rule, {"service": EVIL_SERVICE}, now, now, True, 11.0, 10.0)])
     room.publish()
     room.close()
+    with closing(AlertRoom(own, PLATFORM_SYSTEM)) as own_room:
+        own_room.see([sighting(RUN_FAILED, "purge", now, breach=True, detail="run 1a2b failed")])
+        own_room.publish()
     keys = KeyStore(home)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -227,6 +237,23 @@ def test_log_in_search_page_open_and_share(visit: Visit, site: Site, launched: B
     assert other.wrong == []
 
 
+def test_a_day_is_chosen_and_stays_in_the_address(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(table="events"))
+    day = START.date()
+    wanted = sum((START + timedelta(seconds=10 * n)).date() == day for n in range(EVENTS))
+    page.get_by_role("button", name="Custom").click()
+    panel = page.locator("#custom")
+    panel.locator("[name=day]").fill(f"{day}")
+    panel.get_by_role("button", name="Show").first.click()
+    page.wait_for_url(re.compile(f"last=24h&as_of={day}"))
+    expect(page.locator("#total")).to_have_text(str(wanted + len(HOSTILE) * (wanted == EVENTS)))
+    page.get_by_role("button", name="Today" if day == datetime.now(UTC).date() else f"{day}").click()
+    expect(panel.locator("[name=end]")).to_have_value(f"{day + timedelta(days=1)}T00:00:00")
+    visit.go(site.place(table="events", last="24h", as_of="2015-05-20"))
+    expect(page.locator(".empty")).to_contain_text("Nothing found")
+    expect(page.get_by_role("button", name="2015-05-20")).to_have_attribute("aria-pressed", "true")
+
+
 def test_what_is_asked_wrongly_or_of_nothing_is_said_in_words(visit: Visit, site: Site) -> None:
     page = visit.log_in(site.reader, site.place(q="no_such_field:1", last="1h"))
     expect(page.locator(".wrong")).to_contain_text("has no field 'no_such_field'")
@@ -271,6 +298,7 @@ def test_what_others_wrote_stays_text(launched: Browser, site: Site, width: int)
         page.get_by_role("tab", name=tab).click()
         page.locator(".loading").wait_for(state="detached")
         assert visit.overflow() <= 0, tab
+        assert width > PHONE or visit.small() == [], tab
     shown = page.locator("#main").inner_text()
     assert HOSTILE["script"] in shown
     assert "\\u202e" in shown
@@ -291,6 +319,7 @@ def test_what_others_wrote_stays_text(launched: Browser, site: Site, width: int)
         expect(page.locator("nav a[aria-current]")).to_have_attribute("href", re.compile(view))
         page.locator(".loading").wait_for(state="detached")
         assert visit.overflow() <= 0, view
+        assert width > PHONE or visit.small() == [], view
     visit.go(site.place("quarantine"))
     page.locator("details summary").first.click()
     expect(page.locator(".reject").first).to_be_visible()
@@ -346,7 +375,7 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     reader, admin = site.key(Role.READER), site.key(Role.ADMIN)
     for key, rest, body, status in (
         ({}, "acknowledge", None, 401),
-        (site.key(Role.WRITER), "acknowledge", None, 403),
+        (site.key(Role.WRITER, all_services=True), "acknowledge", None, 403),
         (site.key(Role.READER, system="logs"), "acknowledge", None, 403),
         (limited, "acknowledge", None, 404),
         (reader, "mute", {"length": "1h"}, 403),
@@ -360,7 +389,11 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
 
     page = visit.log_in(site.admin, site.place("alerts"))
     card = page.locator(f"[data-alert='{site.alert}']")
-    expect(page.locator("nav .count")).to_have_text("1")
+    expect(page.locator("nav .count")).to_have_text("2")
+    own = page.locator(".alert", has_text="the platform itself")
+    expect(own).to_contain_text("purge: run 1a2b failed")
+    own.get_by_role("button", name="Acknowledge").click()
+    expect(own).to_contain_text("acknowledged by Ada")
     card.get_by_role("button", name="Acknowledge").click()
     expect(card).to_contain_text("acknowledged by Ada")
     card.locator("select").select_option("8h")
@@ -377,8 +410,14 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     expect(page.locator("#total")).to_have_text(str(0), timeout=15_000)
     assert parse(page.locator("#q").input_value()) == [Clause("service", (Value(EVIL_SERVICE, quoted=True),))]
     trail = "".join(path.read_text() for path in (site.settings.home / "audit").glob("*.jsonl"))
-    assert trail.count('"action": "acknowledge"') == 4, "begun and done, twice"
+    assert trail.count('"action": "acknowledge"') == 6, "begun and done, three times"
     assert "refused" in trail
+    visit.page.get_by_role("button", name="Log out").click()
+    visit.log_in(site.reader, site.place("alerts", last="24h"))
+    expect(page.locator("nav .count")).to_have_text("1")
+    expect(page.locator(".alert")).to_have_count(1)
+    visit.go(site.place("alerts", last="24h", as_of=f"{START - timedelta(days=1):%Y-%m-%d}"))
+    expect(page.locator("#open-alerts")).to_contain_text("Open at the end of that time 0")
 
 
 def test_administrators_see_rejects_and_replay_them(visit: Visit, site: Site) -> None:
@@ -434,10 +473,33 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
         }
         for n in range(5)
     ]
-    with mart_indices(site.settings, {"errors_minute": minutes}):
+    hour = f"{now:%Y-%m-%dT%H:00:00Z}"
+    failing = [
+        {
+            "hour": hour,
+            "service": service,
+            "route": "/pay",
+            "message": message,
+            "errors": n,
+            "example": f"AAAAAAAA.0.{n}",
+        }
+        for service, message, n in (
+            (INVENTED, "gateway timed out", 7),
+            (INVENTED, "ledger broke", 9),
+            ("other", "no", 8),
+        )
+    ]
+    with mart_indices(site.settings, {"errors_minute": minutes, "failures_hour": failing}):
         page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=1h")
         expect(page.get_by_role("table", name="Sums by service")).to_contain_text(f"{INVENTED}5010")
         expect(page.locator(".legend")).to_contain_text(f"{INVENTED} 10")
+        page.locator("#mart").select_option("failures_hour")
+        page.get_by_role("table", name="Sums by service").get_by_role("button", name=INVENTED).click()
+        reasons = page.get_by_role("table", name="Sums by route, message").locator("tbody tr")
+        expect(reasons).to_have_text([re.compile("/pay.*ledger broke.*9"), re.compile("/pay.*gateway timed out.*7")])
+        expect(page.get_by_role("list", name="Chosen values")).to_contain_text(f"service {INVENTED}")
+        link = str(reasons.first.get_by_role("link", name="one of them").get_attribute("href"))
+        assert dict(httpx.QueryParams(link.partition("?")[2]))["q"] == 'id:"AAAAAAAA.0.9"'
         page.locator("#day").fill("2015-05-20")
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Download").click()

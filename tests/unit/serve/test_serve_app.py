@@ -64,7 +64,7 @@ def test_nobody_is_let_in_without_a_key_not_even_to_what_is_not_there(client: Te
 
 
 def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> None:
-    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER)
+    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER, all_services=True)
     foreign = as_key(home, Role.READER, system="other")
     for path in ADMIN_ONLY:
         assert client.get(path, headers=reader).status_code == 403, path

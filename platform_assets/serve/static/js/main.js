@@ -17,6 +17,7 @@ import { status } from "./status.js";
 import { tail } from "./tail.js";
 
 const ALERTS_EVERY_MS = 30_000;
+const PLATFORM = "assay"; // the name under which the platform itself has alerts
 const THEMES = { "": "As the system", light: "Light", dark: "Dark" };
 const THEME = "assay.theme";
 
@@ -42,8 +43,15 @@ const app = {
   update,
   go: (view, params, how) => go(app.system.system, view, params, how),
   link: (view, params) => fragment(app.system.system, view, params),
+  alertSystems,
   countAlerts,
 };
+
+/** Whose alerts are shown: the system's, and for who runs the platform those that it raises on itself. */
+function alertSystems() {
+  const { role, system: only } = app.me;
+  return [app.system.system, ...(role === "admin" && only === null ? [PLATFORM] : [])];
+}
 
 const root = document.getElementById("app");
 let view = null; // the view that is shown: {name, enter, leave, render, keys}
@@ -188,7 +196,7 @@ async function countAlerts() {
   const system = app.system;
   if (!system || !app.me || !reads(app.me)) return;
   try {
-    const found = await ask("/v1/alerts", { params: { system: system.system, state: "open", size: 100 } });
+    const found = await ask("/v1/alerts", { params: { system: alertSystems(), state: "open", size: 100 } });
     if (app.system === system) app.openAlerts = found.alerts.length;
   } catch {
     app.openAlerts = 0; // the view of alerts says what is wrong
