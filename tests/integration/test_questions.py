@@ -227,7 +227,7 @@ class TestSimulated:
             assert example["service"] == "payments"
             assert example["message"].startswith(begins)
         assert asked.sums("failures_hour", **why, top=1) == rows[:1]
-        assert asked.sums("failures_hour", **why, top=10, as_of=BEGAN.isoformat()) == []
+        assert asked.sums("failures_hour", **why, top=10, as_of=(BEGAN - HOUR).isoformat()) == []
         limited = asked.key(services=("users",))
         assert asked.ask("stats/failures_hour", limited, **why, top=10)["rows"] == []
         asked.ask("stats/failures_hour", expected=422, sum="errors", top=10)
