@@ -99,7 +99,6 @@ export function alerts(app) {
     return html`<div class="actions">
       ${own ? html`<a class="button" href=${events(alert)}>Its events</a>` : nothing}
       ${why ? html`<a class="button" href=${why}>What fails</a>` : nothing}
-      ${runbook(alert)}
       ${alert.state === "open" && !alert.acknowledged_at ? html`<button class="button"
         ?disabled=${waiting}
         @click=${() => act(alert, "acknowledge", {})}>Acknowledge</button>` : nothing}
@@ -114,6 +113,7 @@ export function alerts(app) {
             )
           : nothing
       }
+      ${runbook(alert)}
     </div>`;
   }
 

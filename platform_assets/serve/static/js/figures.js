@@ -7,7 +7,7 @@
 import { ask, file, seg } from "./api.js";
 import { Chart, legend, merged } from "./chart.js";
 import { empty, failed, figure, html, loading, moment, nothing, save, select, shown, tell } from "./parts.js";
-import { asText, clause, count, filterable, GRAIN_MS, visible } from "./text.js";
+import { asText, clause, count, filterable, GRAIN_MS, listed, visible } from "./text.js";
 import { range, times } from "./timerange.js";
 
 const LASTS = [
@@ -123,7 +123,7 @@ export function figures(app) {
   function controls() {
     const { mart, counts, groups, where, measure, by } = choices();
     const ways = [["-", "in all"], ...groups.map((name) => [name, `by ${name}`])];
-    if (groups.length > 1) ways.push([ALL, `by ${groups.join(", ")}`]);
+    if (groups.length > 1) ways.push([ALL, `by ${listed(groups)}`]);
     return html`<div class="bar wrap">
       ${select(
         "Mart",
@@ -191,7 +191,7 @@ export function figures(app) {
     const names = mart.columns.map((one) => one.name).filter((name) => rows.some((row) => name in row));
     const largest = [...by, ...counts, ...(mart.example ? [mart.example] : [])];
     return html`${found.histogram ? html`<section class="over"><div class="bar"><p class="total">${measure}</p>${legend(merged({ sums: found.histogram }).levels)}</div>${chart.node}</section>` : nothing}
-      ${totals ? html`<h2>In all, by ${by.join(", ")}${totals.length === TOP ? html` <span class="dim">the ${TOP} largest</span>` : nothing}</h2>${grid(mart, largest, totals, `Sums by ${by.join(", ")}`)}` : nothing}
+      ${totals ? html`<h2>In all, by ${listed(by)}${totals.length === TOP ? html` <span class="dim">the ${TOP} largest</span>` : nothing}</h2>${grid(mart, largest, totals, `Sums by ${listed(by)}`)}` : nothing}
       <h2>Rows <span class="dim">the latest ${count(rows.length)}</span></h2>${grid(mart, names, rows, "Rows")}`;
   }
 

@@ -58,6 +58,7 @@ let view = null; // the view that is shown: {name, enter, leave, render, keys}
 let problem = null;
 let said = null; // why somebody has to log in again
 let planned = false;
+let moved = false; // to another view: its name may be out of sight on a narrow screen
 
 /** Draw again, once for however many changes. */
 function update() {
@@ -66,6 +67,8 @@ function update() {
   queueMicrotask(() => {
     planned = false;
     render(page(), root);
+    if (moved) document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+    moved = false;
   });
 }
 
@@ -180,8 +183,8 @@ function arrive() {
     update();
     return;
   }
-  const moved = system !== app.system || known.name !== view?.name;
-  if (moved) {
+  if (system !== app.system || known.name !== view?.name) {
+    moved = true;
     view?.leave();
     if (system !== app.system) app.openAlerts = 0;
     app.system = system;

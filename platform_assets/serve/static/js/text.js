@@ -78,6 +78,9 @@ export function flatten(value, path) {
 
 export const count = (number) => Number(number).toLocaleString("en-US");
 
+/** `a, b and c`. */
+export const listed = (names) => names.join(", ").replace(/, ([^,]*)$/, " and $1");
+
 /** `1 event`, `2 events`. */
 export const many = (number, what) => `${count(number)} ${what}${Number(number) === 1 ? "" : "s"}`;
 
