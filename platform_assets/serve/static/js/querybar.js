@@ -3,11 +3,10 @@
  *
  * Belongs here: what the search and the live tail share. Does not: asking.
  */
-import { live } from "../vendor/lit-html/directives/live.js";
 import { html, nothing, select } from "./parts.js";
 import { times } from "./timerange.js";
 
-/** Table and query; `set` takes the parameters that change. */
+/** Table and query; `set` takes the parameters that change. What is half typed stays when the view is drawn again. */
 export function question(system, params, set) {
   const submit = (event) => {
     event.preventDefault();
@@ -16,7 +15,7 @@ export function question(system, params, set) {
   return html`<form class="question" role="search" @submit=${submit}>
     ${select("Table", [["", "All tables"], ...system.tables.map((one) => [one.table, one.table])], params.table ?? "", (table) => set({ table }), "table")}
     <div class="query">
-      <input id="q" name="q" type="search" aria-label="Query" .value=${live(params.q ?? "")} maxlength="4096" spellcheck="false"
+      <input id="q" name="q" type="search" aria-label="Query" .value=${params.q ?? ""} maxlength="4096" spellcheck="false"
         autocapitalize="off" autocomplete="off" placeholder=${example(system)} />
       <kbd aria-hidden="true">/</kbd>
     </div>

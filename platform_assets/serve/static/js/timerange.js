@@ -4,7 +4,6 @@
  * Belongs here: choosing it, and saying which was chosen. It is UTC throughout, and the address holds it as `last`, `from`, `to` and
  * `as_of`, which mean what they mean to the API. Does not: asking.
  */
-import { live } from "../vendor/lit-html/directives/live.js";
 import { choice, html } from "./parts.js";
 import { utc } from "./text.js";
 
@@ -72,11 +71,11 @@ function panel({ last, from, to, as_of: asOf }, set) {
     return html`<form @submit=${submit}><p class="title">${title}</p>${fields}<button class="button">Show</button></form>`;
   };
   const moment = (name, label, value) =>
-    html`<label>${label}<input name=${name} type="datetime-local" step="1" .value=${live(toField(value))} /></label>`;
+    html`<label>${label}<input name=${name} type="datetime-local" step="1" .value=${toField(value)} /></label>`;
   return html`<div id="custom" popover class="panel" aria-label="Another time range">
     ${form(
       "One day",
-      html`<label>Day (UTC)<input name="day" type="date" required .value=${live(DAY.test(asOf ?? "") ? asOf : "")} /></label>`,
+      html`<label>Day (UTC)<input name="day" type="date" required .value=${DAY.test(asOf ?? "") ? asOf : ""} /></label>`,
       ({ day }) => ({ last: A_DAY, as_of: day.value }),
     )}
     ${form(
@@ -87,7 +86,7 @@ function panel({ last, from, to, as_of: asOf }, set) {
     ${form(
       "A length that ends at a moment",
       html`<label>Length<input name="length" required pattern="[0-9]{1,5}[smhdw]" title="90s, 15m, 24h, 7d, 2w"
-          .value=${live(from || to ? "" : last)} /></label>
+          .value=${from || to ? "" : last} /></label>
         ${moment("end", "Ends at (UTC; empty: now)", asOf)}`,
       ({ length, end }) => ({ last: length.value.trim(), as_of: fromField(end.value) }),
     )}
