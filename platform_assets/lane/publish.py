@@ -20,7 +20,7 @@ from platform_assets.contracts.model import Table
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.files import split_by_partition
 from platform_assets.lake.layout import TableSet
-from platform_assets.lane.history import ForeignIndex, owned
+from platform_assets.lane.history import owned
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import session
@@ -29,6 +29,7 @@ from platform_assets.search.bulk import BulkWriter, Write
 from platform_assets.search.client import connect
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import Conflict, SearchError
+from platform_assets.search.history import ForeignIndex
 from platform_assets.search.indices import Indices
 from platform_assets.search.progress import (
     Frontier,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,17 @@ from click.testing import CliRunner
 from support import alert_documents as documents
 from support import event_now, private_settings, private_system, publish
 
+from platform_assets.alerts.maintain import reindex_alerts
+from platform_assets.alerts.platform import POISON, sighting
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
+from platform_assets.backup.backup import backup
+from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
 from platform_assets.lane.run import Lane
+from platform_assets.search.errors import SearchError
+from platform_assets.search.history import ForeignIndex
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -103,6 +109,58 @@ def test_poison_is_told_by_the_platform_itself(services: Settings, tmp_path: Pat
     assert set(found) == {"poison_batch", "quarantine_rate"}
     assert found["poison_batch"]["severity"] == "critical" and found["poison_batch"]["service"] is None
     assert f"{contract.system}.events" in found["poison_batch"]["summary"]
+
+
+def seen(room: AlertRoom, *subjects: str, breach: bool = True, ago: timedelta = timedelta()) -> None:
+    """Sightings of the platform's rules, some time ago."""
+    at = datetime.now(UTC) - ago
+    room.see([sighting(POISON, subject, at, breach=breach, detail="made up") for subject in subjects], at)
+
+
+def shown(settings: Settings, contract: Contract) -> set[str]:
+    return {document["alert_id"] for document in documents(settings, contract)}
+
+
+def test_after_a_restore_the_index_is_refused_until_it_is_built_anew(services: Settings, tmp_path: Path) -> None:
+    settings = replace(private_settings(services, tmp_path / "first"), home=tmp_path / "first")
+    contract = private_system(settings)
+    with closing(AlertRoom(settings, contract.system)) as room:
+        seen(room, "a")
+        room.publish()
+        backup(settings, tmp_path / "copy")
+        seen(room, "b", "c")
+        room.publish()
+        theirs = shown(settings, contract)
+        assert len(theirs) == 3
+
+        there = replace(settings, home=tmp_path / "second", lake_path=tmp_path / "second" / "lake")
+        restore(there, tmp_path / "copy")
+        with closing(AlertRoom(there, contract.system)) as mine:
+            for subject in "defg":  # it overtakes the index's revision, and yet it is another history
+                seen(mine, subject)
+                with pytest.raises(ForeignIndex, match=f"assay reindex {contract.system} alerts"):
+                    mine.publish()
+            assert shown(there, contract) == theirs  # nothing is mixed
+            report = reindex_alerts(there, contract.system)
+            assert sum(report.documents.values()) == 5
+            assert shown(there, contract) == set(mine.store.load())
+            seen(mine, "h")
+            assert mine.publish() == 1
+            reindex_alerts(there, contract.system)  # while this room's connection knows the index of before
+            seen(mine, "i")
+            with pytest.raises(SearchError, match="it is sent again"):
+                mine.publish()
+            mine.publish()
+            assert shown(there, contract) == set(mine.store.load())
+        seen(room, "j")  # the lake that was lost comes back to life
+        with pytest.raises(SearchError):
+            room.publish()
+        with pytest.raises(ForeignIndex):
+            room.publish()
+        assert len(shown(there, contract)) == 7
+        empty = replace(settings, lake_path=tmp_path / "third")
+        assert reindex_alerts(empty, contract.system).deleted  # a lake without alerts has no index of them
+        assert documents(settings, contract) == []
 
 
 def test_rules_that_do_not_bind_stop_no_lane(services: Settings, tmp_path: Path) -> None:
