@@ -17,8 +17,8 @@ from typing import Any
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError
 
-from platform_assets.alerts.incident import Alert
-from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents
+from platform_assets.alerts.incident import RESOLVED, Alert
+from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents, kept_since
 from platform_assets.contracts.arrow import UTC_MICROS
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.archive import history
@@ -99,6 +99,22 @@ class AlertIndex:
             advance(client, self._name, {}, newest, newest, history(store.table))
         self._done = newest
         return len(waiting)
+
+    def forget(self, store: AlertStore) -> int:
+        """Delete the documents of incidents that the table has forgotten; how many. Raises as `follow`, and may be repeated."""
+        if not store.table.exists():
+            return 0
+        gone = 0
+        with self._connection(f"deleting from {self._alias}") as client:
+            known, _ = self._known(client, store)
+            for ids in self._resolved(client, kept_since(known.values())):
+                known = store.load()  # after the index: what is in it was in the table before
+                forgotten = [alert_id for alert_id in ids if alert_id not in known]
+                if forgotten:
+                    query = {"query": {"ids": {"values": forgotten}}}
+                    params = {"conflicts": "proceed", "refresh": "true"}
+                    gone += int(client.delete_by_query(index=self._name, body=query, params=params)["deleted"])
+        return gone
 
     def rebuild(self, store: AlertStore) -> tuple[dict[str, int], list[str]]:
         """Build the index anew from the table, whatever has filled it; the old one serves until then.
@@ -192,6 +208,18 @@ class AlertIndex:
             if not serve:
                 raise Conflict(f"{name} is being built already", "wait until it is, or has ended") from error
         return name
+
+    def _resolved(self, client: OpenSearch, before: datetime) -> Iterator[list[str]]:
+        """The ids of documents of resolved incidents that were last changed before, page by page."""
+        old = {"range": {"updated_at": {"lt": before.isoformat()}}}
+        query = {"bool": {"filter": [{"term": {"state": RESOLVED}}, old]}}
+        body: dict[str, Any] = {"size": BATCH, "query": query, "sort": ["alert_id"], "_source": False}
+        while True:
+            hits = client.search(index=self._name, body=body)["hits"]["hits"]
+            if not hits:
+                return
+            yield [hit["_id"] for hit in hits]
+            body["search_after"] = hits[-1]["sort"]
 
     def _send(self, client: OpenSearch, index: str, alerts: Iterable[Alert]) -> None:
         """Send the alerts, the oldest revision first."""
