@@ -54,22 +54,23 @@ def describe(client: OpenSearch, index: str) -> Mart | None:
 
     Raises Unavailable, SearchError.
     """
-    params = {"fields": "*", "ignore_unavailable": "true", "allow_no_indices": "true"}
+    params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
     try:
-        found = client.field_caps(index=index, params=params)
+        # Not `_field_caps`, which answers for documents that the caller may not see.
+        found = client.indices.get_field_mapping(index=index, fields="*", params=params)
     except (NotFoundError, AuthorizationException):
         return None
     except OpenSearchException as error:
         raise translate(error, f"reading the columns of {index}") from error
-    if not found.get("indices"):
+    if not found:
         return None
-    columns = {}
-    for name, kinds in sorted(found["fields"].items()):
-        [kind, *others] = sorted(kinds)
-        own = not any(one.get("metadata_field") for one in kinds.values())
-        if own and not others and kind not in _OBJECTS and not name.startswith("_"):
-            columns[name] = kind
-    return Mart(index, columns)
+    kinds: dict[str, set[str]] = {}
+    for one in found.values():
+        for name, field in one["mappings"].items():
+            if not name.startswith("_"):
+                kinds.setdefault(name, set()).update(leaf["type"] for leaf in field["mapping"].values())
+    columns = {name: next(iter(kind)) for name, kind in sorted(kinds.items()) if len(kind) == 1}
+    return Mart(index, {name: kind for name, kind in columns.items() if kind not in _OBJECTS})
 
 
 def rows(
