@@ -109,10 +109,11 @@ def restore(session: Session, source: Path, secrets: bool, index: bool, as_json:
 @json_option
 @pass_session
 def reindex(session: Session, system: str, table: str | None, as_json: bool) -> None:
-    """Build a system's index anew from the lake: of events, of gold and of alerts.
+    """Build a system's indices anew from the lake.
 
-    For an index that was filled from another lake, or before a restore. The old one serves until the new one is complete, day
-    by day; lanes may go on meanwhile. TABLE is a table of events, a mart, or `alerts`. The system `assay` has alerts only.
+    Of events, of gold and of alerts: for one that was filled from another lake, or before a restore. The old one serves until
+    the new one is complete; lanes may go on meanwhile. TABLE is a table of events, a mart, or `alerts`; the system `assay` has
+    alerts only.
     """
     from platform_assets.cli import render
 
