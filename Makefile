@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEER := .venv-peer
 
-.PHONY: help install lint format test faults demo bench lock clean
+.PHONY: help install lint format test faults demo bench peer lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -32,7 +33,8 @@ format: $(READY)  ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 test: $(READY)  ## every test; starts a real Kafka broker and OpenSearch node for those that need them
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit
+	$(BIN)/pytest tests/integration tests/faults
 
 faults: $(READY)  ## 500 kills in random order instead of 25
 	ASSAY_KILLS=500 $(BIN)/pytest tests/faults --timeout=7200
@@ -44,6 +46,15 @@ bench: $(READY)  ## every benchmark, results in bench/results/latest.json
 	mkdir -p bench/results
 	$(BIN)/assay bench all --json > bench/results/latest.json
 
+peer: $(PEER)/.ready  ## create .venv-peer with Spark, for `assay bench peer`
+
+$(PEER)/.ready: bench/peer/requirements.lock $(READY)
+	@test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
+	@echo "installing Spark into $(PEER) (first time: some minutes, 400 MB)"
+	@$(BIN)/uv pip install --quiet --python $(PEER)/bin/python --no-deps --require-hashes \
+	  --build-constraints bench/peer/requirements.lock -r bench/peer/requirements.lock
+	@touch $@
+
 lock:  ## pin and hash the dependencies again (after a change in pyproject.toml; run `make install` before the change)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock --quiet
@@ -51,6 +62,8 @@ lock:  ## pin and hash the dependencies again (after a change in pyproject.toml;
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/compose/requirements.lock --quiet
 	echo "hatchling" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes -c requirements.lock \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/compose/build.lock --quiet
+	$(BIN)/uv pip compile bench/peer/requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o bench/peer/requirements.lock --quiet
 
 clean:  ## remove the environment and caches (not the data in .assay)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache .hypothesis

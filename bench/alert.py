@@ -19,8 +19,8 @@ from bench.common import machine, private_lake, private_system, services
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.read import parse_rules
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.settings import Settings
 from platform_assets.stream.produce import Record, RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate

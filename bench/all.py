@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import alert, api, drain, gold, idle, live, prove, rebuild
+from bench import alert, api, drain, gold, idle, live, peer, prove, rebuild
 from bench.common import services
 
 FASTER = (20_000, 30_000, 50_000)
@@ -16,11 +16,13 @@ FASTER = (20_000, 30_000, 50_000)
 def run(home: Path | None = None, *, live_seconds: float = 600, faster_seconds: float = 180) -> dict[str, Any]:
     """All keys; the live run at higher rates under `live.at_<rate>`. About fifty minutes; each result is told as it comes.
 
-    What floods the index comes last: the lane works on that for minutes after the benchmark.
+    Spark takes part when it is installed (`make peer`). What floods the index comes last: the lane works on that for minutes
+    after the benchmark.
     """
     figures: dict[str, Any] = {}
     with services(home) as settings:
-        for benchmark in (idle, alert, api, gold, drain, rebuild, prove):
+        quiet = (idle, alert, api, gold, *([peer] if peer.installed() else []))
+        for benchmark in (*quiet, drain, rebuild, prove):
             figures |= _told(benchmark.run(settings.home))
         figures |= _told(live.run(settings.home, seconds=live_seconds))
         for rate in FASTER:

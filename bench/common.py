@@ -55,22 +55,27 @@ def private_lake(settings: Settings) -> Iterator[Settings]:
 
 def private_system(settings: Settings, tables: tuple[str, ...] = ("events",)) -> Contract:
     """The logs contract under a name of its own, with its topics."""
+    contract = named(f"bench{uuid.uuid4().hex[:8]}", tables)
+    ensure_topics(settings.kafka_conf("admin"), [TopicSpec(t.topic, KAFKA_PARTITIONS) for t in contract.tables])
+    return contract
+
+
+def named(name: str, tables: tuple[str, ...] = ("events",)) -> Contract:
+    """The logs contract as system `name`."""
     logs = load_contracts()["logs"]
-    name = f"bench{uuid.uuid4().hex[:8]}"
     chosen = tuple(replace(logs.table(t), system=name, topic=f"{name}.{t}") for t in tables)
-    ensure_topics(settings.kafka_conf("admin"), [TopicSpec(t.topic, KAFKA_PARTITIONS) for t in chosen])
     return replace(logs, system=name, tables=chosen)
 
 
-def fill(settings: Settings, contract: Contract, events: int, seed: int = 1) -> int:
-    """Publish `events` simulated events as fast as they go; records sent."""
+def fill(settings: Settings, contract: Contract, events: int, seed: int = 1, duplicates: float = 0.0) -> int:
+    """Publish `events` simulated events as fast as they go, that share of them sent twice; records sent."""
     producer = RecordProducer(settings.kafka_conf("producer"), contract.tables[0].topic)
-    return send_paced(producer, _limited(events, seed), None)
+    return send_paced(producer, _limited(events, seed, duplicates), None)
 
 
-def _limited(events: int, seed: int) -> Iterator[list[tuple[bytes | None, bytes | None]]]:
+def _limited(events: int, seed: int, duplicates: float) -> Iterator[list[tuple[bytes | None, bytes | None]]]:
     left = events
-    for batch in simulate(None, None, seed=seed):
+    for batch in simulate(None, None, seed=seed, duplicates=duplicates):
         yield list(batch[:left])
         left -= len(batch)
         if left <= 0:

@@ -18,7 +18,7 @@ from bench.common import machine, services
 from bench.processes import Watch, tick_to_step
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
-from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.dagster import start_dagster
 from platform_assets.local.prepare import prepare
 from platform_assets.search.names import read_alias

@@ -66,6 +66,17 @@ class Visit:
         self.page.evaluate("place => { location.hash = place }", place)
         self.page.locator(".loading").wait_for(state="detached")
 
+    def small(self) -> list[str]:
+        """What a finger has to hit and is less than 40 pixels high."""
+        found: list[str] = self.page.evaluate(
+            """() => [...document.querySelectorAll('button, select, input, a.button')]
+                .filter((one) => one.checkVisibility() && getComputedStyle(one).pointerEvents !== 'none')
+                .map((one) => [one.getBoundingClientRect().height, one])
+                .filter(([height]) => height > 0 && height < 40)
+                .map(([height, one]) => `${one.outerHTML.slice(0, 80)}: ${height}`)"""
+        )
+        return found
+
     def overflow(self) -> int:
         """How many pixels the page is wider than the window."""
         return int(self.page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from platform_assets.alerts.index import alerts_alias
+from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import load_contracts
-from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
+from platform_assets.search.client import connect
 from platform_assets.settings import Settings
 from platform_assets.stream.produce import RecordProducer, send_paced
 
@@ -70,6 +73,37 @@ def publish(settings: Settings, table: Table, values: Iterable[bytes | None]) ->
     """
     producer = RecordProducer(settings.kafka_conf("producer"), table.topic)
     return send_paced(producer, [[(b"%d" % i, v) for i, v in enumerate(values)]], None)
+
+
+def burst_rules(window: str, resolve_after: str, cool_down: str) -> str:
+    """An alerts file with one rule, `many`: more than ten errors of a service in a window."""
+    return f"""
+rules:
+  many:
+    kind: window
+    table: events
+    where: level = 'ERROR'
+    by: [service]
+    measure: count(*)
+    window: {window}
+    above: 10
+    resolve_after: {resolve_after}
+    cool_down: {cool_down}
+    summary: "{{service}}: {{value:.0f}} errors in {{window}}"
+"""
+
+
+@contextmanager
+def no_platform_alerts(settings: Settings) -> Iterator[None]:
+    """The index of the platform's own alerts has none from before: another lake's, numbered anew. Nor are there any behind."""
+    client = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    index = f"{alerts_alias(PLATFORM_SYSTEM)}-000001"
+    try:
+        client.indices.delete(index=index, params={"ignore_unavailable": "true"})
+        yield
+        client.indices.delete(index=index, params={"ignore_unavailable": "true"})
+    finally:
+        client.close()
 
 
 def alert_documents(settings: Settings, contract: Contract) -> list[dict[str, Any]]:

@@ -28,3 +28,20 @@
   )
   group by {{ keys }}
 {%- endmacro %}
+
+{#
+  SELECT of latencies by the keys: requests, mean, percentiles, maximum and histogram. `totals` has the keys, `total`, `sum_ms`
+  and `max_ms`; `buckets` the keys, `bucket` and `requests`. What is shown for a bucket may lie above its greatest value.
+#}
+{% macro latencies(totals, buckets, keys) -%}
+  select
+    {{ keys }},
+    total as requests,
+    least(sum_ms / total, max_ms) as mean_ms,
+    least(p50_ms, max_ms) as p50_ms,
+    least(p95_ms, max_ms) as p95_ms,
+    least(p99_ms, max_ms) as p99_ms,
+    max_ms,
+    histogram
+  from {{ totals }} join ({{ percentiles(buckets, keys) }}) as shares using ({{ keys }})
+{%- endmacro %}

@@ -35,6 +35,12 @@
 {% endmaterialization %}
 
 
+{# The rows of the model's own table as they were before this run, within its reach. #}
+{% macro published() -%}
+  lake."{{ this.identifier }}"
+{%- endmacro %}
+
+
 {# The slots that this run builds: a SELECT, for `in (...)`. `grain` is minute, hour or day. #}
 {% macro requested(grain) -%}
   (select slot from request."{{ grain }}")

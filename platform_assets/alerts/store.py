@@ -22,14 +22,13 @@ from platform_assets.alerts.incident import RESOLVED, Alert
 from platform_assets.alerts.model import AlertError
 from platform_assets.contracts.arrow import UTC_MICROS
 from platform_assets.faultpoints import fault_point
-from platform_assets.lake.maintain import vacuum
 from platform_assets.lake.table import Conflict, LakeTable
 
 REVISION = "revision"
 FILES = 32
 """Past so many files a commit writes all latest versions into one."""
 KEPT = timedelta(days=90)
-"""Resolved incidents are forgotten by the table after so long, save the latest of each group. The index keeps them."""
+"""Resolved incidents are forgotten after so long, save the latest of each group; the index follows (`maintain.py`)."""
 TRIES = 20
 
 _TYPES = {
@@ -96,25 +95,29 @@ class AlertStore:
                     continue
                 before = self.table.transaction(REVISION)
                 stored = [replace(alert, revision=(before or 0) + 1) for alert in changed]
+                after = {**known, **{alert.alert_id: alert for alert in stored}}
                 try:
-                    version = self._commit(known, stored, before)
+                    version = self._commit(after, stored, before)
                 except Conflict:
                     continue
                 if (
                     self.table.transaction(REVISION) == (before or 0) + 1
                 ):  # nobody has written since: no need to read it back
-                    self._known.update((alert.alert_id, alert) for alert in stored)
+                    self._known = after
                     self._version = version
             fault_point("alert_stored")
             return stored
         raise AlertError(f"the alerts of {self.system} are too busy to be changed", "another process never pauses")
 
-    def _commit(self, known: Incidents, stored: list[Alert], before: int | None) -> int:
+    def _commit(self, after: dict[str, Alert], stored: list[Alert], before: int | None) -> int:
+        """Store the versions; with many files all of `after`, which then loses what is forgotten."""
         rows, removes = stored, self.table.files()
         if len(removes) < FILES:
             removes = []
         else:
-            rows = list(_kept({**known, **{alert.alert_id: alert for alert in stored}}.values()))
+            rows = list(_kept(after.values()))
+            for alert_id in after.keys() - {alert.alert_id for alert in rows}:
+                del after[alert_id]
         written = pa.Table.from_pylist([asdict(alert) for alert in rows], schema=SCHEMA)
         return self.table.commit(
             self.table.write(written),
@@ -122,11 +125,6 @@ class AlertStore:
             advance={REVISION: (before or 0) + 1},
             expect={REVISION: before},
         )
-
-
-def maintain_alerts(lake: Path, system: str) -> int:
-    """Free the disk of files that no snapshot of the last day refers to; files deleted."""
-    return vacuum(LakeTable(lake / "alerts" / system, SCHEMA), timedelta(days=1))
 
 
 def latest(incidents: Incidents) -> dict[tuple[str, str], Alert]:
@@ -138,10 +136,15 @@ def latest(incidents: Incidents) -> dict[tuple[str, str], Alert]:
     return found
 
 
+def kept_since(incidents: Iterable[Alert]) -> datetime:
+    """Resolved incidents that were last changed before may be forgotten. By the table's own clock, its newest change."""
+    return max((alert.updated_at for alert in incidents), default=datetime.now(UTC)) - KEPT
+
+
 def _kept(incidents: Iterable[Alert]) -> Iterable[Alert]:
     alerts = {alert.alert_id: alert for alert in incidents}
     last = {alert.alert_id for alert in latest(alerts).values()}
-    until = max((alert.updated_at for alert in alerts.values()), default=datetime.now(UTC)) - KEPT
+    until = kept_since(alerts.values())
     for alert in alerts.values():
         if alert.state != RESOLVED or alert.notify or alert.updated_at >= until or alert.alert_id in last:
             yield alert

@@ -2,9 +2,9 @@
 
 Belongs here: the order of the steps. Does not: making the index follow (`lane/reindex.py`; `assay reindex`).
 
-The mark (`restored`, an application transaction of each silver table) is what tells the index apart: versions and bronze commits
-that the restored lake will use were used before, so that an index filled earlier can be ahead of it without a trace of it in
-numbers.
+The mark (`restored`, an application transaction of each table that an index follows) is what tells the index apart: versions
+and commits that the restored lake will use were used before, so that an index filled earlier can be ahead of it without a trace
+of it in numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.archive import mark_restored
 from platform_assets.lake.files import sync
 from platform_assets.settings import SECRETS_FILE, Settings, read_env_file
+
+_INDEXED = ("silver/", "gold/", "alerts/")
+"""Layers of the lake whose tables are followed by indices."""
 
 
 @dataclass
@@ -68,7 +71,7 @@ def restore(
             work.copy(f"{LAKE}/{name}", partial / name)
         moment = time.time_ns() // 1000
         for table in manifest.tables:
-            if table.path.startswith("silver/"):
+            if table.path.startswith(_INDEXED):
                 mark_restored(partial / table.path, moment)
         for name, place in places.items():
             work.copy(name, place)

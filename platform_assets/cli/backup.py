@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 import click
 
 from platform_assets.cli.session import Command, Session, json_option, pass_session
+from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
     from platform_assets.backup.backup import Progress
-    from platform_assets.lane.reindex import ReindexReport
+    from platform_assets.search.rebuild import ReindexReport
+
+    _Work = Callable[[Callable[[int], None]], ReindexReport]
 
 
 @click.command(
@@ -70,17 +75,15 @@ def restore(session: Session, source: Path, secrets: bool, index: bool, as_json:
     Nothing is overwritten. Afterwards the lane goes on where the backup ends, as far as Kafka still has the records. An index
     that was filled before has to be built anew.
     """
+    from platform_assets.alerts.platform import PLATFORM_SYSTEM
     from platform_assets.backup.restore import restore as run
     from platform_assets.cli import render
 
     with _bytes() as progress:
         report = run(session.settings, source, secrets=secrets, progress=progress)
     session.reload()
-    reports = (
-        [made for contract in session.chosen(None) for made in _reindex(session, contract.system, None)]
-        if index
-        else []
-    )
+    systems = [*(contract.system for contract in session.chosen(None)), PLATFORM_SYSTEM] if index else []
+    reports = [made for system in systems for made in _reindex(session, system, None)]
     if as_json:
         render.emit({"restore": report, "reindex": reports})
         return
@@ -98,16 +101,19 @@ def restore(session: Session, source: Path, secrets: bool, index: bool, as_json:
         click.echo("next: `assay reindex SYSTEM` if the index was filled before, then the lane; `assay prove` tells")
 
 
-@click.command(cls=Command, examples=("assay reindex logs", "assay reindex logs events"))
+@click.command(
+    cls=Command, examples=("assay reindex logs", "assay reindex logs events", "assay reindex logs errors_hour")
+)
 @click.argument("system")
 @click.argument("table", required=False)
 @json_option
 @pass_session
 def reindex(session: Session, system: str, table: str | None, as_json: bool) -> None:
-    """Build a system's index anew from silver.
+    """Build a system's indices anew from the lake.
 
-    For an index that was filled from another lake, or before a restore. The old one serves until the new one is complete, day
-    by day; lanes may go on meanwhile.
+    Of events, of gold and of alerts: for one that was filled from another lake, or before a restore. The old one serves until
+    the new one is complete; lanes may go on meanwhile. TABLE is a table of events, a mart, or `alerts`; the system `assay` has
+    alerts only.
     """
     from platform_assets.cli import render
 
@@ -120,16 +126,37 @@ def reindex(session: Session, system: str, table: str | None, as_json: bool) -> 
 
 def _reindex(session: Session, system: str, table: str | None) -> list[ReindexReport]:
     from platform_assets.cli import render
-    from platform_assets.lane.reindex import reindex as run
 
-    contract = session.contract(system)
-    chosen = [session.table_of(contract, table)] if table else list(contract.tables)
+    works = _works(session, system)
+    chosen = [table.removeprefix(f"{system}.")] if table else list(works)
+    if unknown := set(chosen) - set(works):
+        raise AssayError(f"{system} has no index of {unknown.pop()!r}", f"known: {', '.join(works)}")
     with render.counter() as counter:
         reports = []
-        for target in chosen:
-            bar = counter.add_task(target.qualified_name, total=None)
-            reports.append(run(session.settings, target, partial(_count, counter, bar)))
+        for name in chosen:
+            bar = counter.add_task(f"{system}.{name}", total=None)
+            reports.append(works[name](partial(_count, counter, bar)))
     return reports
+
+
+def _works(session: Session, system: str) -> dict[str, _Work]:
+    """How each index of a system is built anew, by the name of its table."""
+    from platform_assets.alerts.index import NAME
+    from platform_assets.alerts.maintain import reindex_alerts
+    from platform_assets.alerts.platform import PLATFORM_SYSTEM
+    from platform_assets.gold.project import has_models, project_folder
+    from platform_assets.gold.refresh import marts_of
+    from platform_assets.gold.reindex import reindex_mart
+    from platform_assets.lane.reindex import reindex as reindex_table
+
+    settings, project = session.settings, project_folder()
+    works: dict[str, _Work] = {}
+    if system != PLATFORM_SYSTEM:
+        contract = session.contract(system)
+        works |= {t.name: partial(reindex_table, settings, t) for t in contract.tables}
+        marts = marts_of(project, contract) if has_models(project, system) else ()
+        works |= {mart.name: partial(reindex_mart, settings, contract, mart) for mart in marts if mart.index}
+    return {**works, NAME: lambda _tell: reindex_alerts(settings, system)}
 
 
 def _count(counter: Bar, task: TaskID, done: int) -> None:

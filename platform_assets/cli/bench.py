@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ import click
 
 from platform_assets.cli.checkout import checkout
 from platform_assets.cli.session import Command, Session, pass_session
-from platform_assets.errors import AssayError
 
-NAMES = ("live", "drain", "rebuild", "prove", "idle", "gold", "alert", "api", "all")
+NAMES = ("live", "drain", "rebuild", "prove", "idle", "gold", "alert", "api", "peer", "all")
 
 
 @click.command(cls=Command, examples=("assay bench drain --json", "assay bench live -o rate=20000 -o seconds=120"))
@@ -43,15 +42,8 @@ def bench(session: Session, name: str, options: tuple[str, ...], as_json: bool) 
 
 
 def _load(root: Path, name: str) -> Callable[..., dict[str, Any]]:
-    path = root / "bench" / f"{name}.py"
-    spec = spec_from_file_location(f"bench.{name}", path) if path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise AssayError(f"there is no benchmark {name}", f"it would be {path}")
     sys.path.insert(0, str(root))  # benchmarks import each other as `bench.<name>`
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    run: Callable[..., dict[str, Any]] = module.run
+    run: Callable[..., dict[str, Any]] = import_module(f"bench.{name}").run
     return run
 
 

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract
     from platform_assets.local.demo import Demo
 
+QUESTIONS = {
+    "500 errors": "logs/search?q=status:500+level:ERROR&last=24h",
+    "errors per hour": "logs/figures?mart=errors_hour",
+    "why payments fail": "logs/figures?mart=failures_hour&is.service=payments",
+    "web requests of 2015": "logs/search?table=access&last=24h&as_of=2015-05-20",
+    "alerts": "logs/alerts",
+}
+"""What people ask first, and where the page answers."""
 REFRESH_S = 2.0
 LINE_S = 15.0
 """Between two lines of text where there is no terminal to redraw."""
@@ -32,17 +40,19 @@ LINE_S = 15.0
 def demo(ctx: click.Context, session: Session, once: bool, rate: float, port: int | None) -> None:
     """Run the whole platform on simulated logs.
 
-    Starts Kafka, OpenSearch and Dagster, lets three invented services write logs, and shows what arrives, until Ctrl-C;
-    then everything that it started ends. With --once it also sends bad input and, where there are some, real logs, waits for
-    two runs of the lane and for an alert to open and resolve, and proves the result.
+    Starts Kafka, OpenSearch and Dagster, lets three invented services write logs, sends real ones where there are some, and
+    shows what arrives, until Ctrl-C; then everything that it started ends. With --once it also sends bad input, waits for two
+    runs of the lane and for an alert to open and resolve, and proves the result.
     """
-    from platform_assets.local.demo import SYSTEM, Stopped, demonstration, run_through
+    from platform_assets.local.demo import SYSTEM, Stopped, demonstration, run_through, send_samples, shared_data
 
     contracts = session.contracts
     holds = True
     with demonstration(session.settings, contracts, rate=rate, port=port, say=_say) as running:
         session.reload()
         _introduce(running, session)
+        for name, count in send_samples(running, shared_data()).items():
+            _say(f"Sent {count:,} records of real logs to {name}")
         with stopping(quietly=not once) as stop:
             if not once:
                 _watch(running, stop)
@@ -64,6 +74,8 @@ def _introduce(running: Demo, session: Session) -> None:
     settings = session.settings
     click.echo(f"Page        {running.page.url}")
     click.echo(f"  its key   {running.page.key} (until the demonstration ends)")
+    for question, place in QUESTIONS.items():
+        click.echo(f"  {question:<22}{running.page.url}/#/{place}")
     click.echo(f"API         {running.page.url}/docs")
     click.echo(f"Dagster     {running.dagster.url}")
     click.echo(f"OpenSearch  {settings.opensearch_url}")

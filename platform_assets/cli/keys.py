@@ -30,7 +30,10 @@ def keys() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(["reader", "writer", "admin"]), required=True, help="What it is for.")
 @click.option("--system", help="Only this system.  [default: every system]")
-@click.option("--services", metavar="A,B", help="Only events of these services.  [default: all]")
+@click.option("--services", metavar="A,B", help="Only events of these services.  [default: all, for a writer none]")
+@click.option(
+    "--all-services", is_flag=True, help="A writer in the name of any service, and of tables without services."
+)
 @click.option("--personal-data", is_flag=True, help="May search by clear personal values; each search is audited.")
 @click.option("--expires", metavar="TIME", help="Ends after 24h, 90d, 52w.  [default: never]")
 @json_option
@@ -41,6 +44,7 @@ def add(
     role: str,
     system: str | None,
     services: str | None,
+    all_services: bool,
     personal_data: bool,
     expires: str | None,
     as_json: bool,
@@ -59,7 +63,13 @@ def add(
     what = {"name": name, "role": role, "system": system, "services": named, "personal_data": personal_data}
     with Audit(home).action(_SHELL, "key_added", what) as audited:
         made, text = KeyStore(home).add(
-            name, Role(role), system=system, services=named, personal_data=personal_data, lifetime=lifetime
+            name,
+            Role(role),
+            system=system,
+            services=named,
+            all_services=all_services,
+            personal_data=personal_data,
+            lifetime=lifetime,
         )
         audited.found["id"] = made.id
     if as_json:

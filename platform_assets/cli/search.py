@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +27,7 @@ Row = dict[str, Any]
         'assay search logs "level:ERROR status:500" --last 24h',
         "assay search logs 'service:payments latency_ms:>1000 -level:DEBUG \"timed out\"' --last 15m",
         "assay search logs status:404 --table access --from 2015-05-17 --to 2015-05-18 --json",
+        "assay search logs 'status:>=500' --last 24h --as-of 2015-05-20",
     ),
 )
 @click.argument("system")
@@ -35,6 +36,9 @@ Row = dict[str, Any]
 @click.option("--last", metavar="TIME", help="Events of the last 90s, 15m, 24h, 7d or 2w.")
 @click.option("--from", "since", metavar="TIME", help="Events from then on; a day or ISO 8601, in UTC.")
 @click.option("--to", "until", metavar="TIME", help="Events before then.")
+@click.option(
+    "--as-of", metavar="TIME", help="What --last counts back from; a day is seen from its end.  [default: now]"
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N", help="Rows at most.")
 @click.option("--cursor", help="Go on behind an earlier page of the same search (needs --table).")
 @json_option
@@ -49,6 +53,7 @@ def search(
     last: str | None,
     since: str | None,
     until: str | None,
+    as_of: str | None,
     limit: int,
     cursor: str | None,
     as_json: bool,
@@ -63,17 +68,9 @@ def search(
         raise click.UsageError("--cursor needs --table", ctx)
     from platform_assets.cli import render
     from platform_assets.search.client import connect
-    from platform_assets.search.query import parse_duration, parse_time
 
     contract = session.contract(system)
-    asked = _Question(
-        query,
-        parse_duration(last) if last else None,
-        parse_time(since) if since else None,
-        parse_time(until) if until else None,
-        limit,
-        cursor,
-    )
+    asked = _Question(query, *_span(last, since, until, as_of), limit, cursor)
     settings = session.settings
     client = connect(settings.opensearch_url, settings.opensearch_auth("reader"), settings.opensearch_ca)
     try:
@@ -93,10 +90,24 @@ def search(
         _show(render.console(), found)
 
 
+def _span(
+    last: str | None, since: str | None, until: str | None, as_of: str | None
+) -> tuple[datetime | None, datetime | None]:
+    """(since, until) of the options; None is no bound. Raises QueryError."""
+    from platform_assets.search.errors import QueryError
+    from platform_assets.search.query import parse_as_of, parse_duration, parse_time
+
+    if last and since:
+        raise QueryError("a search has either --last or --from, not both")
+    end = parse_time(until) if until else parse_as_of(as_of) if as_of else None
+    if last:
+        return parse_as_of(as_of or "now") - parse_duration(last), end
+    return parse_time(since) if since else None, end
+
+
 @dataclass(frozen=True)
 class _Question:
     text: str
-    last: timedelta | None
     since: datetime | None
     until: datetime | None
     limit: int
@@ -124,7 +135,6 @@ def _find(client: OpenSearch, settings: Settings, contract: Contract, only: Tabl
                 client,
                 table,
                 asked.text,
-                last=asked.last,
                 since=asked.since,
                 until=asked.until,
                 limit=asked.limit,

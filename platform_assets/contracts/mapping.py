@@ -13,7 +13,7 @@ Standard properties where there is one: `name` (system), `version`, `team`, `sch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -105,63 +105,6 @@ def _table(table: SchemaObject, system: str, version: str, slas: Sequence[Servic
             raise at(
                 f"{place}.quality", "only rules of type 'text' are supported on a table", "put checks on properties"
             )
-    fields: list[Field] = []
-    keys: list[tuple[int, str]] = []
-    event_times: list[str] = []
-    attributes: tuple[str, int] | None = None
-    for item in table.properties or []:
-        item_name = _text(item.name, f"{place}.properties[].name", "the column's name")
-        item_place = f"{place}.properties[{item_name}]"
-        if item.logicalType == "object":
-            if attributes is not None:
-                raise at(
-                    item_place,
-                    f"a second property of type object ('{attributes[0]}' is one)",
-                    "one, for unknown fields",
-                )
-            attributes = (item_name, _attributes_max_bytes(item, item_place))
-            continue
-        fields.append(_field(item, item_name, item_place))
-        if item.primaryKey:
-            keys.append((item.primaryKeyPosition or len(fields), item_name))
-        if item.partitioned:
-            event_times.append(item_name)
-    if len(event_times) != 1:
-        found = ", ".join(event_times) or "none"
-        raise at(
-            f"{place}.properties",
-            f"the event time is not clear (partitioned: {found})",
-            "one timestamp with 'partitioned: true'",
-        )
-    positions = [position for position, _ in keys]
-    if len(set(positions)) != len(positions):
-        raise at(f"{place}.properties", "two properties have the same primaryKeyPosition", "1, 2, … in the key's order")
-    sla = _Sla(slas, name)
-    given: dict[str, Any] = {}
-    for key, attribute in (
-        ("maxBytes", "max_bytes"),
-        ("maxDepth", "max_depth"),
-        ("maxFields", "max_fields"),
-        ("topicPartitions", "topic_partitions"),
-    ):
-        if key in custom:
-            given[attribute] = _whole(custom[key], f"{place}.customProperties[{key}]")
-    for key, attribute in (
-        ("maxAhead", "max_ahead"),
-        ("lateness", "lateness"),
-        ("bronzeRetention", "bronze_retention"),
-        ("dedupeWindow", "dedupe_window"),
-    ):
-        if key in custom:
-            given[attribute] = _duration(custom[key], f"{place}.customProperties[{key}]")
-    for key, attribute in (("pattern", "pattern"), ("frameStart", "frame_start"), ("sample", "sample")):
-        if key in custom:
-            given[attribute] = _text(custom[key], f"{place}.customProperties[{key}]", "a text").rstrip("\n")
-    if "display" in custom:
-        given["display"] = _texts(custom["display"], f"{place}.customProperties[display]")
-    if attributes is not None:
-        given["attributes"], given["attributes_max_bytes"] = attributes
-    given |= sla.values()
     return Table(
         system=system,
         name=name,
@@ -169,12 +112,93 @@ def _table(table: SchemaObject, system: str, version: str, slas: Sequence[Servic
         description=(table.description or "").strip(),
         topic=table.physicalName or f"{system}.{name}",
         format=_choice(Format, custom.get("format"), f"{place}.customProperties[format]"),
-        fields=tuple(fields),
-        event_time=event_times[0],
-        key=tuple(key for _, key in sorted(keys)),
         grain=_choice(Grain, custom.get("partitionGrain", Grain.DAY), f"{place}.customProperties[partitionGrain]"),
-        **given,
+        **_columns(table.properties or [], f"{place}.properties"),
+        **_options(custom, place),
+        **_Sla(slas, name).values(),
     )
+
+
+def _columns(items: Sequence[SchemaProperty], place: str) -> dict[str, Any]:
+    """The fields, which of them are the event time and the key, and the property that keeps unknown fields."""
+    named = [(_text(item.name, f"{place}[].name", "the column's name"), item) for item in items]
+    flat = [(name, item) for name, item in named if item.logicalType != "object"]
+    return {
+        "fields": tuple(_field(item, name, f"{place}[{name}]") for name, item in flat),
+        "event_time": _event_time(flat, place),
+        "key": _key(flat, place),
+        **_attributes([(name, item) for name, item in named if item.logicalType == "object"], place),
+    }
+
+
+def _event_time(named: Iterable[tuple[str, SchemaProperty]], place: str) -> str:
+    times = [name for name, item in named if item.partitioned]
+    if len(times) != 1:
+        found = ", ".join(times) or "none"
+        raise at(place, f"the event time is not clear (partitioned: {found})", "one timestamp with 'partitioned: true'")
+    return times[0]
+
+
+def _key(named: Iterable[tuple[str, SchemaProperty]], place: str) -> tuple[str, ...]:
+    """The primary key in its order; a part without a position has its place among the fields."""
+    parts = [
+        (item.primaryKeyPosition or number, name) for number, (name, item) in enumerate(named, 1) if item.primaryKey
+    ]
+    if len({position for position, _ in parts}) != len(parts):
+        raise at(place, "two properties have the same primaryKeyPosition", "1, 2, … in the key's order")
+    return tuple(name for _, name in sorted(parts))
+
+
+def _attributes(named: Sequence[tuple[str, SchemaProperty]], place: str) -> dict[str, Any]:
+    """The object property's name and limit, where there is one."""
+    if not named:
+        return {}
+    if len(named) > 1:
+        (first, _), (second, _), *_ = named
+        raise at(
+            f"{place}[{second}]", f"a second property of type object ('{first}' is one)", "one, for unknown fields"
+        )
+    [(name, item)] = named
+    place = f"{place}[{name}]"
+    if (
+        item.properties
+        or item.required
+        or item.primaryKey
+        or item.partitioned
+        or item.logicalTypeOptions
+        or item.quality
+    ):
+        raise at(place, "the object property keeps unknown fields and promises nothing", "name, description, maxBytes")
+    custom = _custom(item.customProperties, ATTRIBUTES_PROPERTIES, place)
+    if "maxBytes" not in custom:
+        return {"attributes": name}
+    return {
+        "attributes": name,
+        "attributes_max_bytes": _whole(custom["maxBytes"], f"{place}.customProperties[maxBytes]"),
+    }
+
+
+def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
+    """The table's custom properties that are values of their own, where given."""
+    readers: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
+        "maxBytes": ("max_bytes", _whole),
+        "maxDepth": ("max_depth", _whole),
+        "maxFields": ("max_fields", _whole),
+        "topicPartitions": ("topic_partitions", _whole),
+        "maxAhead": ("max_ahead", _duration),
+        "lateness": ("lateness", _duration),
+        "bronzeRetention": ("bronze_retention", _duration),
+        "dedupeWindow": ("dedupe_window", _duration),
+        "pattern": ("pattern", _block),
+        "frameStart": ("frame_start", _block),
+        "sample": ("sample", _block),
+        "display": ("display", _texts),
+    }
+    return {
+        attribute: read(custom[name], f"{place}.customProperties[{name}]")
+        for name, (attribute, read) in readers.items()
+        if name in custom
+    }
 
 
 def _field(item: SchemaProperty, name: str, place: str) -> Field:
@@ -228,23 +252,6 @@ def _field(item: SchemaProperty, name: str, place: str) -> Field:
         examples=tuple(
             value if isinstance(value, str | int | float | bool) else str(value) for value in item.examples or []
         ),
-    )
-
-
-def _attributes_max_bytes(item: SchemaProperty, place: str) -> int:
-    if (
-        item.properties
-        or item.required
-        or item.primaryKey
-        or item.partitioned
-        or item.logicalTypeOptions
-        or item.quality
-    ):
-        raise at(place, "the object property keeps unknown fields and promises nothing", "name, description, maxBytes")
-    custom = _custom(item.customProperties, ATTRIBUTES_PROPERTIES, place)
-    return _whole(
-        custom.get("maxBytes", Table.__dataclass_fields__["attributes_max_bytes"].default),
-        f"{place}.customProperties[maxBytes]",
     )
 
 
@@ -341,6 +348,11 @@ def _text(value: Any, place: str, allowed: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise at(place, "is missing" if value in (None, "") else f"{value!r} is no text", allowed)
     return value
+
+
+def _block(value: Any, place: str) -> str:
+    """A text that YAML may end with a line break of its own."""
+    return _text(value, place, "a text").rstrip("\n")
 
 
 def _texts(value: Any, place: str) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         description="Forgets what the contracts no longer keep, and frees the disk of files that no snapshot refers to."
     )
     def maintain_tables(context: OpExecutionContext) -> Output[None]:
-        from platform_assets.alerts.store import maintain_alerts
+        from platform_assets.alerts.maintain import maintain_alerts
+        from platform_assets.alerts.platform import PLATFORM_SYSTEM
         from platform_assets.lane.maintain import maintain
         from platform_assets.settings import Settings
 
@@ -74,8 +75,12 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
             except AssayError as error:
                 context.log.error(f"gold of {contract.system}: {error}")
                 failed.append(f"gold of {contract.system}")
-        for system in contracts:
-            done[f"alerts.{system}"] = {"files": maintain_alerts(settings.lake_path, system)}
+        for system in (*contracts, PLATFORM_SYSTEM):
+            try:
+                done[f"alerts.{system}"] = asdict(maintain_alerts(settings, system))
+            except AssayError as error:
+                context.log.error(f"alerts of {system}: {error}")
+                failed.append(f"alerts of {system}")
         if failed:
             raise Failure(f"not maintained: {', '.join(failed)}", metadata=done, allow_retries=False)
         return Output(None, metadata=done)

@@ -24,14 +24,15 @@ from platform_assets.contracts.model import Contract, Field, FieldType, IndexTyp
 from platform_assets.gold.marts import LENGTHS, Column, Mart, Slot, ledger_table
 from platform_assets.gold.plan import REFRESH
 from platform_assets.lake.files import split_by_partition
-from platform_assets.lane.publish import BULK_PATIENCE_S, connect_indices
-from platform_assets.lane.sessions import session
+from platform_assets.lane.history import owned
+from platform_assets.lane.publish import BULK_PATIENCE_S
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import keyed_ndjson
+from platform_assets.search.documents import Refused, keyed_ndjson
 from platform_assets.search.errors import Conflict, SearchError, translate
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import SYSTEM
-from platform_assets.search.progress import ensure_progress_index, read_frontier, write_frontier
+from platform_assets.search.progress import Frontier, ensure_progress_index, read_frontier, write_frontier
 from platform_assets.settings import Settings
 
 _PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%d", Slot.HOUR: "%Y-%m", Slot.DAY: "%Y-%m"}
@@ -89,6 +90,17 @@ class MartDocuments:
         """The name of the document partition that holds a slot."""
         return slot.strftime(_PARTITION_FORMAT[self.mart.grain])
 
+    def partition_of(self, name: str) -> str:
+        """The document partition that holds a partition of the Delta table, or a day: its name is the beginning of theirs."""
+        return name[: len(self.partition(datetime.now(UTC)))]
+
+    def rows(self, relation: duckdb.DuckDBPyRelation) -> pa.Table:
+        """Rows of the mart as documents are made of them: the plain columns, and `event_partition`."""
+        grain = self.mart.grain
+        fields = ", ".join(_document_value(column) for column in self.mart.columns if column.type in _TYPES)
+        name = f"strftime(CAST(\"{grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[grain]}') AS event_partition"
+        return relation.project(f"{fields}, {name}").to_arrow_table()
+
 
 def _field(column: Column, mart: Mart) -> Field:
     kind, index = _TYPES[column.type]
@@ -104,7 +116,10 @@ class _Change:
 
 
 def publish_index(settings: Settings, contract: Contract, marts: Sequence[Mart]) -> Iterator[tuple[str, int]]:
-    """Bring the index of every mart that is indexed up to date; (mart, documents sent). Raises SearchError."""
+    """Bring the index of every mart that is indexed up to date; (mart, documents sent).
+
+    Raises SearchError; ForeignIndex for one that another lake has filled.
+    """
     indexed = [mart for mart in marts if mart.index]
     if not indexed:
         return
@@ -141,7 +156,7 @@ class _MartIndex:
         if not self._table.exists():
             return 0
         client = self._indices.client
-        frontier = read_frontier(client, self._documents)
+        frontier = self._frontier()
         since, sent = frontier.seq, 0
         for _ in range(_TRIES):
             self._table.refresh()
@@ -156,10 +171,15 @@ class _MartIndex:
                 if frontier.seq < number:
                     write_frontier(client, self._documents, {}, number, frontier, number)
             except Conflict:
-                frontier = read_frontier(client, self._documents)
+                frontier = self._frontier()
                 continue
             return sent
         raise Conflict(f"the progress of {self._documents.qualified_name} never stood still", "refresh again")
+
+    def _frontier(self) -> Frontier:
+        """How far the index is. Raises ForeignIndex when that is of another lake."""
+        found = read_frontier(self._indices.client, self._documents)
+        return owned(found, self._documents, self._table, REFRESH)
 
     def _change(self, since: int, number: int) -> _Change:
         """What refreshes (`since`, `number`] replaced. Further back than the ledger remembers: everything."""
@@ -184,18 +204,9 @@ class _MartIndex:
             if change.slots is not None:
                 self._con.register("slots", pa.table({"slot": change.slots}))
                 rows = rows.filter(f'CAST("{grain}" AS TIMESTAMPTZ) IN (SELECT slot FROM slots)')  # noqa: S608
-            fields = ", ".join(_document_value(column) for column in self._mart.columns if column.type in _TYPES)
-            name = f"strftime(CAST(\"{grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[grain]}') AS event_partition"
-            found = rows.project(f"{fields}, {name}").to_arrow_table()
-            report = self._writer.write(
-                documents, keyed_ndjson(documents, found, change.number, self._mart.key, con=self._con)
-            )
-            if report.refused:
-                raise SearchError(
-                    f"the index refused {len(report.refused)} documents of {documents.qualified_name}: "
-                    f"{report.refused[0].reason}",
-                    "correct the types in the model's properties file",
-                )
+            found = keyed_ndjson(documents, documents.rows(rows), change.number, self._mart.key, con=self._con)
+            report = self._writer.write(documents, found)
+            accept_all(documents, report.refused)
             sent += report.indexed
         return sent
 
@@ -240,6 +251,15 @@ class _MartIndex:
         )
 
 
+def accept_all(documents: MartDocuments, refused: Sequence[Refused]) -> None:
+    """Raises SearchError when the index has refused a document: a mart's types are its model's, not data's."""
+    if refused:
+        raise SearchError(
+            f"the index refused {len(refused)} documents of {documents.qualified_name}: {refused[0].reason}",
+            "correct the types in the model's properties file",
+        )
+
+
 def _spans(slots: Sequence[datetime], length: timedelta) -> list[dict[str, str]]:
     """Ascending slots as ranges of time, those that touch joined."""
     spans: list[tuple[datetime, datetime]] = []
@@ -268,9 +288,8 @@ def expire_index(
         for mart in marts:
             if mart.index:
                 documents = MartDocuments(mart, contract.version)
-                length = len(documents.partition(datetime.now(UTC)))  # a day's name, or its month's
-                names = {day[:length] for day in kept}
-                gone += [f"{mart.name} {p}" for p in indices.expire(documents, before[:length], names)]
+                names = {documents.partition_of(day) for day in kept}
+                gone += [f"{mart.name} {p}" for p in indices.expire(documents, documents.partition_of(before), names)]
         return gone
     finally:
         indices.client.close()

@@ -57,6 +57,7 @@ class Mart:
     key: tuple[str, ...]
     index: bool
     columns: tuple[Column, ...]
+    example: str | None = None  # the column with the id of a document that is one of those counted
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -121,12 +122,14 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
             tuple(meta["key"]),
             bool(meta.get("index", False)),
             columns,
+            meta.get("example"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise AssayError(
             f"{path.name}: the model {model.get('name')} lacks {error}",
             "a mart needs a description, config.meta with grain and key, and columns with description and data_type",
         ) from error
-    if not {mart.grain, *mart.key} <= {column.name for column in columns}:
-        raise AssayError(f"{path.name}: {mart.name} has no column {mart.grain}, or none of its key", "name it there")
+    named = {mart.grain, *mart.key, *filter(None, [mart.example])}
+    if missing := sorted(named - {column.name for column in columns}):
+        raise AssayError(f"{path.name}: {mart.name} has no column {', '.join(missing)}", "name it among its columns")
     return mart

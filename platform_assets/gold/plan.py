@@ -5,6 +5,9 @@ Belongs here: touched slots, and how far each mart has consumed silver. Does not
 Every mart's Delta table records, as application transactions of the commit that replaced its slots, `seq:<table>` and
 `rewrite:<table>` (how far it has consumed each silver table) and `refresh` (the number of the refresh). What is consumed is
 the least over all marts: where a refresh died half-way, the next one does the same again.
+
+A day of which retention has dropped rows from a silver table is *closed*: made anew it would lose what was dropped. No slot of it
+is replaced any more, however late a row comes for it.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.errors import AssayError
 from platform_assets.gold.marts import Mart, Slot, ledger_table
 from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane.land import SEQ
-from platform_assets.lane.settle import REWRITE, rewrite_mark
+from platform_assets.lane.settle import REWRITE, expired_mark, rewrite_mark
 
 REFRESH = "refresh"
 WINDOW_ROWS = 1_000_000
@@ -48,7 +52,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One refresh. `expect` is each mart's number of its last refresh (None: never), `more` whether silver holds more."""
+    """One refresh. `expect` is each mart's number of its last refresh (None: never), `more` whether silver holds more.
+
+    `minutes` are those of open days; `closed` are the closed days near them, in days since 1970.
+    """
 
     system: str
     number: int
@@ -56,6 +63,7 @@ class Plan:
     expect: Mapping[str, int | None]
     sources: tuple[Source, ...]
     minutes: Minutes
+    closed: Minutes
     moves: bool  # whether anything is consumed, be it commits without a row
     more: bool
 
@@ -71,8 +79,8 @@ class Plan:
 
     @property
     def days(self) -> Minutes:
-        """The touched days, and the days after, whose reports show these beside their own."""
-        return np.unique(np.concatenate((self.touched_days, self.touched_days + 1)))
+        """The touched days, and the days after, whose reports show these beside their own; no closed one."""
+        return np.setdiff1d(_with_next(self.touched_days), self.closed)
 
     def slots(self, grain: Slot) -> Minutes:
         """The slots of a grain, in units of that grain."""
@@ -125,7 +133,10 @@ def plan(
     day: date | None = None,
     window_rows: int = WINDOW_ROWS,
 ) -> Plan:
-    """The next refresh: what silver has gained since the last one, at most about `window_rows` a table, or one `day` anew."""
+    """The next refresh: what silver has gained since the last one, at most about `window_rows` a table, or one `day` anew.
+
+    Raises AssayError when that day is closed.
+    """
     ledger = ledger_table(lake, contract.system)
     claimed = ledger.transaction(REFRESH) if ledger.exists() else None
     tables = {mart.name: mart.table(lake) for mart in marts}
@@ -161,11 +172,30 @@ def plan(
     if day is not None:
         touched.append(_minutes_of(day.isoformat()))
     minutes = np.unique(np.concatenate(touched)) if touched else np.empty(0, np.int64)
+    closed = _closed([silver for _, silver, _, _ in seen], _with_next(np.unique(minutes // 1440)))
+    if day is not None and minutes[0] // 1440 in closed:
+        raise AssayError(
+            f"{contract.system}: retention has dropped rows of {day}, which its marts still count",
+            "its marts stay as they are; choose a later day",
+        )
+    minutes = minutes[~np.isin(minutes // 1440, closed)]
     sources = tuple(
         Source(source, silver, _holding(silver, source.event_time, minutes), seq, rewrite)
         for source, silver, seq, rewrite in seen
     )
-    return Plan(contract.system, number, claimed, expect, sources, minutes, moves or day is not None, more)
+    return Plan(contract.system, number, claimed, expect, sources, minutes, closed, moves or day is not None, more)
+
+
+def _with_next(days: Minutes) -> Minutes:
+    return np.unique(np.concatenate((days, days + 1)))
+
+
+def _closed(silvers: Sequence[LakeTable], days: Minutes) -> Minutes:
+    """Those of these days (since 1970) of which retention has dropped rows from any of the tables. In the snapshots in hand."""
+    marks = {int(number): expired_mark(f"{moment(int(number), Slot.DAY):%Y-%m-%d}") for number in days}
+    known = [silver for silver in silvers if silver.exists()]
+    gone = [number for number, mark in marks.items() if any(silver.transaction(mark) is not None for silver in known)]
+    return np.array(gone, np.int64)
 
 
 def _window(silver: LakeTable, after: int, last: int, rows: int) -> int:

@@ -4,7 +4,8 @@ Belongs here: what dbt finds when it connects. Does not: what it builds.
 
 - `<system>.<table>`: silver's rows of the requested minutes, from the files that may hold some.
 - `lake.<mart>`: the mart as it is, within reach of the requested slots: the hours of requested minutes, the days of requested
-  hours with the day before each, the months of requested days. So each run reads a bounded piece, whatever the lake holds.
+  hours with the day before each, the months of requested days and of the days before. So each run reads a bounded piece, whatever
+  the lake holds.
 - `request.minute`, `request.hour`, `request.day`: column `slot`.
 """
 
@@ -105,10 +106,13 @@ def within_reach(grain: Slot, plan: Plan) -> Iterable[str]:
         case Slot.MINUTE:
             return (f"{moment(int(n), Slot.HOUR):%Y-%m-%dT%H}" for n in plan.hours)
         case Slot.HOUR:
-            days = np.unique(np.concatenate((plan.days, plan.days - 1)))
-            return (f"{moment(int(n), Slot.DAY):%Y-%m-%d}" for n in days)
+            return (f"{moment(int(n), Slot.DAY):%Y-%m-%d}" for n in _with_previous(plan.days))
         case Slot.DAY:
-            return (f"{moment(int(n), Slot.DAY):%Y-%m}" for n in plan.days)
+            return (f"{moment(int(n), Slot.DAY):%Y-%m}" for n in _with_previous(plan.days))
+
+
+def _with_previous(days: Minutes) -> Minutes:
+    return np.unique(np.concatenate((days, days - 1)))
 
 
 def _empty(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> None:

@@ -25,13 +25,22 @@ DATABASE = "ASSAY_GOLD_DATABASE"
 """The environment variable from which `profiles.yml` reads the path of the run's database."""
 MANIFEST, PARSED = "manifest.json", "partial_parse.msgpack"
 """What dbt tells others of the project, and all that it knows itself."""
+PROJECT = "ASSAY_DBT_PROJECT"
+"""The environment variable that names another project, for systems of `$ASSAY_SYSTEMS`."""
 _READ = ("*.sql", "*.yml")
 _PARSE_SECONDS = 120
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def project_folder() -> Path:
-    """The dbt project: beside the package in a checkout, within it when installed. Raises AssayError when there is none."""
+    """The dbt project that `$ASSAY_DBT_PROJECT` names; else that beside the package in a checkout, or within it when installed.
+
+    Raises AssayError when there is none.
+    """
+    if named := os.environ.get(PROJECT):
+        if not (Path(named) / "dbt_project.yml").is_file():
+            raise AssayError(f"{PROJECT}={named} is no dbt project", "unset it, or name the folder of dbt_project.yml")
+        return Path(named)
     for folder in (_PACKAGE.parent / "dbt_project", _PACKAGE / "dbt_project"):
         if (folder / "dbt_project.yml").is_file():
             return folder

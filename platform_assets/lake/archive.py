@@ -20,7 +20,7 @@ from platform_assets.lake.table import LakeTable
 
 LOG = "_delta_log"
 RESTORED = "restored"
-"""Application transaction of a silver table that came out of a backup: microseconds since 1970 of the restore."""
+"""Application transaction of a table that an index follows and that came out of a backup: when, in microseconds since 1970."""
 
 _ENTRY = re.compile(r"(\d{20})\.(json|checkpoint(?:\..+)?\.parquet)")
 
@@ -79,6 +79,16 @@ def transaction(path: Path, app_id: str) -> int | None:
     """What the table in this folder records for an application transaction, now."""
     found = DeltaTable(str(path)).transaction_version(app_id)
     return None if found is None else int(found)
+
+
+def history(table: LakeTable) -> str:
+    """What tells this table from every other, also from itself before a restore. In the snapshot in hand."""
+    return history_of(table.identity, table.transaction(RESTORED))
+
+
+def history_of(identity: str, restored: int | None) -> str:
+    """`<table's UUID>`, and `/<moment>` when the table was restored."""
+    return identity if restored is None else f"{identity}/{restored}"
 
 
 def mark_restored(path: Path, moment: int) -> None:

@@ -6,6 +6,7 @@ still open. Contents never change here (`data_change=False`), except by retentio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import duckdb
@@ -83,10 +84,10 @@ def expire(table: LakeTable, before: str) -> int:
     return drop(table, [f for f in table.files() if f.partition is not None and f.partition < before])
 
 
-def drop(table: LakeTable, files: list[DataFile]) -> int:
-    """Remove files with their rows; rows removed."""
+def drop(table: LakeTable, files: list[DataFile], advance: Mapping[str, int] | None = None) -> int:
+    """Remove files with their rows, and advance application transactions in the same commit; rows removed."""
     if files:
-        table.commit([], removes=files)
+        table.commit([], removes=files, advance=advance)
     return sum(f.rows for f in files)
 
 

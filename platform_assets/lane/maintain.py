@@ -12,8 +12,10 @@ from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.reindex import rebuild_index
+from platform_assets.lane.sessions import connect_indices
+from platform_assets.lane.settle import expired_mark
 from platform_assets.settings import Settings
 
 KEEP_VERSIONS = timedelta(days=1)
@@ -61,10 +63,12 @@ def maintain(
 
 
 def _expire_landed(silver: LakeTable, until: datetime) -> int:
-    """Drop the event partitions whose rows have all landed before `until`; rows removed."""
+    """Drop the event partitions whose rows have all landed before `until`, and mark their days; rows removed."""
     silver.refresh()
     young = {f.partition for f in silver.files() if "_landed_at" not in f.high or f.high["_landed_at"] >= until}
-    return drop(silver, [f for f in silver.files() if f.partition not in young])
+    old = [f for f in silver.files() if f.partition not in young]
+    days = {str(f.partition)[:10] for f in old}
+    return drop(silver, old, {expired_mark(day): silver.transaction(SEQ) or 0 for day in days})
 
 
 def _oldest_landing(silver: LakeTable, until: datetime) -> str:

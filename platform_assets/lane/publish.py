@@ -20,16 +20,15 @@ from platform_assets.contracts.model import Table
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.files import split_by_partition
 from platform_assets.lake.layout import TableSet
-from platform_assets.lane.history import ForeignIndex, owned
+from platform_assets.lane.history import owned
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.report import TableReport
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import Settled, counts, seq_windows
 from platform_assets.search.bulk import BulkWriter, Write
-from platform_assets.search.client import connect
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import Conflict, SearchError
-from platform_assets.search.indices import Indices
+from platform_assets.search.history import ForeignIndex
 from platform_assets.search.progress import (
     Frontier,
     advance,
@@ -293,11 +292,6 @@ class _Connection:
                 )
             except Conflict:
                 self.frontier = self._read()
-
-
-def connect_indices(settings: Settings) -> Indices:
-    """The indices as the lane's role sees them."""
-    return Indices(connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca))
 
 
 def next_offsets(rows: pa.Table) -> dict[str, int]:

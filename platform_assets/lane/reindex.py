@@ -3,43 +3,35 @@
 The latter is for an index that another lake has filled: one from before a restore, or of a lake that is gone. Partition by
 partition a new generation takes the old one's place; what silver does not have is deleted; then the frontier is replaced, and
 lanes publish what came since. Until then their publishers stand still (`history.py`), so that nothing of both lakes mixes.
+Gold and alerts have their own (`gold/reindex.py`, `alerts/maintain.py`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import duckdb
 from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Table
+from platform_assets.lake.archive import history
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.history import history
 from platform_assets.lane.land import SEQ
-from platform_assets.lane.publish import BATCH_ROWS, connect_indices
+from platform_assets.lane.publish import BATCH_ROWS
 from platform_assets.lane.refusals import quarantine_refused
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import REWRITE
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.errors import Conflict
+from platform_assets.search.names import DocumentSet
 from platform_assets.search.progress import START, Frontier, ensure_progress_index, read_frontier, replace_frontier
-from platform_assets.search.rebuild import Snapshot, SnapshotLost, rebuild
+from platform_assets.search.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild
 from platform_assets.settings import Settings
 
 _TRIES = 10
-
-
-@dataclass
-class ReindexReport:
-    """What a table's index holds now: documents by event partition; partitions whose index was deleted."""
-
-    table: str
-    documents: dict[str, int] = field(default_factory=dict)
-    deleted: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def reindex(settings: Settings, contract: Table, progress: Callable[[int], None] | None = None) -> ReindexReport:
@@ -66,25 +58,26 @@ def reindex(settings: Settings, contract: Table, progress: Callable[[int], None]
         surplus = [index for index in found if index.event_partition not in known]
         indices.delete([index.name for index in surplus])
         report.deleted = sorted({index.event_partition for index in surplus})
-        _replace_frontier(indices.client, contract, frontier)
+        own_frontier(indices.client, contract, frontier)
     finally:
         indices.client.close()
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _replace_frontier(client: OpenSearch, contract: Table, value: Frontier) -> None:
+def own_frontier(client: OpenSearch, documents: DocumentSet, value: Frontier) -> None:
+    """Make the frontier follow this lake, from `value` on. Raises SearchError."""
     for _ in range(_TRIES):
-        found = read_frontier(client, contract)
-        if found.history == value.history and found.seq > value.seq:
+        found = read_frontier(client, documents)
+        if value.history and found.history == value.history and found.seq > value.seq:
             return  # this lake's own publisher is further, and what it published is there
         try:
-            replace_frontier(client, contract, replace(value, token=found.token))
+            replace_frontier(client, documents, replace(value, token=found.token))
         except Conflict:
             continue
         return
     raise Conflict(
-        f"the frontier of {contract.qualified_name} moved again and again", "end the lanes of the other lake"
+        f"the frontier of {documents.qualified_name} moved again and again", "end the lanes of the other lake"
     )
 
 

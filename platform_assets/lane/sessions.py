@@ -1,10 +1,12 @@
-"""What every piece of the lane opens the same way: a DuckDB session, the masker."""
+"""What every piece of the lane opens the same way: a DuckDB session, the masker, the indices."""
 
 from __future__ import annotations
 
 import duckdb
 
 from platform_assets.refine import Masker
+from platform_assets.search.client import connect
+from platform_assets.search.indices import Indices
 from platform_assets.settings import Settings
 
 
@@ -18,3 +20,8 @@ def session(threads: int = 2, memory_limit: str = "1GB") -> duckdb.DuckDBPyConne
 def masker(settings: Settings) -> Masker:
     """The masking keys that the settings hold; rows are masked with the current one."""
     return Masker(settings.hmac_keys(), settings.hmac_key_id)
+
+
+def connect_indices(settings: Settings) -> Indices:
+    """The indices as the lane's role sees them."""
+    return Indices(connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca))

@@ -191,6 +191,14 @@ def rewrite_mark(partition: str) -> str:
     return f"{REWRITE}:{partition}"
 
 
+def expired_mark(day: str) -> str:
+    """The application transaction that says that retention has dropped rows of this day; its version is silver's `seq` then.
+
+    Rows may come for the day again, but it is never whole again.
+    """
+    return f"expired:{day}"
+
+
 def counts(column: pa.ChunkedArray) -> Counter[str]:
     """How often each text occurs."""
     return Counter({str(e["values"]): int(e["counts"]) for e in pc.value_counts(column).to_pylist()})

@@ -63,15 +63,20 @@ def ensure_runtime(console: Console | None = None) -> Runtime:
     with locked(cache_folder() / "download.lock"):
         if not (root / _MARK).is_file():
             artifacts = read_lock()
-            _assemble(root, list(zip(artifacts, _download(artifacts, console or Console(stderr=True)), strict=True)))
+            release = f"Kafka {versions()['kafka']['version']} and OpenSearch {versions()['opensearch']['version']}"
+            files = download(artifacts, release, console or Console(stderr=True))
+            _assemble(root, list(zip(artifacts, files, strict=True)))
     return Runtime(root)
 
 
-def _download(artifacts: Sequence[Artifact], console: Console) -> list[Path]:
+def download(artifacts: Sequence[Artifact], what: str, console: Console) -> list[Path]:
+    """The files of `artifacts` in the cache, in their order; what is missing is fetched, and every one of them checked.
+
+    `what` names them on the console. Raises AssayError when one cannot be had or is not the one that was pinned.
+    """
     repository = cache_folder() / "maven"
-    release = f"Kafka {versions()['kafka']['version']} and OpenSearch {versions()['opensearch']['version']}"
     total = sum(artifact.size for artifact in artifacts)
-    with _progress(console, f"Fetching {release}", total) as advance:
+    with _progress(console, f"Fetching {what}", total) as advance:
         context = MavenContext(
             resolver=PythonResolver(progress_callback=_silent),
             repo_cache=repository,
@@ -102,7 +107,7 @@ def _fetch(context: MavenContext, artifact: Artifact) -> Path:
         except (requests.RequestException, RuntimeError, OSError) as error:
             raise AssayError(
                 f"cannot download {artifact.filename}: {type(error).__name__}",
-                "check the network and the free space of the cache, then run `assay up` again",
+                "check the network and the free space of the cache, then try again",
             ) from error
         if hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256:
             return path

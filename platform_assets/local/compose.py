@@ -31,7 +31,23 @@ CONTAINER_USER = 1000
 """The user of every container; the images of Kafka and OpenSearch have it, ours too."""
 KAFKA_HOST_PORT = 9094
 """Where producers outside of the containers' network reach Kafka, on the loopback address."""
-_PASSWORDS = ("kafka-internal", "postgres", "dashboards", "dashboards-cookie", "proxy")
+API_USER = "api"
+"""The API's own user of OpenSearch, for what it does besides its callers' requests."""
+_API_ROLE: dict[str, Any] = {
+    "description": "what the API does for administrators: status, trace, replay, alerts; it drops no index",
+    "cluster_permissions": ["cluster_composite_ops", "cluster_monitor", "indices:admin/index_template/*"],
+    "index_permissions": [
+        {
+            "index_patterns": ["/[^.].*/"],
+            "allowed_actions": [
+                *("crud", "create_index", "indices_monitor"),
+                *("indices:admin/get", "indices:admin/aliases", "indices:admin/refresh*"),
+                "indices:admin/settings/update",  # ends the block of a rebuild that has died
+            ],
+        }
+    ],
+}
+_PASSWORDS = ("kafka-internal", "postgres", "dashboards", "dashboards-cookie", "api-opensearch", "proxy")
 _PROXY_BCRYPT_ROUNDS = 12  # a person's password, asked for at each request: guessing must cost more than checking
 
 
@@ -64,18 +80,30 @@ def _put(path: Path, text: str) -> None:
 
 def _write_roles(folder: Path, known: Mapping[str, str], own: Mapping[str, str]) -> None:
     """One `secrets.env` a container: what its role needs and no more."""
+
+    def chosen(*names: str) -> dict[str, str]:
+        return {name: known[name] for name in names if name in known}
+
     kafka = {name: value for name, value in known.items() if name.startswith("ASSAY_KAFKA_")}
-    privileged = ("ASSAY_KAFKA_ADMIN_PASSWORD", "ASSAY_OPENSEARCH_ADMIN_PASSWORD")
-    lane = ("ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID")
+    masking = ("ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID", "ASSAY_HMAC_OLD_KEYS")
     roles = {
         "prepare": {
             **kafka,
             "ASSAY_OPENSEARCH_LANE_PASSWORD": known["ASSAY_OPENSEARCH_LANE_PASSWORD"],
             "ASSAY_KAFKA_INTERNAL_PASSWORD": own["kafka-internal"],
         },
-        "lane": {name: known[name] for name in (*lane, "ASSAY_HMAC_OLD_KEYS", "ASSAY_ALERT_URLS") if name in known},
-        # The API searches, submits, and says how far the lane is.
-        "serve": {name: value for name, value in known.items() if name not in privileged},
+        "lane": chosen("ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", *masking, "ASSAY_ALERT_URLS"),
+        # Marts are made from silver, and written to the index.
+        "gold": chosen("ASSAY_OPENSEARCH_LANE_PASSWORD"),
+        # The API searches with its callers' tokens, submits, and says how far the lane is.
+        "serve": {
+            **chosen(
+                "ASSAY_KAFKA_PRODUCER_PASSWORD", "ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_JWT_KEY", *masking
+            ),
+            **{name: value for name, value in known.items() if name.startswith("ASSAY_API_")},
+            "ASSAY_OPENSEARCH_LANE_USER": API_USER,
+            "ASSAY_OPENSEARCH_LANE_PASSWORD": own["api-opensearch"],
+        },
         "producer": {"ASSAY_KAFKA_PRODUCER_PASSWORD": known["ASSAY_KAFKA_PRODUCER_PASSWORD"]},
     }
     for role, values in roles.items():
@@ -107,12 +135,18 @@ def _write_opensearch(folder: Path, known: Mapping[str, str], own: Mapping[str, 
 
 
 def _security(folder: Path, known: Mapping[str, str], own: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The node's security as everywhere, and what Dashboards needs besides: its own user, and its use for people."""
+    """The node's security as everywhere, and besides the users of Dashboards and of the API, and Dashboards' use for people."""
     users_file = folder / "security" / "internal_users.yml"
     security = security_configuration(known, users_file)
     before = json.loads(users_file.read_text(encoding="utf-8")) if users_file.is_file() else {}
-    hashed = password_hash(before.get("dashboards", {}).get("hash", ""), own["dashboards"].encode())
-    security["internalusers"]["dashboards"] = {"hash": hashed, "description": "OpenSearch Dashboards itself"}
+    for user, password, description in (
+        ("dashboards", own["dashboards"], "OpenSearch Dashboards itself"),
+        (API_USER, own["api-opensearch"], "the API itself"),
+    ):
+        hashed = password_hash(before.get(user, {}).get("hash", ""), password.encode())
+        security["internalusers"][user] = {"hash": hashed, "description": description}
+    security["roles"]["assay_api"] = _API_ROLE
+    security["rolesmapping"]["assay_api"] = {"users": [API_USER]}
     security["rolesmapping"]["kibana_server"] = {"users": ["dashboards"]}
     security["rolesmapping"]["kibana_user"] = {"users": ["reader"]}
     return security

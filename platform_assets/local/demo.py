@@ -203,7 +203,7 @@ def guard(home: Path) -> None:
 
 
 def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, events: int = 10_000) -> None:
-    """Let the flow go through the sensor's lane, with bad input and real logs, until all has arrived.
+    """Let the flow go through the sensor's lane, with bad input, until all has arrived.
 
     Raises AssayError when it does not come so far in time, `Stopped` when asked to stop.
     """
@@ -212,8 +212,6 @@ def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, e
         for line in demo.news():
             say(line)
 
-    for name, count in send_samples(demo, shared_data()).items():
-        say(f"Sent {count:,} records of real logs to {name}")
     say(f"Sent {send_bad(demo):,} records that are wrong, or there twice")
     say(f"Waiting for {runs} lane runs and {events:,} events")
     _until(stop, 240, f"{runs} lane runs and {events:,} events", lambda: _enough(demo, runs, events), tell)
@@ -257,15 +255,16 @@ def shared_data() -> Path:
 
 
 def send_samples(demo: Demo, folder: Path) -> dict[str, int]:
-    """Publish the real logs below `folder`; records by topic, empty where there are none."""
+    """Publish the real logs below `folder`, once for a home; records by topic, empty where there are none."""
     from platform_assets.stream.files import frames
     from platform_assets.stream.produce import RecordProducer
+    from platform_assets.trust.state import table_state
 
     sent = {}
     for name, pattern in SAMPLES.items():
         table = demo.contract.table(name)
         files = sorted(path for path in folder.glob(pattern) if path.is_file())
-        if not files:
+        if not files or table_state(demo.settings, table).rows:
             continue
         producer = RecordProducer(demo.settings.kafka_conf("producer"), table.topic)
         for path in files:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -59,9 +59,9 @@ def versions() -> dict[str, dict[str, Any]]:
     return tomllib.loads((_HERE / "versions.toml").read_text(encoding="utf-8"))
 
 
-def read_lock() -> list[Artifact]:
-    """The artifacts of `artifacts.lock`."""
-    return [Artifact(**row) for row in json.loads(LOCK_FILE.read_text(encoding="utf-8"))]
+def read_lock(path: Path = LOCK_FILE) -> list[Artifact]:
+    """The artifacts of a lock, by default `artifacts.lock`."""
+    return [Artifact(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def wanted(context: MavenContext) -> Iterable[tuple[str, list[Any]]]:
@@ -96,8 +96,8 @@ def wanted(context: MavenContext) -> Iterable[tuple[str, list[Any]]]:
     yield SECURITY_FOLDER, alone("org.apache.commons", "commons-collections4", opensearch["commons-collections4"])
 
 
-def make_lock() -> list[Artifact]:
-    """Resolve and download everything once, into a scratch folder, and measure it."""
+def write_lock(path: Path, wanted: Callable[[MavenContext], Iterable[tuple[str, list[Any]]]]) -> None:
+    """Resolve and download what `wanted` names once, into a scratch folder, measure it, and write the lock."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=120)
@@ -115,9 +115,10 @@ def make_lock() -> list[Artifact]:
                         sha256=hashlib.sha256(data).hexdigest(),
                     )
                 )
-    return sorted(rows, key=lambda row: (row.folder, row.group, row.name))
+    rows.sort(key=lambda row: (row.folder, row.group, row.name))
+    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    lines = ",\n".join(json.dumps(asdict(row)) for row in make_lock())
-    LOCK_FILE.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    write_lock(LOCK_FILE, wanted)

@@ -54,22 +54,23 @@ def describe(client: OpenSearch, index: str) -> Mart | None:
 
     Raises Unavailable, SearchError.
     """
-    params = {"fields": "*", "ignore_unavailable": "true", "allow_no_indices": "true"}
+    params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
     try:
-        found = client.field_caps(index=index, params=params)
+        # Not `_field_caps`, which answers for documents that the caller may not see.
+        found = client.indices.get_field_mapping(index=index, fields="*", params=params)
     except (NotFoundError, AuthorizationException):
         return None
     except OpenSearchException as error:
         raise translate(error, f"reading the columns of {index}") from error
-    if not found.get("indices"):
+    if not found:
         return None
-    columns = {}
-    for name, kinds in sorted(found["fields"].items()):
-        [kind, *others] = sorted(kinds)
-        own = not any(one.get("metadata_field") for one in kinds.values())
-        if own and not others and kind not in _OBJECTS and not name.startswith("_"):
-            columns[name] = kind
-    return Mart(index, columns)
+    kinds: dict[str, set[str]] = {}
+    for one in found.values():
+        for name, field in one["mappings"].items():
+            if not name.startswith("_"):
+                kinds.setdefault(name, set()).update(leaf["type"] for leaf in field["mapping"].values())
+    columns = {name: next(iter(kind)) for name, kind in sorted(kinds.items()) if len(kind) == 1}
+    return Mart(index, {name: kind for name, kind in columns.items() if kind not in _OBJECTS})
 
 
 def rows(
@@ -93,7 +94,10 @@ def rows(
         "sort": [{mart.dates(time): "desc"}],
         "track_total_hits": False,
     }
-    found = _search(client, mart, body, timeout_s)
+    return _rows(_search(client, mart, body, timeout_s))
+
+
+def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in hit["_source"].items() if not name.startswith("_")}
         for hit in found["hits"]["hits"]
@@ -110,11 +114,15 @@ def sums(
     where: Mapping[str, Sequence[str]],
     by: Sequence[str],
     columns: Sequence[str],
+    top: int | None = None,
+    example: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> list[dict[str, Any]]:
     """Sums of count `columns` for each combination of the `by` columns, in their order; one row without `by`.
 
-    Times are ISO 8601. Raises QueryError for a wrong column or more than 10,000 combinations, Unavailable, SearchError.
+    With `top` only so many, those with the largest sums of the first column, the largest first; they have the value of the
+    column `example` too, as one of the largest rows of each has it. Times are ISO 8601. Raises QueryError for a wrong column or
+    more than 10,000 combinations, Unavailable, SearchError.
     """
     wanted = {name: {"sum": {"field": mart.check(name, _COUNTS, "that can be summed")}} for name in columns}
     body: dict[str, Any] = {"size": 0, "query": _query(mart, time, since, until, where), "track_total_hits": False}
@@ -130,10 +138,78 @@ def sums(
     buckets = found["aggregations"]["groups"]["buckets"] if "aggregations" in found else []  # the index went away
     if len(buckets) >= MAX_GROUPS:
         raise QueryError(f"more than {MAX_GROUPS} groups", "a shorter time, or fewer columns to group by")
-    return [
+    groups = [
         {**{name: _key(mart, name, value) for name, value in one["key"].items()}, **_values(one, columns)}
         for one in buckets
     ]
+    if top is None:
+        return groups
+    # Stable: equal ones stay in the order of their values.
+    largest = sorted(groups, key=lambda row: -row[columns[0]])[:top]
+    if example is None or not largest:
+        return largest
+    keys = [{name: row[name] for name in by} for row in largest]
+    examples = _examples(client, mart, body["query"], keys, columns[0], example, timeout_s)
+    return [{**row, example: found} for row, found in zip(largest, examples, strict=True)]
+
+
+def _examples(
+    client: OpenSearch,
+    mart: Mart,
+    query: dict[str, Any],
+    groups: Sequence[Mapping[str, Any]],
+    column: str,
+    example: str,
+    timeout_s: float,
+) -> list[Any]:
+    """What the row with the largest `column` has in `example`, group by group."""
+    filters = {
+        str(number): {"bool": {"filter": [_is(name, value) for name, value in group.items()]}}
+        for number, group in enumerate(groups)
+    }
+    largest = {"top_hits": {"size": 1, "sort": [{column: "desc"}], "_source": [example]}}
+    each = {"filters": {"filters": filters}, "aggs": {"one": largest}}
+    body = {"size": 0, "query": query, "track_total_hits": False, "aggs": {"each": each}}
+    found = _search(client, mart, body, timeout_s)
+    buckets = found["aggregations"]["each"]["buckets"] if "aggregations" in found else {}
+    hits = [buckets.get(name, {}).get("one", {}).get("hits", {}).get("hits", []) for name in filters]
+    return [one[0]["_source"].get(example) if one else None for one in hits]
+
+
+def _is(name: str, value: Any) -> dict[str, Any]:
+    return {"bool": {"must_not": {"exists": {"field": name}}}} if value is None else {"term": {name: value}}
+
+
+def incidents(
+    client: OpenSearch,
+    index: Mart,
+    *,
+    since: datetime,
+    until: datetime | None,
+    state: str | None,
+    where: Mapping[str, Sequence[str]],
+    limit: int,
+    timeout_s: float = TIMEOUT_S,
+) -> list[dict[str, Any]]:
+    """Up to `limit` alerts that were open at some time in [since, until), the latest change first; `until` None is now.
+
+    `state` is theirs at the end of that time: `open`, or `resolved` within it. Raises QueryError, Unavailable, SearchError.
+    """
+    ended = {"lt": iso(until)} if until is not None else {}
+    opened = [{"range": {"opened_at": ended}}] if until is not None else []
+    # One that is not resolved has no such field, and so is in no range of it.
+    over: dict[str, Any] = {"range": {"resolved_at": {"lt": iso(since)}}}
+    if state == "resolved":
+        opened.append({"range": {"resolved_at": {"gte": iso(since), **ended}}})
+    elif state == "open":
+        over = {"range": {"resolved_at": ended}} if until is not None else {"exists": {"field": "resolved_at"}}
+    body = {
+        "size": limit,
+        "query": {"bool": {"filter": [*opened, *_equal(index, where)], "must_not": [over]}},
+        "sort": [{index.dates("updated_at"): "desc"}],
+        "track_total_hits": False,
+    }
+    return _rows(_search(client, index, body, timeout_s))
 
 
 def _query(
@@ -142,11 +218,14 @@ def _query(
     within = {
         "range": {mart.dates(time): {"gte": iso(since), "lt": iso(until), "format": "strict_date_optional_time_nanos"}}
     }
-    equal = [
+    return {"bool": {"filter": [within, *_equal(mart, where)]}}
+
+
+def _equal(mart: Mart, where: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    return [
         {"terms": {mart.check(name, _VALUES, "to filter by"): _typed(mart, name, values)}}
         for name, values in where.items()
     ]
-    return {"bool": {"filter": [within, *equal]}}
 
 
 def _typed(mart: Mart, name: str, values: Sequence[str]) -> list[str | int | bool]:

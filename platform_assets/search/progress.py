@@ -118,15 +118,22 @@ def replace_frontier(client: OpenSearch, table: DocumentSet, value: Frontier) ->
         raise translate(error, f"writing the frontier of {table.qualified_name}") from error
 
 
-def advance(client: OpenSearch, index: str, offsets: Mapping[str, int], silver_version: int, seq: int = 0) -> Frontier:
+def advance(
+    client: OpenSearch, index: str, offsets: Mapping[str, int], silver_version: int, seq: int = 0, history: str = ""
+) -> Frontier:
     """Raise the progress document of a physical index (or of an alias of one) to cover `offsets` too; never lowers anything.
 
-    The higher of two concurrent writers' values wins, value by value. Raises SearchError; Conflict under endless contention.
+    The higher of two concurrent writers' values wins, value by value. Raises SearchError; Conflict under endless contention, or
+    when the progress is of another history than the one given.
     """
     try:
         for _ in range(_ATTEMPTS):
             current = read(client, index, PROGRESS_ID)
             merged = joined(current, offsets, silver_version, seq)
+            if history:
+                if current.history not in ("", history):
+                    raise Conflict(f"another lake has written to {index}", "it is looked at again")
+                merged = replace(merged, history=history)
             if current.token is not None and merged == current:
                 return current
             try:

@@ -62,7 +62,6 @@ def search(
     table: Table,
     query: str = "",
     *,
-    last: timedelta | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     limit: int = 50,
@@ -73,12 +72,12 @@ def search(
 ) -> Page:
     """A page of up to `limit` (1 to 1000) rows that match, by event time from the newest, then by bronze order.
 
-    `since` (inclusive) and `until` (exclusive) bound the event time, `last` counts back from now. `cursor` is a page's, with the
-    same query. Raises QueryError for what a person wrote wrongly, Unavailable, SearchError.
+    `since` (inclusive) and `until` (exclusive) bound the event time. `cursor` is a page's, with the same query. Raises QueryError
+    for what a person wrote wrongly, Unavailable, SearchError.
     """
     if not 1 <= limit <= MAX_ROWS:
         raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
-    wanted = to_query(table, query, last=last, since=since, until=until, mask=mask, more=more)
+    wanted = to_query(table, query, since=since, until=until, mask=mask, more=more)
     after = _decode(cursor, table) if cursor is not None else None
     try:
         for window in _windows(client, table, until, after):
@@ -147,7 +146,6 @@ def to_query(
     table: Table,
     text: str,
     *,
-    last: timedelta | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     mask: Masker | None = None,
@@ -159,10 +157,6 @@ def to_query(
     for clause in [*parse(text), *more]:
         built = _anywhere(table, clause) if clause.field is None else _in_field(table, clause, mask)
         (must_not if clause.negated else must).append(built)
-    if last is not None:
-        if since is not None:
-            raise QueryError("a search has either a last duration or a beginning, not both")
-        since = datetime.now(UTC) - last
     bounds = {name: iso(time) for name, time in (("gte", since), ("lt", until)) if time is not None}
     if bounds:
         must.append({"range": {table.event_time: bounds}})
@@ -177,6 +171,14 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def parse_as_of(text: str) -> datetime:
+    """The moment that is looked back from: `now`, a time, or a day, which is seen from its end. Raises QueryError."""
+    if text.strip() == "now":
+        return datetime.now(UTC)
+    time = parse_time(text)
+    return time + timedelta(days=1) if _DAY.fullmatch(text.strip()) else time
+
+
 def parse_time(text: str) -> datetime:
     """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError."""
     try:
@@ -184,7 +186,7 @@ def parse_time(text: str) -> datetime:
         time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise QueryError(f"not a time: {text!r}", "write 2026-11-21 or 2026-11-21T08:30:00Z") from None
-    if not 1 < time.year < 9999:  # a day more or less must still be a time
+    if not 2 < time.year < 9999:  # a year less or a day more must still be a time
         raise QueryError(f"no event is that old or that new: {text!r}")
     return time
 

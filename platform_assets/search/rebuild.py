@@ -26,11 +26,11 @@ from opensearchpy.exceptions import NotFoundError, OpenSearchException
 
 from platform_assets.contracts.model import Table
 from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import Refused, to_ndjson
+from platform_assets.search.documents import Documents, Refused, to_ndjson
 from platform_assets.search.errors import Conflict, translate
 from platform_assets.search.indices import READ_FILTER, Index, Indices
 from platform_assets.search.lease import Lease, block, unblock
-from platform_assets.search.names import partition_alias, read_alias
+from platform_assets.search.names import DocumentSet, partition_alias, read_alias
 from platform_assets.search.progress import advance
 
 _ROUNDS = 5
@@ -58,6 +58,19 @@ class Snapshot:
 ReadRows = Callable[[Snapshot | None], Snapshot]
 """Given None: all rows; given an earlier snapshot: the rows added since. A superset is fine, a row less is not.
 Raises SnapshotLost when the partition was rewritten in between."""
+
+Render = Callable[[pa.Table, int], Documents]
+"""Rows of a batch as documents of a version."""
+
+
+@dataclass
+class ReindexReport:
+    """What a whole index holds now: documents by partition; partitions whose index was deleted."""
+
+    table: str
+    documents: dict[str, int] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -88,13 +101,30 @@ def rebuild(
     `progress` is told the documents written so far. Raises SearchError when another rebuild of the partition is at work,
     Conflict when one has taken over, Unavailable when the index cannot write now; the old index then serves as before.
     """
+
+    def render(rows: pa.Table, version: int) -> Documents:
+        return to_ndjson(table, rows, version, con=con)
+
+    return rebuild_documents(indices, writer, table, event_partition, read_rows, render, progress)
+
+
+def rebuild_documents(
+    indices: Indices,
+    writer: BulkWriter,
+    table: DocumentSet,
+    partition: str,
+    read_rows: ReadRows,
+    render: Render,
+    progress: Callable[[int], None] | None = None,
+) -> RebuildReport:
+    """As `rebuild`, for documents of any kind: `render` makes them from the rows."""
     began = time.monotonic()
-    with Lease(indices.client, table, event_partition) as lease:
-        work = _Rebuild(indices, writer, table, event_partition, read_rows, con, progress, lease)
+    with Lease(indices.client, table, partition) as lease:
+        work = _Rebuild(indices, writer, table, partition, read_rows, render, progress, lease)
         try:
             report = work.run_again(_STARTS)
         except OpenSearchException as error:
-            raise translate(error, f"rebuilding {table.qualified_name} {event_partition}") from error
+            raise translate(error, f"rebuilding {table.qualified_name} {partition}") from error
     report.seconds = time.monotonic() - began
     return report
 
@@ -104,10 +134,10 @@ class _Rebuild:
         self,
         indices: Indices,
         writer: BulkWriter,
-        table: Table,
+        table: DocumentSet,
         event_partition: str,
         read_rows: ReadRows,
-        con: duckdb.DuckDBPyConnection | None,
+        render: Render,
         progress: Callable[[int], None] | None,
         lease: Lease,
     ) -> None:
@@ -116,7 +146,7 @@ class _Rebuild:
         self._table = table
         self._partition = event_partition
         self._read_rows = read_rows
-        self._con = con
+        self._render = render
         self._progress = progress
         self._lease = lease
         self._report = RebuildReport()
@@ -187,7 +217,7 @@ class _Rebuild:
         rows = 0
         for batch in snapshot.batches:
             self._lease.check()
-            documents = to_ndjson(self._table, batch, max(snapshot.version, 0), con=self._con)
+            documents = self._render(batch, max(snapshot.version, 0))
             done = self._writer.write(self._table, documents, into=into)
             rows += batch.num_rows
             self._report.documents += done.indexed

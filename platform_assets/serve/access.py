@@ -31,6 +31,11 @@ def presented(headers: Headers) -> str:
     return value.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
+def runs_platform(key: Key) -> bool:
+    """Whether the platform itself is the key's business, and not only a system on it: an administrator of every system."""
+    return key.role is Role.ADMIN and key.system is None
+
+
 def allow(
     backend: Backend,
     *roles: Role,

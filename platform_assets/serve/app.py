@@ -12,8 +12,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract
-from platform_assets.serve import describing, handling, operating, page, problems, reporting, searching, submitting
+from platform_assets.serve import (
+    describing,
+    handling,
+    operating,
+    page,
+    problems,
+    reporting,
+    reports,
+    searching,
+    submitting,
+)
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.guard import Guard
 from platform_assets.settings import Settings
@@ -36,10 +47,12 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
     problems.install(app)
     for contract in contracts.values():
         app.include_router(searching.router(backend, contract))
+        app.include_router(reports.router(backend, contract))
         app.include_router(reporting.system_router(backend, contract))
         app.include_router(operating.router(backend, contract))
-        app.include_router(handling.router(backend, contract))
+        app.include_router(handling.router(backend, contract.system))
         app.include_router(submitting.router(backend, contract))
+    app.include_router(handling.router(backend, PLATFORM_SYSTEM))
     app.include_router(reporting.router(backend))
     app.include_router(describing.router(backend))
     app.include_router(page.router())

@@ -71,9 +71,14 @@ class Backend:
         with self._making:
             return self._answers
 
-    def client(self, key: Key) -> OpenSearch:
-        """OpenSearch as this caller may see it: its own token, made for this request."""
-        bearer = token(self.settings.opensearch_jwt_key, key.id, key.system, key.services)
+    def client(self, key: Key, *, platform_alerts: bool = False) -> OpenSearch:
+        """OpenSearch as this caller may see it: its own token, made for this request.
+
+        `platform_alerts` is for a request that shows administrators what the platform says of itself.
+        """
+        bearer = token(
+            self.settings.opensearch_jwt_key, key.id, key.system, key.services, platform_alerts=platform_alerts
+        )
         with self._making:
             pool = self._pool
         return pool.client(bearer)

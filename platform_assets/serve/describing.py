@@ -81,5 +81,6 @@ def _mart(mart: Mart) -> dict[str, Any]:
         "grain": mart.grain.value,
         "time": mart.grain.value,
         "key": list(mart.key),
+        "example": mart.example,
         "columns": [{"name": c.name, "type": c.type, "description": c.description} for c in mart.columns],
     }

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from platform_assets.alerts.incident import Alert
 from platform_assets.alerts.index import document
+from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.alerts.room import AlertRoom
-from platform_assets.contracts.model import Contract
 from platform_assets.search.errors import QueryError, SearchError
 from platform_assets.search.query import parse_duration
 from platform_assets.serve.access import Caller, allow
@@ -36,15 +36,14 @@ class MuteRequest(BaseModel):
     )
 
 
-def router(backend: Backend, contract: Contract) -> APIRouter:
-    """The routes of one system."""
-    system = contract.system
-    made = APIRouter(prefix=f"/v1/{system}/alerts", tags=[system])
+def router(backend: Backend, system: str) -> APIRouter:
+    """The routes of one system, or of the platform itself, whose alerts are for administrators only."""
+    platform = system == PLATFORM_SYSTEM
+    made = APIRouter(prefix=f"/v1/{system}/alerts", tags=["platform" if platform else system])
     action = "alert"
+    acknowledger = allow(backend, *([] if platform else [Role.READER]), system=system, audited=action)
 
-    def acknowledge(
-        alert_id: _Id, caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system, audited=action))]
-    ) -> Json:
+    def acknowledge(alert_id: _Id, caller: Annotated[Caller, Depends(acknowledger)]) -> Json:
         """Say that you look after an alert: no more reminders. A second time changes nothing."""
         return _change(
             backend, system, alert_id, caller, "acknowledge", lambda room, who: room.acknowledge(alert_id, who)

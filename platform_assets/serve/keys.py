@@ -98,11 +98,15 @@ class KeyStore:
         *,
         system: str | None = None,
         services: tuple[str, ...] | None = None,
+        all_services: bool = False,
         personal_data: bool = False,
         lifetime: timedelta | None = None,
     ) -> tuple[Key, str]:
-        """A new key and its only clear text. Raises AssayError for rights that make no sense together."""
-        _check(name, role, services, personal_data)
+        """A new key and its only clear text. A writer that may write in any service's name needs `all_services`.
+
+        Raises AssayError for rights that make no sense together.
+        """
+        _check(name, role, services, all_services, personal_data)
         key_id, now = secrets.token_hex(6), datetime.now(UTC)
         text = f"assay_{key_id}_{secrets.token_urlsafe(32)}"
         expires = now + lifetime if lifetime else None
@@ -148,9 +152,16 @@ class KeyStore:
             ) from error
 
 
-def _check(name: str, role: Role, services: tuple[str, ...] | None, personal_data: bool) -> None:
+def _check(name: str, role: Role, services: tuple[str, ...] | None, all_services: bool, personal_data: bool) -> None:
     if not _NAME.fullmatch(name):
         raise AssayError(f"not a name for a key: {name!r}", "up to 64 letters, digits and . _ - @")
+    if services is not None and all_services:
+        raise AssayError("a key is for some services or for all of them", "leave one of the two out")
+    if role is Role.WRITER and services is None and not all_services:
+        raise AssayError(
+            "a writer is for the services in whose name it writes",
+            "name them with --services, or say --all-services: it can then write as any of them",
+        )
     if services is not None and role is Role.ADMIN:
         raise AssayError("an administrator is not limited to services", "make a reader or a writer")
     if services is not None and not services:

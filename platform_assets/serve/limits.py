@@ -19,6 +19,7 @@ from platform_assets.settings import Settings
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_RECORDS = 1000
 MAX_PAGE = 1000
+MAX_TOP = 200
 MAX_RANGE = timedelta(days=366)
 DEFAULT_RANGE = timedelta(days=31)
 SEARCH_TIMEOUT_S = 10.0

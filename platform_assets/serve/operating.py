@@ -3,14 +3,13 @@
 Belongs here: asking `trust/` on an administrator's behalf. Does not belong here: events for readers (`searching.py`).
 """
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.search.query import parse_duration
+from platform_assets.search.query import parse_as_of, parse_duration
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_RANGE
@@ -82,21 +81,26 @@ def _add_quarantine(made: APIRouter, backend: Backend, contract: Contract) -> No
         table: Annotated[str | None, Query(max_length=64, description="Only this table.")] = None,
         reason: Annotated[str | None, Query(max_length=200, description="Rows of this reason only.")] = None,
         last: Annotated[str, Query(max_length=10, description="Landed in the last 24h, 7d, …")] = "24h",
+        as_of: Annotated[
+            str,
+            Query(max_length=40, description="When `last` is counted back from: `now`, a time, or the end of a day."),
+        ] = "now",
         size: Annotated[int, Query(ge=1, le=200, description="Rows of a table.")] = 20,
     ) -> Json:
         """Rejects: counts by reason and the latest with their scrubbed excerpts."""
         tables = [one for one in contract.tables if table in (None, one.name)]
         if not tables:
             raise refuse(404, f"{contract.system} has no such table")
-        since = datetime.now(UTC) - min(parse_duration(last), MAX_RANGE)
-        what = {"system": contract.system, "table": table, "reason": reason, "last": last}
+        until = parse_as_of(as_of)
+        since = until - min(parse_duration(last), MAX_RANGE)
+        what = {"system": contract.system, "table": table, "reason": reason, "last": last, "as_of": as_of}
         answer = {}
         with backend.audit.action(caller.key.id, action, what, caller.request) as audited:
             for one in tables:
-                found = rejects(backend.settings, one, since, reason=reason, limit=size)
+                found = rejects(backend.settings, one, since, until, reason=reason, limit=size)
                 answer[one.name] = {"reasons": found.counts, "latest": found.rows}
             audited.found["rows"] = sum(len(one["latest"]) for one in answer.values())
-        return Json({"since": since.isoformat(), "tables": answer})
+        return Json({"from": since.isoformat(), "to": until.isoformat(), "tables": answer})
 
     add_get(made, "/quarantine", quarantine, "Rejects by reason")
 

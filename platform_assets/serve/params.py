@@ -6,7 +6,7 @@ Belongs here: parameters, their limits, and what they mean (times, filters). Doe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
@@ -14,11 +14,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from platform_assets.contracts.model import Contract, FieldType, IndexType, Mask, Table
 from platform_assets.contracts.model import Field as FieldOf
 from platform_assets.search.errors import QueryError
-from platform_assets.search.query import parse_duration, parse_time
+from platform_assets.search.query import parse_as_of, parse_duration, parse_time
 from platform_assets.search.syntax import MAX_LENGTH, MAX_VALUES, Clause, Value
 from platform_assets.serve.cursors import MAX_LENGTH as MAX_CURSOR
 from platform_assets.serve.limits import DEFAULT_RANGE, MAX_PAGE, MAX_RANGE
 
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+"""What systems, marts and reports are called."""
 _VALUE_LENGTH = 1024
 _TIME_LENGTH = 40
 _FILTER = "filter_"
@@ -48,16 +50,24 @@ class TimeRange(BaseModel):
         max_length=_TIME_LENGTH,
         description="From then on: a day, or ISO 8601 (UTC without a zone).",
     )
-    until: str | None = Field(None, alias="to", max_length=_TIME_LENGTH, description="Before then.")
+    until: str | None = Field(
+        None, alias="to", max_length=_TIME_LENGTH, description="Before then: a day is not in it, only those before are."
+    )
     as_of: str = Field(
         "now",
         max_length=_TIME_LENGTH,
-        description="When `last` is counted back from, and `to` by default: `now` or a time.",
+        description="When `last` is counted back from, and `to` by default: `now`, a time, or a day, which is seen from its end.",
+        examples=["now"],
     )
 
+    @property
+    def live(self) -> bool:
+        """Whether it ends now, rather than at a moment that somebody named."""
+        return self.as_of == "now" and not self.until
+
     def span(self) -> tuple[datetime, datetime]:
-        """(since, until). Raises QueryError for what is no time, and for more than 366 days."""
-        as_of = datetime.now(UTC) if self.as_of == "now" else parse_time(self.as_of)
+        """(since, until). Raises QueryError for what is no time, ends before it begins, or is more than 366 days."""
+        as_of = parse_as_of(self.as_of)
         until = parse_time(self.until) if self.until else as_of
         if self.last and self.since:
             raise QueryError("a search has either `last` or `from`, not both")
@@ -65,6 +75,10 @@ class TimeRange(BaseModel):
         if length > MAX_RANGE:
             raise QueryError(f"`last` is longer than {MAX_RANGE.days} days")
         since = parse_time(self.since) if self.since else (as_of if self.last else until) - length
+        if until <= since:
+            raise QueryError(
+                "the time range ends before it begins", "`to` is not in it: for one day write the next one"
+            )
         if until - since > MAX_RANGE:
             raise QueryError(f"the time range is longer than {MAX_RANGE.days} days", "ask for it in pieces")
         return since, until

@@ -1,40 +1,29 @@
 """Routes that report: gold marts, alerts, the state of the platform.
 
-Belongs here: figures for dashboards. Does not belong here: single events (`searching.py`).
+Belongs here: figures for dashboards. Does not belong here: single events (`searching.py`), whole reports (`reports.py`).
 """
 
-from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-import pyarrow as pa
 from fastapi import APIRouter, Depends, Path, Query
-from opensearchpy import OpenSearch
 from pydantic import Field
 from starlette.responses import Response
 
+from platform_assets.alerts.index import alerts_alias
+from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract
-from platform_assets.reports.build import build
-from platform_assets.reports.declare import load_reports
-from platform_assets.reports.render import RENDERERS
+from platform_assets.gold.marts import load_marts
+from platform_assets.gold.project import project_folder
 from platform_assets.search.errors import QueryError
-from platform_assets.search.marts import MAX_GROUPS, Mart, describe, rows, sums
-from platform_assets.serve.access import Caller, allow
+from platform_assets.search.marts import describe, incidents, rows, sums
+from platform_assets.serve.access import Caller, allow, runs_platform
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
-from platform_assets.serve.limits import MAX_PAGE, SEARCH_TIMEOUT_S
-from platform_assets.serve.params import Text, TimeRange
+from platform_assets.serve.limits import MAX_PAGE, MAX_TOP, SEARCH_TIMEOUT_S
+from platform_assets.serve.marts import find_mart
+from platform_assets.serve.params import NAME, Text, TimeRange
 from platform_assets.serve.problems import Json, add_get, refuse
 
-_ARROW = {
-    "date": pa.timestamp("us", tz="UTC"),
-    "date_nanos": pa.timestamp("us", tz="UTC"),
-    "long": pa.int64(),
-    "integer": pa.int64(),
-    "double": pa.float64(),
-    "float": pa.float64(),
-    "boolean": pa.bool_(),
-}
-_NAME = r"^[a-z][a-z0-9_]{0,62}$"
 _COLUMN = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 _WHERE = Annotated[Text, Field(min_length=3, max_length=1200, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}:[\s\S]+$")]
 
@@ -52,14 +41,27 @@ class StatsParams(TimeRange):
         [], max_length=5, description="Columns to group by; the time is one.", examples=[["hour"]]
     )
     sum: list[_COLUMN] = Field([], max_length=20, description="Counts to sum for each group.", examples=[["errors"]])
+    top: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP,
+        description="Only so many groups, the largest sum of the first count first; with an example each if the mart has them.",
+    )
     size: int = Field(100, ge=1, le=MAX_PAGE, description="Rows, when nothing is summed.")
 
 
 class AlertParams(TimeRange):
     """Which alerts."""
 
-    system: str | None = Field(None, pattern=_NAME, description="Of this system only.")
-    state: Literal["open", "resolved"] | None = Field(None, description="In this state only.")
+    system: list[Annotated[str, Field(pattern=NAME)]] = Field(
+        [],
+        max_length=20,
+        description=f"Of these systems only. `{PLATFORM_SYSTEM}` is the platform itself, for administrators of every system.",
+        examples=[["logs"]],
+    )
+    state: Literal["open", "resolved"] | None = Field(
+        None, description="Open at the end of the time range, or resolved within it."
+    )
     severity: Text | None = Field(None, min_length=1, max_length=32, description="Of this severity only.")
     service: Text | None = Field(None, min_length=1, max_length=64, description="Of this service only.")
     size: int = Field(100, ge=1, le=MAX_PAGE, description="Alerts at most.")
@@ -70,9 +72,10 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
     system = contract.system
     made = APIRouter(prefix=f"/v1/{system}", tags=[system])
     tables = {table.name for table in contract.tables}
+    examples = {mart.name: mart.example for mart in load_marts(project_folder(), system)}
 
     def stats(
-        mart: Annotated[str, Path(pattern=_NAME, examples=["errors_hour"])],
+        mart: Annotated[str, Path(pattern=NAME, examples=["errors_hour"])],
         asked: Annotated[StatsParams, Query()],
         caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
     ) -> Json:
@@ -81,42 +84,29 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
             raise refuse(404, f"{mart} is a table of events: search it")
         if asked.by and not asked.sum:
             raise QueryError("`by` groups what `sum` names", "name a count to sum")
+        if asked.top and not asked.by:
+            raise QueryError("`top` are the largest groups", "name the columns to group by")
         client = backend.client(caller.key)
         since, until = asked.span()
         where = _equal(asked.where)
         answer: dict[str, Any] = {"mart": mart, "from": since.isoformat(), "to": until.isoformat()}
-        found = _mart(client, system, mart)
+        found = find_mart(client, system, mart)
         common: dict[str, Any] = {"time": found.times[0], "since": since, "until": until, "where": where}
         if asked.sum:
-            answer["rows"] = sums(client, found, **common, by=asked.by, columns=asked.sum, timeout_s=SEARCH_TIMEOUT_S)
+            answer["rows"] = sums(
+                client,
+                found,
+                **common,
+                by=asked.by,
+                columns=asked.sum,
+                top=asked.top,
+                example=examples.get(mart),
+                timeout_s=SEARCH_TIMEOUT_S,
+            )
         else:
             answer["rows"] = rows(client, found, **common, limit=asked.size, timeout_s=SEARCH_TIMEOUT_S)
         return Json({**answer, "columns": found.columns})
 
-    known = load_reports(system)
-
-    def reports(caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))]) -> Json:
-        """The reports that this system declares."""
-        return Json({"reports": [{"name": r.name, "title": r.title, "about": r.about} for r in known.values()]})
-
-    def report(
-        name: Annotated[str, Path(pattern=_NAME, examples=["errors"])],
-        day: Annotated[date, Path(examples=["2026-01-15"])],
-        caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
-        form: Annotated[Literal["json", "csv", "html"], Query(alias="format", description="HTML has charts.")] = "json",
-    ) -> Response:
-        """A report of one day (UTC), from the rows that the caller may see."""
-        if name not in known:
-            raise refuse(404, f"{system} has no report {name}")
-        if not 1970 <= day.year <= 9000:
-            raise refuse(404, f"there is no report of the year {day.year}")
-        built = build(system, known[name], day, IndexMarts(backend.client(caller.key), system))
-        media, render = RENDERERS[form]
-        made = render(built)
-        return Json(made) if form == "json" else Response(made, media_type=f"{media}; charset=utf-8")
-
-    add_get(made, "/reports", reports, "Reports")
-    add_get(made, "/reports/{name}/{day}", report, "A report of a day")
     add_get(made, "/stats/{mart}", stats, "Figures of a gold mart")
     return made
 
@@ -128,19 +118,29 @@ def router(backend: Backend) -> APIRouter:
     def alerts(
         asked: Annotated[AlertParams, Query()], caller: Annotated[Caller, Depends(allow(backend, Role.READER))]
     ) -> Json:
-        """Alerts that were updated in the time range, the latest first."""
-        own = [name for name in backend.contracts if caller.key.system in (None, name) and asked.system in (None, name)]
+        """Alerts that were open at some time in the time range, the latest change first. They are shown as they are now."""
+        known = [*backend.contracts, *([PLATFORM_SYSTEM] if runs_platform(caller.key) else [])]
+        own = [
+            name for name in known if caller.key.system in (None, name) and (not asked.system or name in asked.system)
+        ]
         if not own:
             raise refuse(404, "there is no such system, or this key is not for it")
-        where = {
-            name: [value]
-            for name, value in (("state", asked.state), ("severity", asked.severity), ("service", asked.service))
-            if value is not None
-        }
+        where = {name: [value] for name, value in (("severity", asked.severity), ("service", asked.service)) if value}
         since, until = asked.span()
-        found = _alerts(backend.client(caller.key), own, since, until, where, asked.size)
-        if found is None:
+        client = backend.client(caller.key, platform_alerts=PLATFORM_SYSTEM in own)
+        index = describe(client, ",".join(map(alerts_alias, own)))
+        if index is None:
             raise refuse(404, f"there is no index of alerts yet of {', '.join(own)}")
+        found = incidents(
+            client,
+            index,
+            since=since,
+            until=None if asked.live else until,
+            state=asked.state,
+            where=where,
+            limit=asked.size,
+            timeout_s=SEARCH_TIMEOUT_S,
+        )
         return Json({"alerts": found, "from": since.isoformat(), "to": until.isoformat()})
 
     def status(caller: Annotated[Caller, Depends(allow(backend, Role.READER, unlimited=True))]) -> Json:
@@ -168,68 +168,10 @@ def router(backend: Backend) -> APIRouter:
     return made
 
 
-class IndexMarts:
-    """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs."""
-
-    def __init__(self, client: OpenSearch, system: str) -> None:
-        self._client = client
-        self._system = system
-
-    def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table:
-        """The rows whose time is in [begin, end). 404 when there is no such index or the caller may not see it."""
-        found = _mart(self._client, self._system, mart)
-        [time] = found.times
-        got = rows(
-            self._client,
-            found,
-            time=time,
-            since=begin,
-            until=end,
-            where={},
-            limit=MAX_GROUPS,
-            timeout_s=SEARCH_TIMEOUT_S,
-        )
-        if len(got) >= MAX_GROUPS:
-            raise refuse(422, f"{mart} has more than {MAX_GROUPS} rows in that time")
-        schema = pa.schema([(name, _ARROW.get(kind, pa.string())) for name, kind in found.columns.items()])
-        columns = {
-            name: [datetime.fromisoformat(row[name]) if name == time else row.get(name) for row in got]
-            for name in schema.names
-        }
-        return pa.table(columns, schema=schema)
-
-
-def _mart(client: OpenSearch, system: str, name: str) -> Mart:
-    """A mart's index, which has one time. 404 when there is none or the caller may not see it."""
-    found = describe(client, f"{system}-{name}")
-    if found is None:
-        raise refuse(404, f"{system} has no mart {name} in its index yet")
-    if len(found.times) != 1:
-        raise refuse(404, f"{name} is no mart: it has {len(found.times)} times")
-    return found
-
-
 def _equal(where: list[str]) -> dict[str, list[str]]:
     """`column:value` by column."""
     found: dict[str, list[str]] = {}
     for one in where:
         column, _, value = one.partition(":")
         found.setdefault(column, []).append(value)
-    return found
-
-
-def _alerts(
-    client: OpenSearch,
-    systems: list[str],
-    since: datetime,
-    until: datetime,
-    where: dict[str, list[str]],
-    limit: int,
-) -> list[dict[str, Any]] | None:
-    index = describe(client, ",".join(f"{system}-alerts" for system in systems))
-    if index is None:
-        return None
-    found = rows(
-        client, index, time="updated_at", since=since, until=until, where=where, limit=limit, timeout_s=SEARCH_TIMEOUT_S
-    )
     return found

@@ -14,12 +14,13 @@ import duckdb
 
 from platform_assets.contracts.model import Table
 from platform_assets.errors import AssayError
+from platform_assets.lake.archive import history
 from platform_assets.lake.layout import TableSet
-from platform_assets.lane.history import foreign, history
-from platform_assets.lane.publish import connect_indices
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.refine.hashing import hash_expression
 from platform_assets.refine.sql import literal, text_list
 from platform_assets.search.errors import Conflict, SearchError
+from platform_assets.search.history import foreign
 from platform_assets.search.indices import Indices
 from platform_assets.search.names import read_alias
 from platform_assets.search.progress import START, Frontier, read_frontier

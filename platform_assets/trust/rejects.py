@@ -18,12 +18,13 @@ from platform_assets.settings import Settings
 
 _COUNTS = """
     SELECT stage, reason, count(*) AS rejects, max(_landed_at) AS latest FROM quarantine
-    WHERE _landed_at >= ? GROUP BY stage, reason ORDER BY rejects DESC, stage, reason
+    WHERE _landed_at >= ? AND _landed_at < ? GROUP BY stage, reason ORDER BY rejects DESC, stage, reason
 """
 _LATEST = """
     SELECT _topic_id, _kafka_partition, _offset, _landed_at AS landed_at, contract_version, stage, reason, detail, excerpt,
         value_bytes
-    FROM quarantine WHERE _landed_at >= ? AND (? IS NULL OR reason = ?) ORDER BY _landed_at DESC, _offset DESC LIMIT ?
+    FROM quarantine WHERE _landed_at >= ? AND _landed_at < ? AND (? IS NULL OR reason = ?)
+    ORDER BY _landed_at DESC, _offset DESC LIMIT ?
 """
 
 
@@ -35,8 +36,10 @@ class Rejects:
     rows: list[dict[str, Any]]
 
 
-def rejects(settings: Settings, table: Table, since: datetime, *, reason: str | None, limit: int) -> Rejects:
-    """Rejects that landed at `since` or later; the rows of one reason, or of all. Excerpts are scrubbed."""
+def rejects(
+    settings: Settings, table: Table, since: datetime, until: datetime, *, reason: str | None, limit: int
+) -> Rejects:
+    """Rejects that landed in [since, until); the rows of one reason, or of all. Excerpts are scrubbed."""
     quarantine = Lake(settings.lake_path).tables(table).quarantine
     if not quarantine.exists():
         return Rejects([], [])
@@ -45,8 +48,8 @@ def rejects(settings: Settings, table: Table, since: datetime, *, reason: str | 
     files = [file for file in quarantine.files() if str(file.partition) >= day]
     with session() as con:
         quarantine.relation(con, files).create_view("quarantine")
-        counts = con.sql(_COUNTS, params=[since]).to_arrow_table().to_pylist()
-        found = con.sql(_LATEST, params=[since, reason, reason, limit]).to_arrow_table().to_pylist()
+        counts = con.sql(_COUNTS, params=[since, until]).to_arrow_table().to_pylist()
+        found = con.sql(_LATEST, params=[since, until, reason, reason, limit]).to_arrow_table().to_pylist()
     for row in found:
         row["id"] = document_id(row.pop("_topic_id"), row.pop("_kafka_partition"), row.pop("_offset"))
     return Rejects(plain(counts), plain(found))

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import TableSet
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.refusals import quarantine_refused
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.names import parse_document_id

@@ -12,14 +12,13 @@ from typing import Any
 
 from platform_assets.contracts.model import Table
 from platform_assets.errors import AssayError
-from platform_assets.lake.archive import RESTORED
+from platform_assets.lake.archive import RESTORED, history_of
 from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake
-from platform_assets.lane.history import ForeignIndex, foreign, history_of
 from platform_assets.lane.land import CLOCK, SEQ
-from platform_assets.lane.publish import connect_indices
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.refine.sql import identifier
+from platform_assets.search.history import ForeignIndex, foreign
 from platform_assets.search.progress import read_frontier
 from platform_assets.settings import Settings
 from platform_assets.trust.coverage import ask_broker
@@ -160,7 +159,7 @@ def _index_seq(settings: Settings, contract: Table, silver: Snapshot, unanswered
         now = Snapshot.take(silver.table, [SEQ, RESTORED])
         mine = history_of(now.table.identity, now.transactions.get(RESTORED))
         if (why := foreign(frontier, mine, now.transaction(SEQ))) is not None:
-            unanswered.append(str(ForeignIndex(contract, why)))
+            unanswered.append(str(ForeignIndex(contract.system, contract.name, why)))
             return None
     return frontier.seq
 

@@ -23,8 +23,7 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lane.land import SEQ
-from platform_assets.lane.publish import connect_indices
-from platform_assets.lane.sessions import masker, session
+from platform_assets.lane.sessions import connect_indices, masker, session
 from platform_assets.plain import plain
 from platform_assets.refine import Refinery, hash_select, key_select
 from platform_assets.refine.sql import literal

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lane_runs import lane_process
-from support import alert_documents, event_now, publish
+from support import alert_documents, burst_rules, event_now, publish
 from test_outages import Background, eventually, service_pid
 from webhook import Receiver, receiver
 
@@ -26,28 +26,15 @@ from platform_assets.trust.prove import prove
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(600)]
 
-RULES = """
-rules:
-  many:
-    kind: window
-    table: events
-    where: level = 'ERROR'
-    by: [service]
-    measure: count(*)
-    window: 5m
-    above: 10
-    resolve_after: 5s
-    cool_down: 1h
-    summary: "{service}: {value:.0f} errors in {window}"
-"""
-
 
 @pytest.fixture
 def systems(contract: Contract, tmp_path: Path) -> Path:
     """A folder of systems with this one's rules."""
     folder = tmp_path / "systems"
     (folder / contract.system).mkdir(parents=True)
-    (folder / contract.system / "alerts.yaml").write_text(RULES, encoding="utf-8")
+    (folder / contract.system / "alerts.yaml").write_text(
+        burst_rules("5m", resolve_after="5s", cool_down="1h"), encoding="utf-8"
+    )
     return folder
 
 

@@ -17,10 +17,9 @@ from support import event, publish
 
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.layout import Lake
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.report import LaneReport, TableReport
 from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.local import lifecycle
 from platform_assets.search import bulk
 from platform_assets.search.mappings import mapping, mapping_version

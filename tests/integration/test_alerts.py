@@ -5,39 +5,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import ConnectionError
 from support import alert_documents as documents
-from support import event_now, private_settings, private_system, publish
+from support import burst_rules, event_now, private_settings, private_system, publish
 
+from platform_assets.alerts.maintain import maintain_alerts, reindex_alerts
+from platform_assets.alerts.platform import POISON, sighting
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.store import FILES
+from platform_assets.backup.backup import backup
+from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
 from platform_assets.lane.run import Lane
+from platform_assets.search.errors import SearchError, Unavailable
+from platform_assets.search.history import ForeignIndex
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
-RULES = """
-rules:
-  many:
-    kind: window
-    table: events
-    where: level = 'ERROR'
-    by: [service]
-    measure: count(*)
-    window: 6s
-    above: 10
-    resolve_after: 3s
-    cool_down: 10m
-    summary: "{service}: {value:.0f} errors in {window}"
-"""
+RULES = burst_rules("6s", resolve_after="3s", cool_down="10m")
 
 
 @contextmanager
@@ -103,6 +100,103 @@ def test_poison_is_told_by_the_platform_itself(services: Settings, tmp_path: Pat
     assert set(found) == {"poison_batch", "quarantine_rate"}
     assert found["poison_batch"]["severity"] == "critical" and found["poison_batch"]["service"] is None
     assert f"{contract.system}.events" in found["poison_batch"]["summary"]
+
+
+def seen(room: AlertRoom, *subjects: str, breach: bool = True, ago: timedelta = timedelta()) -> None:
+    """Sightings of the platform's rules, some time ago."""
+    at = datetime.now(UTC) - ago
+    room.see([sighting(POISON, subject, at, breach=breach, detail="made up") for subject in subjects], at)
+
+
+def shown(settings: Settings, contract: Contract) -> set[str]:
+    return {document["alert_id"] for document in documents(settings, contract)}
+
+
+def test_after_a_restore_the_index_is_refused_until_it_is_built_anew(services: Settings, tmp_path: Path) -> None:
+    settings = replace(private_settings(services, tmp_path / "first"), home=tmp_path / "first")
+    contract = private_system(settings)
+    with closing(AlertRoom(settings, contract.system)) as room:
+        seen(room, "a")
+        room.publish()
+        backup(settings, tmp_path / "copy")
+        seen(room, "b", "c")
+        room.publish()
+        theirs = shown(settings, contract)
+        assert len(theirs) == 3
+
+        there = replace(settings, home=tmp_path / "second", lake_path=tmp_path / "second" / "lake")
+        restore(there, tmp_path / "copy")
+        with closing(AlertRoom(there, contract.system)) as mine:
+            for subject in "defg":  # it overtakes the index's revision, and yet it is another history
+                seen(mine, subject)
+                with pytest.raises(ForeignIndex, match=f"assay reindex {contract.system} alerts"):
+                    mine.publish()
+            with pytest.raises(ForeignIndex):
+                maintain_alerts(there, contract.system)
+            assert shown(there, contract) == theirs  # nothing is mixed
+            report = reindex_alerts(there, contract.system)
+            assert sum(report.documents.values()) == 5
+            assert shown(there, contract) == set(mine.store.load())
+            seen(mine, "h")
+            assert mine.publish() == 1
+            reindex_alerts(there, contract.system)  # while this room's connection knows the index of before
+            seen(mine, "i")
+            with pytest.raises(SearchError, match="it is sent again"):
+                mine.publish()
+            mine.publish()
+            assert shown(there, contract) == set(mine.store.load())
+        seen(room, "j")  # the lake that was lost comes back to life
+        with pytest.raises(SearchError):
+            room.publish()
+        with pytest.raises(ForeignIndex):
+            room.publish()
+        assert len(shown(there, contract)) == 7
+        empty = replace(settings, lake_path=tmp_path / "third")
+        assert reindex_alerts(empty, contract.system).deleted  # a lake without alerts has no index of them
+        assert documents(settings, contract) == []
+
+
+def test_what_the_table_forgets_goes_from_the_index_too(
+    services: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings)
+    with closing(AlertRoom(settings, contract.system)) as room:
+        for days in (120, 119, 95):  # three incidents of each; the last says how it is
+            seen(room, "a", "b", ago=timedelta(days=days, minutes=120))
+            seen(room, "a", "b", breach=False, ago=timedelta(days=days))
+        seen(room, "open for long", ago=timedelta(days=100))
+        seen(room, "now")
+        every = set(room.store.load())
+        assert len(every) == 8
+        assert room.tell() == 8
+        room.publish()
+        assert maintain_alerts(settings, contract.system).documents == 0  # the table has all of them
+        [recent] = [alert for alert in room.alerts() if alert.summary.startswith("now")]
+        for n in range(FILES):  # it is written together, and forgets
+            room.mute(recent.alert_id, "somebody", datetime.now(UTC) + timedelta(minutes=n))
+        room.publish()
+        kept = set(room.store.load())
+        assert len(kept) == 4
+        assert shown(settings, contract) == every
+
+    real, calls = OpenSearch.delete_by_query, iter([True])
+
+    def once(self: OpenSearch, **request: Any) -> Any:
+        if next(calls, False):
+            return real(self, **request)
+        raise ConnectionError("N/A", "away", Exception("away"))
+
+    monkeypatch.setattr("platform_assets.alerts.index.BATCH", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OpenSearch, "delete_by_query", once)
+        with pytest.raises(Unavailable):
+            maintain_alerts(settings, contract.system)
+    left = shown(settings, contract)
+    assert kept < left < every
+    assert maintain_alerts(settings, contract.system).documents == len(left - kept)  # it goes on where it ended
+    assert shown(settings, contract) == kept
+    assert maintain_alerts(settings, contract.system).documents == 0
 
 
 def test_rules_that_do_not_bind_stop_no_lane(services: Settings, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from platform_assets.backup.restore import restore
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.layout import Lake
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.reindex import reindex
 from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.settings import Settings
 from platform_assets.trust.gap import accept_gap, find_gaps
 from platform_assets.trust.prove import prove

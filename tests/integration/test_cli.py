@@ -157,6 +157,9 @@ def test_search_finds_and_trace_leads_back(shell: Shell, sent: dict[str, Any]) -
     )
     assert len(found["hits"]) == GOOD // 10
     assert {hit["status"] for hit in found["hits"]} == {500}
+    day = ("search", shell.system, "status:500", "--table", "access", "--last", "24h", "--as-of")
+    assert shell.json(*day, "2026-11-20")["hits"] == found["hits"], "a day is seen from its end"
+    assert shell.json(*day, "2026-11-20T00:00:00Z")["hits"] == []
     trace = shell.run("trace", shell.system, found["hits"][0]["id"]).stdout
     assert f"{shell.system}.access" in trace
     assert "203.0.113" not in trace, "the value is shown on request only"

@@ -8,15 +8,22 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, OpenSearchException
+from support import event, publish
 
+from platform_assets.alerts.platform import POISON, sighting
+from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.read import load_contracts
 from platform_assets.errors import AssayError
+from platform_assets.lane.run import Lane
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.endpoints import HOST, choose_ports, ensure_secrets
 from platform_assets.local.files import make_folder, write_private
@@ -28,7 +35,14 @@ from platform_assets.local.opensearch import SearchNode
 from platform_assets.local.prepare import prepare, prepare_users
 from platform_assets.local.process import spawn, stop
 from platform_assets.local.tls import ensure_certificates
+from platform_assets.local.topics import TopicReport
+from platform_assets.search.names import read_alias
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Key, Role
 from platform_assets.settings import Settings, read_env_file
+from platform_assets.trust.replay import replay
+from platform_assets.trust.state import table_state
+from platform_assets.trust.trace import trace
 
 pytestmark = pytest.mark.services
 INIT = Path(__file__).parents[2] / "deploy" / "compose" / "init"
@@ -115,20 +129,23 @@ def client(settings: Settings, user: str, password: str) -> OpenSearch:
     )
 
 
-def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> None:
-    contracts = load_contracts().values()
+def prepared(servers: Settings, folder: Path) -> TopicReport:
+    """As the service `prepare` does at each start, once the servers are up."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             prepare_users(servers, security(folder))
-            made = prepare(servers, contracts)
-            break
+            return prepare(servers, load_contracts().values())
         except (AssayError, OpenSearchException) as error:
             assert time.monotonic() < deadline, f"the servers did not come up: {error}"
             time.sleep(0.5)
+
+
+def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> None:
+    contracts = load_contracts().values()
+    made = prepared(servers, folder)
     assert set(made.created) | set(made.present) == {table.topic for c in contracts for table in c.tables}
-    prepare_users(servers, security(folder))  # each start repeats it
-    assert prepare(servers, contracts).created == ()
+    assert prepared(servers, folder).created == ()  # each start repeats it
 
     lane = read_env_file(folder / "generated" / "roles" / "lane.env")
     producer = read_env_file(folder / "generated" / "roles" / "producer.env")
@@ -148,6 +165,56 @@ def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> 
         dashboards.indices.create(index="logs-events-mine")
     for made_client in (reader, dashboards):
         made_client.close()
+
+
+def test_the_api_does_its_work_with_its_own_user(servers: Settings, folder: Path) -> None:
+    """Status, trace, replay, alerts, and its callers' searches: with what the container `api` has, and nothing more."""
+    prepared(servers, folder)
+    roles = folder / "generated" / "roles"
+    has = {role: read_env_file(roles / f"{role}.env") for role in ("lane", "serve")}
+    lane, api = (replace(servers, values={**_addresses(servers), **values}) for values in has.values())
+    logs = load_contracts()["logs"]
+    table = logs.table("events")
+    contract = replace(logs, tables=(table,))
+    publish(api, table, [*(event(n) for n in range(30)), event(30, latency_ms=-5.0)])
+    Lane(lane, contract).drain()
+
+    state = table_state(api, table, services=True)
+    assert (state.unanswered, state.index_behind, state.rows) == ([], 0, 30)
+    fields = tuple(replace(f, minimum=None) if f.name == "latency_ms" else f for f in table.fields)
+    later = replace(contract, version="1.9.0", tables=(replace(table, version="1.9.0", fields=fields),))
+    assert replay(api, later).tables["events"].documents == 1
+    with closing(AlertRoom(api, "logs")) as room:
+        [alert, *_] = room.see([sighting(POISON, "logs.events", datetime.now(UTC), breach=True)]) or room.alerts()
+        room.acknowledge(alert.alert_id, "somebody")
+        room.publish()
+    backend = Backend(api, {"logs": contract})
+    try:
+        callers = {
+            role: backend.client(Key("k", "n", Role.READER, "", datetime.now(UTC), "logs", services))
+            for role, services in (("reader", None), ("limited", ("payments",)))
+        }
+        indices = connect_indices(api)
+        indices.refresh(table)
+        alias = read_alias(table)
+        found = {
+            role: client.search(index=alias, body={"size": 100})["hits"]["hits"] for role, client in callers.items()
+        }
+        assert len(found["reader"]) == 31
+        assert {hit["_source"]["service"] for hit in found["limited"]} == {"payments"}
+        traced = trace(api, contract, found["reader"][0]["_id"])
+        assert len(traced.documents) == 1 and traced.broker == "held"
+        for forbidden in (
+            lambda: indices.client.indices.delete(index=f"{alias}-*"),
+            lambda: indices.client.indices.delete(index="assay-progress"),
+            lambda: indices.client.search(index=".opendistro_security"),
+            lambda: indices.client.cluster.put_settings(body={"transient": {"action.auto_create_index": "true"}}),
+        ):
+            with pytest.raises(AuthorizationException):
+                forbidden()
+        indices.client.close()
+    finally:
+        backend.close()
 
 
 def _addresses(settings: Settings) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,28 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from lakes import SmallLake
+from opensearchpy import OpenSearch
 from support import event
 
+from platform_assets.backup.backup import backup
+from platform_assets.backup.restore import restore
+from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
 from platform_assets.gold.index import MartDocuments, publish_index
 from platform_assets.gold.marts import LEDGER, Mart
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.refresh import marts_of, refresh
+from platform_assets.gold.reindex import reindex_mart
 from platform_assets.gold.rows import LakeMarts
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.land import Landing
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.report import TableReport
+from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import Settler
 from platform_assets.refine import Refinery
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
+from platform_assets.search import rebuild as rebuilding
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import SYSTEM
 from platform_assets.search.names import PROGRESS_INDEX, read_alias
-from platform_assets.serve.reporting import IndexMarts
+from platform_assets.serve.marts import IndexMarts
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -163,6 +171,69 @@ def test_an_index_that_lost_its_progress_is_filled_from_whole_tables(gold: Gold)
     sent = dict(publish_index(gold.settings, LOGS, list(gold.marts.values())))
     assert sent["errors_minute"] == gold.rows(gold.marts["errors_minute"]).total()
     gold.equal()
+
+
+def test_after_a_restore_an_index_is_refused_until_it_is_built_anew(
+    gold: Gold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replace(gold.settings, home=tmp_path / "first")
+    gold.log(failure(0), failure(70))
+    gold.refresh()
+    backup(first, tmp_path / "copy")
+    offset = gold.lake.offset
+    gold.log(failure(0, message="known there only"), failure(-60 * 24 * 60))
+    gold.refresh()
+    theirs = {name: gold.documents(mart) for name, mart in gold.marts.items() if mart.index}
+
+    there = replace(first, home=tmp_path / "second", lake_path=tmp_path / "second" / "lake")
+    restore(there, tmp_path / "copy")
+    mine = Gold(there, there.lake_path, gold.indices)
+    mine.lake.offset = offset
+    mine.log(failure(3, message="known here only"))
+    for number in range(2):  # it overtakes the index's number, and yet it is another history
+        mine.log(failure(4 + number))
+        error = refresh(there, LOGS).index_error
+        assert error is not None and "another lake" in error and "assay reindex logs errors_minute" in error
+    assert {name: mine.documents(mine.marts[name]) for name in theirs} == theirs  # nothing is mixed
+
+    monkeypatch.setenv("ASSAY_LAKE", str(there.lake_path))
+    unknown = CliRunner().invoke(assay, ["reindex", "logs", "error_users_hour", "--home", str(gold.settings.home)])
+    assert unknown.exit_code != 0  # it has no index
+    done = CliRunner().invoke(assay, ["reindex", "logs", "errors_hour", "--json", "--home", str(gold.settings.home)])
+    assert done.exit_code == 0, done.output
+    [report] = json.loads(done.stdout)
+    long_ago = NOON - timedelta(days=60)
+    assert report["deleted"] == [f"{long_ago:%Y-%m}"]
+    assert sum(report["documents"].values()) == mine.rows(mine.marts["errors_hour"]).total()
+    for mart in mine.marts.values():
+        if mart.index:
+            reindex_mart(there, LOGS, mart)
+    mine.equal()
+    mine.log(failure(5), failure(200))
+    mine.refresh()
+    mine.equal()
+    gold.log(failure(9))  # the lake that was lost comes back to life
+    assert "another lake" in str(refresh(gold.settings, LOGS).index_error)
+    mine.equal()
+
+
+def test_a_refresh_in_the_middle_of_building_anew_loses_nothing(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
+    gold.log(failure(0))
+    gold.refresh()
+    real, meanwhile = rebuilding.block, [failure(1)]
+
+    def block(client: OpenSearch, index: str) -> None:
+        if meanwhile:  # the new index has been filled, the old one still takes documents
+            gold.log(meanwhile.pop())
+            gold.refresh()
+        real(client, index)
+
+    monkeypatch.setattr(rebuilding, "block", block)
+    mart = gold.marts["errors_minute"]
+    reindex_mart(gold.settings, LOGS, mart)
+    assert not meanwhile
+    gold.equal()
+    assert gold.rows(mart).total() == 2
 
 
 @pytest.mark.skipif(not ACCESS_LOG.is_file(), reason="the shared data is not here")

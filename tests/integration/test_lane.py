@@ -12,10 +12,9 @@ from support import event, private_settings, private_system, publish
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.rebuild import rebuild
 from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.names import read_alias
 from platform_assets.settings import Settings
 from platform_assets.trust.prove import prove

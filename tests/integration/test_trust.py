@@ -20,10 +20,9 @@ from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake, TableSet
-from platform_assets.lane.publish import connect_indices
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import session
+from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.names import partition_alias
 from platform_assets.settings import Settings
 from platform_assets.trust import documents as documents_module

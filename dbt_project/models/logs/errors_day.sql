@@ -1,4 +1,4 @@
-{# Each requested day, and the day before it. #}
+{# Each requested day, and the day before it: from its hours, or from its own report when retention has dropped those. #}
 with days as (
   select slot as day from {{ requested('day') }}
   union
@@ -31,6 +31,12 @@ slow as (
 joined as (
   select day, service, events, errors, coalesce(users_hit, 0) as users_hit, p95_ms
   from counted left join users using (day, service) left join slow using (day, service)
+),
+previous as (
+  select day, service, events, errors, users_hit from joined
+  union all
+  select day, service, events, errors, users_hit from {{ published() }}
+  where day not in {{ requested('day') }} and day not in (select day from counted)
 )
 select
   today.day,
@@ -45,5 +51,5 @@ select
   coalesce(yesterday.users_hit, 0) as previous_users_hit,
   (today.errors - yesterday.errors) / nullif(yesterday.errors, 0) as error_change
 from joined as today
-left join joined as yesterday on yesterday.service = today.service and yesterday.day = today.day - 1
+left join previous as yesterday on yesterday.service = today.service and yesterday.day = today.day - 1
 where today.day in {{ requested('day') }}

@@ -18,19 +18,5 @@ totals as (
     max(max_ms) as max_ms
   from minutes
   group by all
-),
-shares as (
-  {{ percentiles('buckets', 'hour, service, route') }}
 )
-select
-  hour,
-  service,
-  route,
-  total as requests,
-  least(sum_ms / total, max_ms) as mean_ms,
-  least(p50_ms, max_ms) as p50_ms,
-  least(p95_ms, max_ms) as p95_ms,
-  least(p99_ms, max_ms) as p99_ms,
-  max_ms,
-  histogram
-from totals join shares using (hour, service, route)
+{{ latencies('totals', 'buckets', 'hour, service, route') }}

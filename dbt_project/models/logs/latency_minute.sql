@@ -12,22 +12,8 @@ with buckets as (
   group by all
 ),
 totals as (
-  select minute, service, route, sum(requests) as requests, sum(sum_ms) as sum_ms, max(max_ms) as max_ms
+  select minute, service, route, sum(requests) as total, sum(sum_ms) as sum_ms, max(max_ms) as max_ms
   from buckets
   group by all
-),
-shares as (
-  {{ percentiles('buckets', 'minute, service, route') }}
 )
-select
-  minute,
-  service,
-  route,
-  requests,
-  least(sum_ms / requests, max_ms) as mean_ms,
-  least(p50_ms, max_ms) as p50_ms,
-  least(p95_ms, max_ms) as p95_ms,
-  least(p99_ms, max_ms) as p99_ms,
-  max_ms,
-  histogram
-from totals join shares using (minute, service, route)
+{{ latencies('totals', 'buckets', 'minute, service, route') }}

@@ -19,10 +19,10 @@ from support import event
 from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore
 from platform_assets.errors import AssayError
-from platform_assets.lake.archive import RESTORED
-from platform_assets.lane.history import foreign, history
+from platform_assets.lake.archive import RESTORED, history
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.settle import REWRITE
+from platform_assets.search.history import foreign
 from platform_assets.search.progress import START
 from platform_assets.settings import Settings
 

@@ -17,6 +17,7 @@ from jsonschema import Draft7Validator
 
 from platform_assets.local.endpoints import OPENSEARCH_ROLES
 from platform_assets.local.opensearch import security_configuration
+from platform_assets.search.callers import API_LIMITED, API_READER, ROW_POLICY_FIELD
 from platform_assets.settings import read_env_file
 
 PROJECT = Path(__file__).parents[3]
@@ -136,10 +137,12 @@ def test_the_lake_and_the_lanes_secrets_are_where_runs_are(compose: dict[str, An
         "gold",
         "api",
     ]
-    assert [n for n, s in services.items() if any("lane_env" in str(e) for e in s.get("secrets", ()))] == [
-        "code",
-        "gold",
-    ]
+    own = {"prepare": "prepare_env", "code": "lane_env", "gold": "gold_env", "api": "serve_env"}
+    given = {n: [e for e in s.get("secrets", ()) if "secrets.env" in str(e)] for n, s in services.items()}
+    assert {n: e["source"] for n, found in given.items() for e in found} == own
+    # Gold has no business with Kafka: neither its address, nor a password, nor a way to it.
+    assert not set(services["gold"]["networks"]) & set(services["kafka"]["networks"])
+    assert not [name for name in services["gold"]["environment"] if "KAFKA" in name]
     assert [n for n, s in services.items() if "dagster" in s["networks"]] == [
         "postgres",
         "code",
@@ -174,8 +177,14 @@ def test_init_gives_each_its_own_and_closes_everything(generated: Path) -> None:
     assert set(roles["lane"]) == {
         "ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID",
     }  # fmt: skip
+    assert set(roles["gold"]) == {"ASSAY_OPENSEARCH_LANE_PASSWORD"}
     assert set(roles["producer"]) == {"ASSAY_KAFKA_PRODUCER_PASSWORD"}
-    assert not [name for name in roles["serve"] if "ADMIN" in name or "INTERNAL" in name]
+    assert set(roles["serve"]) == {
+        "ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_KAFKA_PRODUCER_PASSWORD", "ASSAY_OPENSEARCH_LANE_USER",
+        "ASSAY_OPENSEARCH_LANE_PASSWORD", "ASSAY_OPENSEARCH_JWT_KEY", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID",
+    }  # fmt: skip
+    assert roles["serve"]["ASSAY_OPENSEARCH_LANE_USER"] == "api"
+    assert roles["serve"]["ASSAY_OPENSEARCH_LANE_PASSWORD"] != roles["lane"]["ASSAY_OPENSEARCH_LANE_PASSWORD"]
     assert "ASSAY_HMAC_KEY" not in roles["prepare"]
     before = {path: path.read_bytes() for path in files}
     subprocess.run([str(COMPOSE / "init"), str(generated)], check=True, capture_output=True)
@@ -189,11 +198,27 @@ def test_init_uses_the_roles_of_the_local_node(generated: Path) -> None:
     usual = security_configuration(secrets, folder / "internal_users.yml")
     for name, kind in (("roles.yml", "roles"), ("config.yml", "config"), ("roles_mapping.yml", "rolesmapping")):
         assert usual[kind].items() <= found[name].items(), name
-    assert set(found["internal_users.yml"]) == {"_meta", "dashboards", *OPENSEARCH_ROLES}
-    assert set(found["roles_mapping.yml"]) - set(usual["rolesmapping"]) == {"_meta", "kibana_server", "kibana_user"}
+    assert set(found["internal_users.yml"]) == {"_meta", "dashboards", "api", *OPENSEARCH_ROLES}
+    more = {"_meta", "kibana_server", "kibana_user", "assay_api"}
+    assert set(found["roles_mapping.yml"]) - set(usual["rolesmapping"]) == more
     settings = json.loads((generated / "opensearch" / "opensearch.yml").read_text(encoding="utf-8"))
     assert settings["action.auto_create_index"] == "false"
     assert not [value for name, value in secrets.items() if name.endswith("PASSWORD") and value in str(found)]
+
+
+def test_the_node_knows_the_apis_callers_and_what_they_may_see(generated: Path) -> None:
+    """What `serve` relies on: its tokens are checked with its own key, and a limited one sees its services only."""
+    serve = read_env_file(generated / "roles" / "serve.env")
+    folder = generated / "opensearch" / "security"
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+    login = found["config"]["config"]["dynamic"]["authc"]["jwt"]
+    assert login["http_enabled"] and login["order"] == 0
+    assert login["http_authenticator"]["config"]["signing_key"] == serve["ASSAY_OPENSEARCH_JWT_KEY"]
+    for role in (API_READER, API_LIMITED):
+        assert found["roles_mapping"][role] == {"backend_roles": [role]}
+        assert [one["index_patterns"] for one in found["roles"][role]["index_permissions"]] == [["${attr.jwt.indices}"]]
+    [limited] = found["roles"][API_LIMITED]["index_permissions"]
+    assert ROW_POLICY_FIELD in limited["dls"] and "${attr.jwt.services}" in limited["dls"]
 
 
 def test_certificates_answer_to_their_names_and_to_no_other_use(generated: Path) -> None:

@@ -11,8 +11,11 @@ import pytest
 from goldlab import LOGS, MARTS, NOON, GoldLab, fail
 
 from platform_assets.contracts.arrow import silver_schema
+from platform_assets.errors import AssayError
 from platform_assets.gold.build import BuildFailed
+from platform_assets.gold.marts import load_marts
 from platform_assets.gold.plan import REFRESH
+from platform_assets.gold.project import PROJECT, project_folder
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.land import SEQ
 
@@ -158,3 +161,19 @@ def test_a_failing_test_publishes_nothing_and_is_named(tmp_path: Path) -> None:
 def test_a_mart_says_what_it_needs() -> None:
     assert replace(MARTS["errors_day"], name="x").schema.names[0] == "day"
     assert {mart.grain for mart in MARTS.values() if mart.index} == {"minute", "hour", "day"}
+
+
+def test_what_a_mart_declares_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = tmp_path / "models" / "logs"
+    models.mkdir(parents=True)
+    text = (project_folder() / "models" / "logs" / "marts.yml").read_text()
+    (models / "marts.yml").write_text(text)
+    assert {mart.name: mart.example for mart in load_marts(tmp_path, "logs")}["failures_hour"] == "example"
+    (models / "marts.yml").write_text(text.replace("example: example", "example: nothing"))
+    with pytest.raises(AssayError, match="failures_minute has no column nothing"):
+        load_marts(tmp_path, "logs")
+    monkeypatch.setenv(PROJECT, str(tmp_path))
+    with pytest.raises(AssayError, match="is no dbt project"):
+        project_folder()
+    (tmp_path / "dbt_project.yml").touch()
+    assert project_folder() == tmp_path

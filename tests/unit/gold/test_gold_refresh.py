@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from goldlab import LOGS, MARTS, NOON, GoldLab, fail
 from lakes import SmallLake
 
 from platform_assets.cli.app import assay
+from platform_assets.errors import AssayError
 from platform_assets.gold.build import build
 from platform_assets.gold.maintain import maintain_gold
 from platform_assets.gold.marts import Slot, ledger_table
@@ -27,6 +28,7 @@ from platform_assets.gold.prepare import prepare
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.publish import Overtaken, publish
 from platform_assets.lake.maintain import drop
+from platform_assets.lane.maintain import maintain
 from platform_assets.lane.rebuild import rebuild
 from platform_assets.lane.settle import REWRITE, rewrite_mark
 from platform_assets.trust.replay import replay
@@ -77,7 +79,7 @@ def test_a_slot_without_rows_is_cleared(tmp_path: Path) -> None:
     lab.refresh()
     silver = lab.tables.silver
     silver.refresh()
-    drop(silver, silver.files())  # as retention would: gold keeps what it has
+    drop(silver, silver.files())  # by hand: gold keeps what it has
     assert lab.refresh().rows == {}
     assert lab.rows("errors_minute")
     lab.refresh(day=NOON.date())  # asked for: nothing is left of the day
@@ -209,6 +211,36 @@ def test_gold_lives_as_long_as_silver_and_reports_for_good(tmp_path: Path) -> No
     assert lab.rows("errors_minute", "minute") == lab.rows("errors_hour", "hour") == [(NOON,)]
     assert lab.rows("errors_day") == before["errors_day"]
     assert lab.refresh().minutes == 0
+
+
+@pytest.mark.parametrize("in_gold_too", [True, False])
+def test_a_late_row_changes_no_day_that_retention_has_dropped(tmp_path: Path, in_gold_too: bool) -> None:
+    """Made anew from what silver still has, its report would lose what was dropped."""
+    lab = GoldLab(tmp_path)
+    old, day = NOON - timedelta(days=1), timedelta(days=1)
+    lab.log({"at": old}, fail(old, user_id="ann", latency_ms=5.0), fail(old + MINUTE, user_id="bob"))
+    lab.refresh()
+    report = lab.rows("errors_day")
+    later = datetime.now(UTC) + lab.contract.retention
+    assert maintain(lab.settings, lab.contract, now=later, index=False).rows["silver"] == 3
+    if in_gold_too:
+        maintain_gold(lab.settings, LOGS, tuple(ALL), now=later, index=False)
+        assert lab.rows("errors_hour") == []
+    hours = lab.rows("errors_hour")
+    lab.log(fail(old), {"at": NOON})
+    days = lab.refresh().days
+    assert [row for row in lab.rows("errors_day") if row in report] == report
+    assert days == (f"{NOON:%Y-%m-%d}",)
+    assert [row for row in lab.rows("errors_hour") if row in hours] == hours
+    beside = ("day", "events", "previous_events", "previous_errors", "previous_users_hit")
+    assert lab.rows("errors_day", *beside)[1:] == [(NOON.date(), 1, 3, 2, 2)]
+    lab.log({"at": old - day})  # its report is the day before's neighbour, and is not made anew for that
+    assert len(lab.refresh().days) == 1
+    with pytest.raises(AssayError, match="retention has dropped rows"):
+        lab.refresh(day=old.date())
+    assert [row for row in lab.rows("errors_day") if row in report] == report
+    assert len(lab.rows("errors_day")) == 3
+    assert not consumed(lab.root, LOGS, ALL)["events"].behind
 
 
 def test_the_ledger_says_which_refresh_replaced_what(tmp_path: Path) -> None:

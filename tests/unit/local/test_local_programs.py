@@ -85,7 +85,7 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
 def test_an_assembled_runtime_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def download(rows: list[Artifact], _console: object) -> list[Path]:
+    def download(rows: list[Artifact], _what: str, _console: object) -> list[Path]:
         calls.append(len(rows))
         return [tmp_path] * len(rows)
 
@@ -95,7 +95,7 @@ def test_an_assembled_runtime_needs_no_network(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     monkeypatch.setattr(artifacts, "runtime_folder", lambda: tmp_path)
-    monkeypatch.setattr(artifacts, "_download", download)
+    monkeypatch.setattr(artifacts, "download", download)
     monkeypatch.setattr(artifacts, "_assemble", assemble)
     first = artifacts.ensure_runtime()
     assert artifacts.ensure_runtime() == first

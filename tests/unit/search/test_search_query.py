@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from platform_assets.contracts.read import load_contracts
 from platform_assets.search.errors import QueryError
-from platform_assets.search.query import parse_duration, parse_time, to_query
+from platform_assets.search.query import parse_as_of, parse_duration, parse_time, to_query
 from platform_assets.search.syntax import Clause, Value, parse
 
 EVENTS = load_contracts()["logs"].table("events")
@@ -157,8 +157,19 @@ def test_time_ranges() -> None:
     built = to_query(EVENTS, "", since=since, until=until)
     bounds = {"gte": "2026-11-21T08:00:00.000000Z", "lt": "2026-11-21T08:00:00.000000Z"}
     assert built == {"bool": {"filter": [{"range": {"event_time": bounds}}], "must_not": []}}
-    with pytest.raises(QueryError, match="not both"):
-        to_query(EVENTS, "", since=since, last=timedelta(hours=1))
+
+
+def test_a_day_is_looked_back_at_from_its_end() -> None:
+    assert parse_as_of("2015-05-20") == datetime(2015, 5, 21, tzinfo=UTC)
+    assert (
+        parse_as_of("2015-05-20T00:00:00Z")
+        == parse_as_of("2015-05-20 02:00+02:00")
+        == datetime(2015, 5, 20, tzinfo=UTC)
+    )
+    assert abs(parse_as_of("now") - datetime.now(UTC)) < timedelta(minutes=1)
+    for wrong in ("today", "", "0001-06-01", "9999-12-31"):
+        with pytest.raises(QueryError):
+            parse_as_of(wrong)
 
 
 def test_a_day_is_a_whole_day() -> None:

@@ -64,7 +64,7 @@ def test_nobody_is_let_in_without_a_key_not_even_to_what_is_not_there(client: Te
 
 
 def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> None:
-    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER)
+    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER, all_services=True)
     foreign = as_key(home, Role.READER, system="other")
     for path in ADMIN_ONLY:
         assert client.get(path, headers=reader).status_code == 403, path
@@ -195,7 +195,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(inner)
 
-    monkeypatch.setattr("platform_assets.serve.reporting.describe", broken)
+    monkeypatch.setattr("platform_assets.serve.marts.describe", broken)
     answer = client.get("/v1/logs/stats/errors_hour", headers=as_key(home, Role.READER))
     assert answer.status_code == 500
     assert answer.json()["detail"] == "a fault of the program"

@@ -46,7 +46,7 @@ def test_another_process_s_change_is_seen_at_once(tmp_path: Path) -> None:
     assert server.find("assay_x_y") is None
     first, text = shell.add("one", Role.READER)
     assert server.find(text) == first
-    second, other = shell.add("two", Role.WRITER)
+    second, other = shell.add("two", Role.WRITER, all_services=True)
     assert shell.revoke(first.id) == first
     assert server.find(text) is None
     assert server.find(other) == second
@@ -72,7 +72,9 @@ def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(tmp_path: Path) ->
         (Role.ADMIN, {"services": ("a",)}, "not limited"),
         (Role.READER, {"services": ()}, "needs a service"),
         (Role.READER, {"services": ('a", "b',)}, "not a service"),
-        (Role.WRITER, {"personal_data": True}, "reads nothing"),
+        (Role.WRITER, {"services": ("a",), "personal_data": True}, "reads nothing"),
+        (Role.WRITER, {}, "in whose name it writes"),
+        (Role.WRITER, {"services": ("a",), "all_services": True}, "some services or for all"),
     ],
 )
 def test_rights_that_make_no_sense_are_refused(tmp_path: Path, role: Role, rights: dict[str, object], why: str) -> None:

@@ -1,4 +1,4 @@
-"""The page's files and how they are served; what is in them is tried in a real browser (`tests/integration/test_page.py`)."""
+"""The page's files and how they are served; what is in them is tried in a real browser (`tests/integration/page/`)."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_there_is_to_ask_depends_on_the_key(client: TestClient, tmp_path: P
         return found
 
     assert told(Role.READER, system="other")["systems"] == []
-    assert told(Role.WRITER)["key"]["role"] == "writer"  # type: ignore[index]
+    assert told(Role.WRITER, all_services=True)["key"]["role"] == "writer"  # type: ignore[index]
     logs = load_contracts()["logs"]
     [system] = told(Role.READER, services=("users",))["systems"]  # type: ignore[misc]
     assert [table["table"] for table in system["tables"]] == [table.name for table in logs.tables]

@@ -6,10 +6,16 @@
 import { ask, seg } from "./api.js";
 import { badge, empty, failed, figure, html, loading, moment, nothing, select, shown, since, tell } from "./parts.js";
 import { Polled } from "./polled.js";
-import { clause, many } from "./text.js";
+import { clause, GRAIN_MS, many } from "./text.js";
+import { range, times } from "./timerange.js";
 
 const EVERY_MS = 15_000;
-const RECENT = "7d";
+const LASTS = [
+  ["24h", "24 h"],
+  ["7d", "7 d"],
+  ["31d", "31 d"],
+];
+const USUAL = "7d";
 const MOST = 200;
 const BEFORE_MS = 5 * 60_000;
 const KINDS = { critical: "bad", warning: "warn" };
@@ -26,11 +32,13 @@ export function alerts(app) {
   const system = app.system.system;
   const polled = new Polled(fetch, app.update, EVERY_MS);
   const busy = new Set();
+  let params = {};
+  const set = (changed) => app.go("alerts", { ...params, ...changed });
 
   async function fetch() {
-    const one = (params) => ask("/v1/alerts", { params: { system, size: MOST, ...params } });
+    const one = (state) => ask("/v1/alerts", { params: { system: app.alertSystems(), size: MOST, ...times(params, USUAL), state } });
     try {
-      const [open, recent] = await Promise.all([one({ state: "open" }), one({ state: "resolved", last: RECENT })]);
+      const [open, recent] = await Promise.all([one("open"), one("resolved")]);
       return { open: open.alerts, recent: recent.alerts };
     } catch (error) {
       if (error.status === 404) return { open: [], recent: [], none: true };
@@ -42,7 +50,7 @@ export function alerts(app) {
     busy.add(alert.alert_id);
     app.update();
     try {
-      const { alert: after } = await ask(`/v1/${seg(system)}/alerts/${seg(alert.alert_id)}/${what}`, { method: "POST", body });
+      const { alert: after } = await ask(`/v1/${seg(alert.system)}/alerts/${seg(alert.alert_id)}/${what}`, { method: "POST", body });
       const swap = (list) => list.map((one) => (one.alert_id === after.alert_id ? after : one));
       polled.found = { ...polled.found, open: swap(polled.found.open), recent: swap(polled.found.recent) };
       tell(what === "acknowledge" ? "Acknowledged" : "Muting changed");
@@ -69,11 +77,28 @@ export function alerts(app) {
     return app.link("search", { table: table?.table ?? "", q, from, to });
   }
 
+  /** What fails behind it: a mart that counts like errors together and knows the alert's columns; null when there is none. */
+  function failures(alert) {
+    const group = Object.entries(groupOf(alert)).filter(([, value]) => value !== null);
+    const mart = app.system.marts.find((one) => one.example && group.length && group.every(([name]) => one.key.includes(name)));
+    if (!mart) return null;
+    const slot = GRAIN_MS[mart.grain];
+    const begin = Math.floor((Date.parse(alert.opened_at) - BEFORE_MS) / slot) * slot;
+    return app.link("figures", {
+      mart: mart.mart,
+      from: new Date(begin).toISOString(),
+      to: alert.resolved_at ? new Date(Date.parse(alert.resolved_at)).toISOString() : "",
+      ...Object.fromEntries(group.map(([name, value]) => [`is.${name}`, value])),
+    });
+  }
+
   function actions(alert) {
     const waiting = busy.has(alert.alert_id);
+    const own = alert.system === system;
+    const why = own ? failures(alert) : null;
     return html`<div class="actions">
-      <a class="button" href=${events(alert)}>Its events</a>
-      ${runbook(alert)}
+      ${own ? html`<a class="button" href=${events(alert)}>Its events</a>` : nothing}
+      ${why ? html`<a class="button" href=${why}>What fails</a>` : nothing}
       ${alert.state === "open" && !alert.acknowledged_at ? html`<button class="button"
         ?disabled=${waiting}
         @click=${() => act(alert, "acknowledge", {})}>Acknowledge</button>` : nothing}
@@ -88,13 +113,14 @@ export function alerts(app) {
             )
           : nothing
       }
+      ${runbook(alert)}
     </div>`;
   }
 
   const card = (alert) => html`<article class="alert ${alert.state} ${KINDS[alert.severity] ?? ""}" data-alert=${alert.alert_id}>
     <div class="head">${badge(alert.severity, alert.state === "open" ? KINDS[alert.severity] : "")}
       <h3>${shown(alert.summary, { limit: 500 })}</h3></div>
-    <p class="dim small">${shown(alert.rule)}${alert.table ? html` · ${shown(alert.table)}` : nothing}${named(alert)}
+    <p class="dim small">${alert.system === system ? nothing : html`<b>the platform itself</b> · `}${shown(alert.rule)}${alert.table ? html` · ${shown(alert.table)}` : nothing}${named(alert)}
       · opened ${since(alert.opened_at)}${alert.resolved_at ? html` · resolved ${since(alert.resolved_at)}` : html` · seen ${since(alert.updated_at)}`}
       · value <b>${figure(alert.value)}</b> (limit ${figure(alert.threshold)})</p>
     ${alert.acknowledged_at ? html`<p class="small">${badge("acknowledged", "good")} by ${shown(alert.acknowledged_by)} ${since(alert.acknowledged_at)}</p>` : nothing}
@@ -108,17 +134,24 @@ export function alerts(app) {
     if (!found) return problem ? failed(problem, polled.again) : loading();
     if (found.none) return empty("No alerts yet", `No rule of ${system} has ever been broken, or alerts are not set up.`);
     return html`${problem ? failed(problem, polled.again) : nothing}
-      <section aria-labelledby="open-alerts"><h2 id="open-alerts">Open <span class="dim">${found.open.length}</span></h2>
+      <section aria-labelledby="open-alerts"><h2 id="open-alerts">${params.as_of || params.to ? "Open at the end of that time" : "Open"} <span class="dim">${found.open.length}</span></h2>
         ${found.open.length ? found.open.map(card) : empty("Nothing is open")}</section>
-      <section aria-labelledby="recent-alerts"><h2 id="recent-alerts">Resolved in the last 7 days <span class="dim">${found.recent.length}</span></h2>
+      <section aria-labelledby="recent-alerts"><h2 id="recent-alerts">Resolved in that time <span class="dim">${found.recent.length}</span></h2>
         ${found.recent.length ? found.recent.map(card) : html`<p class="dim">None.</p>`}</section>
       ${found.open.length + found.recent.length >= MOST ? html`<p class="dim">Only the latest ${many(MOST, "alert")} are shown.</p>` : nothing}`;
   }
 
   return {
-    enter: () => polled.on || polled.start(),
+    enter(given) {
+      const changed = JSON.stringify(given) !== JSON.stringify(params);
+      params = given;
+      if (!polled.on || changed) polled.start();
+    },
     leave: () => polled.stop(),
-    render: () => html`<div class="narrow"><h1>Alerts</h1>${body()}</div>`,
+    render: () => html`<div class="narrow">
+      <div class="bar wrap"><h1>Alerts</h1><span class="grow"></span>${range(params, set, { lasts: LASTS, usual: USUAL })}</div>
+      ${body()}
+    </div>`,
   };
 }
 

@@ -1,12 +1,14 @@
 /**
  * Figures of the gold marts that the system declares, and its reports of a day.
  *
- * Belongs here: sums over time by one column, and the rows behind them. Marts, their columns and keys, and reports come from the API.
+ * Belongs here: sums over time and the largest groups, of all rows or of those with chosen values, and the rows behind them. Marts,
+ * their columns and keys, and reports come from the API. A chosen value is in the address as `is.<column>`.
  */
 import { ask, file, seg } from "./api.js";
 import { Chart, legend, merged } from "./chart.js";
-import { choice, empty, failed, figure, html, loading, moment, nothing, save, select, shown, tell } from "./parts.js";
-import { asText, count, visible } from "./text.js";
+import { empty, failed, figure, html, loading, moment, nothing, save, select, shown, tell } from "./parts.js";
+import { asText, clause, count, filterable, GRAIN_MS, listed, visible } from "./text.js";
+import { range, times } from "./timerange.js";
 
 const LASTS = [
   ["1h", "1 h"],
@@ -18,59 +20,72 @@ const WIDTHS = { minute: "1m", hour: "1h", day: "1d" };
 const GROUPS = 6;
 const OTHERS = "others";
 const ROWS = 200;
+const TOP = 100;
+const USUAL = "24h";
+const ALL = "*";
+const CHOSEN = "is.";
 const WHOLE = /^(big|huge|small)?int(eger)?$/i;
-const DAY_MS = 86_400_000;
 
 export function figures(app) {
   const system = app.system.system;
   const marts = app.system.marts;
-  const chart = new Chart((from, to) => set({ from, to, last: "" }));
+  const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }));
   let params = {};
   let put = "";
-  let found = null; // {sums, totals, rows, from, to}
+  let found = null; // {mart, by, measure, totals, rows, from, to, histogram}
   let problem = null;
   let turn = 0;
   let reporting = false;
 
   const set = (changed) => app.go("figures", { ...params, ...changed });
 
-  /** What is looked at: the mart, the count and the column, with what is missing filled in. */
+  /** What is looked at: the mart, the count, the chosen values and the columns to group by, with what is missing filled in. */
   function choices() {
     const mart = marts.find((one) => one.mart === params.mart) ?? marts[0];
     const counts = mart.columns.filter((one) => WHOLE.test(one.type) && !mart.key.includes(one.name)).map((one) => one.name);
-    const groups = mart.key.filter((name) => name !== mart.time);
+    const columns = mart.key.filter((name) => name !== mart.time);
+    const where = columns.map((name) => [name, params[CHOSEN + name] ?? ""]).filter(([, value]) => value !== "");
+    const groups = columns.filter((name) => !where.some(([chosen]) => chosen === name));
+    // Who has chosen a value where examples are wants to see what is behind it.
+    const usual = mart.example && where.length ? ALL : (groups[0] ?? "");
+    const by = params.by === "-" ? "" : params.by === ALL || groups.includes(params.by) ? params.by : usual;
     return {
       mart,
       counts,
       groups,
+      where,
       measure: counts.includes(params.sum) ? params.sum : (counts.find((name) => name === "errors") ?? counts[0]),
-      by: params.by === "-" ? "" : groups.includes(params.by) ? params.by : (groups[0] ?? ""),
+      by: by === ALL ? groups : by ? [by] : [],
     };
   }
 
+  const choose = (column, value) => set({ [CHOSEN + column]: value, by: "" });
+
   async function run() {
     const mine = ++turn;
-    const { mart, counts, measure, by } = choices();
-    const time = params.from ? { from: params.from, to: params.to } : { last: params.last ?? "24h" };
-    const stats = (more) => ask(`/v1/${seg(system)}/stats/${seg(mart.mart)}`, { params: { ...time, ...more } });
+    const { mart, counts, where, measure, by } = choices();
+    const asked = { ...times(params, USUAL), where: where.map(([name, value]) => `${name}:${value}`) };
+    const stats = (more) => ask(`/v1/${seg(system)}/stats/${seg(mart.mart)}`, { params: { ...asked, ...more } });
+    const sum = [measure, ...counts.filter((name) => name !== measure)];
     problem = null;
     app.update();
     try {
       const [sums, totals, rows] = await Promise.all([
-        measure ? stats({ by: by ? [mart.time, by] : [mart.time], sum: measure }) : null,
-        measure && by ? stats({ by, sum: counts }) : null,
+        measure ? stats({ by: [mart.time, ...by.slice(0, 1)], sum: measure }) : null,
+        measure && by.length ? stats({ by, sum, top: TOP }) : null,
         stats({ size: ROWS }),
       ]);
       if (mine !== turn) return;
       found = {
         mart,
         by,
+        counts,
         measure,
         totals: totals?.rows,
         rows: rows.rows,
         from: rows.from,
         to: rows.to,
-        histogram: sums && histogram(mart, sums.rows, by, measure),
+        histogram: sums && histogram(mart, sums.rows, by[0], measure),
       };
       if (found.histogram) chart.show({ sums: found.histogram }, found.from, found.to);
     } catch (error) {
@@ -97,7 +112,7 @@ export function figures(app) {
     app.update();
   }
 
-  const yesterday = new Date(Date.now() - DAY_MS).toISOString().slice(0, 10);
+  const yesterday = new Date(Date.now() - GRAIN_MS.day).toISOString().slice(0, 10);
   const reports = () => html`<form class="report" @submit=${report} aria-label="Report of a day">
     <select name="report" aria-label="Report">${app.system.reports.map((one) => html`<option value=${one.name} title=${one.about}>${one.title}</option>`)}</select>
     <label for="day">of</label><input id="day" name="day" type="date" required value=${yesterday} max=${new Date().toISOString().slice(0, 10)} />
@@ -106,7 +121,9 @@ export function figures(app) {
   </form>`;
 
   function controls() {
-    const { mart, counts, groups, measure, by } = choices();
+    const { mart, counts, groups, where, measure, by } = choices();
+    const ways = [["-", "in all"], ...groups.map((name) => [name, `by ${name}`])];
+    if (groups.length > 1) ways.push([ALL, `by ${listed(groups)}`]);
     return html`<div class="bar wrap">
       ${select(
         "Mart",
@@ -122,19 +139,38 @@ export function figures(app) {
               counts.map((name) => [name, `sum of ${name}`]),
               measure,
               (sum) => set({ sum }),
+              "count",
             )
           : nothing
       }
-      ${groups.length ? select("By", [["-", "in all"], ...groups.map((name) => [name, `by ${name}`])], by || "-", (name) => set({ by: name })) : nothing}
-      ${choice("Time range", params.from ? [...LASTS, ["", "Chosen"]] : LASTS, params.from ? "" : (params.last ?? "24h"), (last) => last && set({ last, from: "", to: "" }))}
+      ${groups.length ? select("By", ways, by.length > 1 ? ALL : (by[0] ?? "-"), (name) => set({ by: name }), "by") : nothing}
+      <span class="grow"></span>
+      ${range(params, set, { lasts: LASTS, usual: USUAL })}
     </div>
-    <p class="dim">${mart.description}</p>`;
+    <p class="dim">${mart.description}</p>
+    ${
+      where.length
+        ? html`<ul class="chosen" aria-label="Chosen values">${where.map(
+            ([name, value]) => html`<li><button class="button" title="No longer only this ${name}"
+              @click=${() => choose(name, "")}>${name} <b>${shown(value, { limit: 80 })}</b> <span aria-hidden="true">×</span></button></li>`,
+          )}</ul>`
+        : nothing
+    }`;
+  }
+
+  /** The events behind an example, found in the time that was looked at. */
+  function example(id) {
+    const { mart, from, to } = found;
+    const until = new Date(Date.parse(to) + GRAIN_MS[mart.grain]).toISOString();
+    return html`<a href=${app.link("search", { q: clause("id", id), from: new Date(from).toISOString(), to: until })}>one of them</a>`;
   }
 
   function value(mart, name, one) {
     if (name === mart.time) return moment(one, { digits: 0 });
-    if (typeof one === "number") return figure(one);
-    return shown(one, { limit: 300 });
+    if (name === mart.example && one) return example(one);
+    const text = shown(one, { limit: 300 });
+    if (!choices().groups.includes(name) || !filterable(one)) return typeof one === "number" ? figure(one) : text;
+    return html`<button class="value" title="Only this ${name}" @click=${() => choose(name, asText(one))}>${text}</button>`;
   }
 
   const numeric = (mart, name) =>
@@ -150,19 +186,19 @@ export function figures(app) {
   function body() {
     if (problem) return failed(problem, run);
     if (!found) return loading("Summing up");
-    const { mart, by, measure, totals, rows } = found;
+    const { mart, by, counts, measure, totals, rows } = found;
     if (!rows.length) return empty("No figures in this time", "Figures follow the events by about a minute.");
     const names = mart.columns.map((one) => one.name).filter((name) => rows.some((row) => name in row));
-    const sorted = totals?.toSorted((a, b) => b[measure] - a[measure]).slice(0, ROWS);
+    const largest = [...by, ...counts, ...(mart.example ? [mart.example] : [])];
     return html`${found.histogram ? html`<section class="over"><div class="bar"><p class="total">${measure}</p>${legend(merged({ sums: found.histogram }).levels)}</div>${chart.node}</section>` : nothing}
-      ${sorted ? html`<h2>In all, by ${by}</h2>${grid(mart, [by, ...choices().counts], sorted, `Sums by ${by}`)}` : nothing}
+      ${totals ? html`<h2>In all, by ${listed(by)}${totals.length === TOP ? html` <span class="dim">the ${TOP} largest</span>` : nothing}</h2>${grid(mart, largest, totals, `Sums by ${listed(by)}`)}` : nothing}
       <h2>Rows <span class="dim">the latest ${count(rows.length)}</span></h2>${grid(mart, names, rows, "Rows")}`;
   }
 
   return {
     enter(given) {
       params = given;
-      const wanted = JSON.stringify([params.mart, params.sum, params.by, params.last, params.from, params.to]);
+      const wanted = JSON.stringify(params);
       if (marts.length && wanted !== put) run();
       put = wanted;
     },

@@ -17,6 +17,7 @@ import { status } from "./status.js";
 import { tail } from "./tail.js";
 
 const ALERTS_EVERY_MS = 30_000;
+const PLATFORM = "assay"; // the name under which the platform itself has alerts
 const THEMES = { "": "As the system", light: "Light", dark: "Dark" };
 const THEME = "assay.theme";
 
@@ -42,14 +43,22 @@ const app = {
   update,
   go: (view, params, how) => go(app.system.system, view, params, how),
   link: (view, params) => fragment(app.system.system, view, params),
+  alertSystems,
   countAlerts,
 };
+
+/** Whose alerts are shown: the system's, and for who runs the platform those that it raises on itself. */
+function alertSystems() {
+  const { role, system: only } = app.me;
+  return [app.system.system, ...(role === "admin" && only === null ? [PLATFORM] : [])];
+}
 
 const root = document.getElementById("app");
 let view = null; // the view that is shown: {name, enter, leave, render, keys}
 let problem = null;
 let said = null; // why somebody has to log in again
 let planned = false;
+let moved = false; // to another view: its name may be out of sight on a narrow screen
 
 /** Draw again, once for however many changes. */
 function update() {
@@ -58,6 +67,8 @@ function update() {
   queueMicrotask(() => {
     planned = false;
     render(page(), root);
+    if (moved) document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+    moved = false;
   });
 }
 
@@ -172,8 +183,8 @@ function arrive() {
     update();
     return;
   }
-  const moved = system !== app.system || known.name !== view?.name;
-  if (moved) {
+  if (system !== app.system || known.name !== view?.name) {
+    moved = true;
     view?.leave();
     if (system !== app.system) app.openAlerts = 0;
     app.system = system;
@@ -188,7 +199,7 @@ async function countAlerts() {
   const system = app.system;
   if (!system || !app.me || !reads(app.me)) return;
   try {
-    const found = await ask("/v1/alerts", { params: { system: system.system, state: "open", size: 100 } });
+    const found = await ask("/v1/alerts", { params: { system: alertSystems(), state: "open", size: 100 } });
     if (app.system === system) app.openAlerts = found.alerts.length;
   } catch {
     app.openAlerts = 0; // the view of alerts says what is wrong

@@ -8,8 +8,9 @@ import { Chart, legend, merged } from "./chart.js";
 import { OpenEvent } from "./event.js";
 import { hitTable, keyOf, listKeys } from "./hits.js";
 import { copy, empty, failed, html, loading, moment, nothing, save, tell } from "./parts.js";
-import { asked, question, range, wrong } from "./querybar.js";
+import { asked, question, wrong } from "./querybar.js";
 import { clause, count, csv, narrowed } from "./text.js";
+import { range } from "./timerange.js";
 
 const PAGE = 100;
 const MOST_SHOWN = 5000;

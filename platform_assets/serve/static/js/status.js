@@ -13,7 +13,7 @@ export function status(app) {
   function verdict(table, promise) {
     const age = table.watermark_age_s;
     if (table.error) return ["not readable", "bad"];
-    if (age === null || age === undefined) return ["no events yet", ""];
+    if (age === null || age === undefined) return [table.rows ? "only history" : "no events yet", ""];
     if (age > promise.freshness_fail_s) return [`${length(age)} old`, "bad"];
     return [`${length(age)} old`, age > promise.freshness_warn_s ? "warn" : "good"];
   }
@@ -26,7 +26,7 @@ export function status(app) {
       <div class="head"><h3>${table.table}</h3>${badge(words, kind)}</div>
       <p class="dim small">${promise.description}</p>
       ${facts([
-        ["newest event", since(table.watermark)],
+        ["newest event", table.rows && !table.watermark ? html`<span class="dim">history does not count</span>` : since(table.watermark)],
         ["last commit", since(table.last_commit)],
         ["lag in the topic", html`${number(table.lag)}${table.lag ? " records" : nothing}`],
         ["index behind", html`${number(table.index_behind)}${table.index_behind ? " commits" : nothing}`],

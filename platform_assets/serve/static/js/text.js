@@ -10,6 +10,8 @@ const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
 const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
+/** How long a row of a mart counts, by its grain, in milliseconds. */
+export const GRAIN_MS = { minute: 60_000, hour: HOUR_S * 1000, day: DAY_S * 1000 };
 
 /** How a hidden character is shown: `\n`, `\u202e`, `\u{e0001}`. */
 function escaped(character) {
@@ -75,6 +77,9 @@ export function flatten(value, path) {
 // -- numbers and times -----------------------------------------------------------------------------------------------------
 
 export const count = (number) => Number(number).toLocaleString("en-US");
+
+/** `a, b and c`. */
+export const listed = (names) => names.join(", ").replace(/, ([^,]*)$/, " and $1");
 
 /** `1 event`, `2 events`. */
 export const many = (number, what) => `${count(number)} ${what}${Number(number) === 1 ? "" : "s"}`;

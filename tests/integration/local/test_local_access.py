@@ -1,87 +1,32 @@
-"""The real services: who may do what, what survives, and that nothing is left behind.
-
-Rights are tried on the session's services; whatever kills or restarts has services of its own.
-"""
+"""The session's services: who may do what, and what they tell nobody."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
-from opensearchpy import OpenSearch
+from locallab import consume, drop_topic, publish, search_client, wait_until
 from opensearchpy.exceptions import AuthenticationException, AuthorizationException
 
 from platform_assets.errors import AssayError
-from platform_assets.local import lifecycle
 from platform_assets.local.kafka_access import check_kafka
 from platform_assets.local.layout import Layout
 from platform_assets.local.search_access import check_opensearch
 from platform_assets.local.state import read_state
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.search.callers import CallerPool, token
-from platform_assets.settings import OpenSearchRole, Settings
+from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
-
-
-def search_client(settings: Settings, role: OpenSearchRole | None) -> OpenSearch:
-    """A client as `role`, or as nobody."""
-    auth = settings.opensearch_auth(role) if role else None
-    return OpenSearch([settings.opensearch_url], http_auth=auth, ca_certs=str(settings.opensearch_ca), max_retries=0)
-
-
-def publish(conf: dict[str, Any], topic: str, value: bytes) -> KafkaError | None:
-    """Publish one record; returns the error that came back for it."""
-    outcome: list[KafkaError | None] = []
-    producer = Producer({**conf, "log_level": 0, "message.timeout.ms": 8000, "message.max.bytes": 16_000_000})
-    producer.produce(topic, value, on_delivery=lambda error, _: outcome.append(error))
-    producer.flush(15)
-    return outcome[0]
-
-
-def consume(conf: dict[str, Any], topic: str, seconds: float = 15) -> bytes | KafkaError:
-    """The first record of a topic's partition 0, or the error that came instead."""
-    extra = {"group.id": "assay-test", "log_level": 0, "fetch.message.max.bytes": 16_000_000}
-    consumer = Consumer({**conf, **extra})
-    deadline = time.monotonic() + seconds
-    try:
-        consumer.assign([TopicPartition(topic, 0, 0)])
-        while time.monotonic() < deadline:
-            message = consumer.poll(1)
-            if message is None:
-                continue
-            error, value = message.error(), message.value()
-            if error is None:
-                return value or b""
-            # Of the group, not of the topic, and told at any time.
-            if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-                return error
-        raise AssertionError(f"neither a record nor an error within {seconds} s")
-    finally:
-        consumer.close()
-
-
-def drop_topic(settings: Settings, name: str) -> None:
-    """Delete a topic; the client must outlive its answer."""
-    admin = AdminClient(settings.kafka_conf("admin"))
-    admin.delete_topics([name])[name].result(20)
 
 
 @pytest.fixture
@@ -282,177 +227,3 @@ def test_no_password_in_logs_arguments_or_open_files(services: Settings) -> None
             if any(secret in content for secret in secrets):
                 assert path.stat().st_mode & 0o077 == 0
                 assert path.name in ("server.properties", "config.yml")
-
-
-@pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A home whose services a test may kill; they are ended, and everything is deleted, whatever the test did."""
-    for name in list(os.environ):
-        if name.startswith(("ASSAY_KAFKA_", "ASSAY_OPENSEARCH_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ASSAY_OPENSEARCH_HEAP_MB", "512")
-    monkeypatch.setenv("ASSAY_KAFKA_HEAP_MB", "256")
-    # Closed to other users, as a root's home is: the stores must then lie elsewhere.
-    home = Path(tempfile.mkdtemp(prefix="assay-own-"))
-    yield home
-    lifecycle.down(home)
-    lifecycle.wipe(home)
-    shutil.rmtree(home)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait for `condition`; returns how long it took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
-    return time.monotonic() - begun
-
-
-def children(home: Path) -> dict[str, psutil.Process]:
-    """The servers of a home by name."""
-    state = read_state(Layout.of(home).state)
-    assert state is not None
-    found = {}
-    for name, service in state.services.items():
-        assert service.process is not None
-        found[name] = psutil.Process(service.process.pid)
-    return found
-
-
-def running(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie, which a container's first process may never reap, does not."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def forget_tokens(home: Path, settings: Settings) -> None:
-    """Make a home as it was before the API's callers had tokens."""
-    secrets = home / "secrets.env"
-    secrets.write_text(re.sub(r"ASSAY_OPENSEARCH_JWT_KEY=.*\n", "", secrets.read_text()))
-    certificates = Layout.of(home).certificates
-    client = OpenSearch(
-        [settings.opensearch_url],
-        ca_certs=str(certificates.ca),
-        client_cert=str(certificates.admin),
-        client_key=str(certificates.admin_key),
-    )
-    remove = [{"op": "remove", "path": "/config/dynamic/authc/jwt"}]
-    client.transport.perform_request("PATCH", "/_plugins/_security/api/securityconfig", body=remove)
-    for kind in ("rolesmapping", "roles"):
-        client.transport.perform_request("DELETE", f"/_plugins/_security/api/{kind}/assay_api_reader")
-    client.close()
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(400)
-def test_killed_crashed_and_restarted_services_keep_their_data(own: Path) -> None:
-    """One life with every accident: a start costs ten seconds, so they share it."""
-    status = lifecycle.up(own)
-    assert status.healthy
-    settings = Settings.load(own)
-    ensure_topics(settings.kafka_conf("admin"), [TopicSpec("logs.kept", 1)])
-    assert publish(settings.kafka_conf("producer"), "logs.kept", b"kept") is None
-    lane = search_client(settings, "lane")
-    lane.indices.create(index="logs-kept", body={"settings": {"number_of_replicas": 0}})
-    lane.index(index="logs-kept", body={"kept": True}, id="1")
-
-    servers = children(own)
-    if os.geteuid() == 0:
-        assert all(server.uids().effective != 0 for server in servers.values())
-    begun = time.monotonic()
-    again = lifecycle.up(own)
-    assert again.healthy
-    assert {s.pid for s in again.services} == {s.pid for s in status.services}
-    assert time.monotonic() - begun < 8
-
-    # A server that dies is started again.
-    servers["kafka"].kill()
-    wait_until(lambda: lifecycle.status(own).phase == "degraded", 10, "noticing the death")
-    wait_until(lambda: lifecycle.status(own).healthy, 60, "mending")
-    assert {s.name: s.restarts for s in lifecycle.status(own).services} == {"kafka": 1, "opensearch": 0}
-
-    forget_tokens(own, settings)
-
-    # A supervisor that is killed takes its servers along.
-    servers = children(own)
-    state = read_state(Layout.of(own).state)
-    assert state is not None
-    os.kill(state.supervisor.pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(running, servers.values())), 5, "the end of the servers")
-    assert lifecycle.status(own).phase == "stopped"
-
-    # The next start has the same addresses and data; passwords that were changed in the file hold from then on.
-    secrets = own / "secrets.env"
-    secrets.write_text(re.sub(r"(_(?:LANE|READER)_PASSWORD)=.*", r"\1=changed-by-hand", secrets.read_text()))
-    assert lifecycle.up(own).healthy
-    changed = Settings.load(own)
-    assert changed.kafka_bootstrap == settings.kafka_bootstrap
-    assert changed.opensearch_url == settings.opensearch_url
-    assert changed.kafka_conf("lane")["sasl.password"] == "changed-by-hand"
-    assert consume(changed.kafka_conf("lane"), "logs.kept") == b"kept"
-    assert search_client(changed, "reader").get(index="logs-kept", id="1")["_source"] == {"kept": True}
-    with pytest.raises(AuthenticationException):
-        search_client(settings, "reader").count(index="logs-kept")
-
-    # A home that knew no tokens has a key now, and its node knows whom it signed for.
-    pool = CallerPool(changed.opensearch_url, changed.opensearch_ca, timeout_s=10, size=1)
-    caller = pool.client(token(changed.opensearch_jwt_key, "t", "logs", None))
-    assert caller.count(index="logs-kept")["count"] == 1
-    pool.close()
-
-    # The ordinary end leaves nothing behind.
-    servers = children(own)
-    assert lifecycle.down(own)
-    assert not any(map(running, servers.values()))
-    assert not lifecycle.down(own)
-
-
-@pytest.mark.timeout(200)
-def test_ctrl_c_ends_the_foreground_with_its_servers(own: Path) -> None:
-    script = "import sys; from pathlib import Path; from platform_assets.local import lifecycle; "
-    script += "lifecycle.up(Path(sys.argv[1]), foreground=True)"
-    process = subprocess.Popen([sys.executable, "-c", script, str(own)])
-    try:
-        wait_until(lambda: lifecycle.status(own).healthy or process.poll() is not None, 120, "health")
-        with pytest.raises(AssayError, match="run already"):
-            lifecycle.up(own, foreground=True)
-        servers = children(own)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(40) == 0
-    finally:
-        process.kill()
-        process.wait()
-    assert not any(map(running, servers.values()))
-    state = read_state(Layout.of(own).state)
-    assert state is not None
-    assert state.phase == "stopped"
-
-
-def test_a_configured_port_that_is_taken_is_one_clear_line(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        monkeypatch.setenv("ASSAY_KAFKA_PORT", str(port))
-        with pytest.raises(AssayError) as error:
-            lifecycle.up(own)
-    assert error.value.message == f"port {port} for kafka is taken"
-    assert "ASSAY_KAFKA_PORT" in error.value.hint
-
-
-def test_a_server_that_cannot_start_says_why(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Java that ends at once stands for any server that dies while starting."""
-    broken = own / "java"
-    (broken / "bin").mkdir(parents=True)
-    (broken / "release").write_text('JAVA_VERSION="25.0.1"\nMODULES="java.base"\n')
-    (broken / "bin" / "java").write_text("#!/bin/sh\necho 'Error: cannot reserve memory for the heap'\nexit 3\n")
-    for path in (own, broken, broken / "bin", broken / "bin" / "java"):
-        path.chmod(0o755)
-    monkeypatch.setenv("ASSAY_JAVA_HOME", str(broken))
-    with pytest.raises(AssayError, match="cannot reserve memory for the heap") as error:
-        lifecycle.up(own)
-    assert "\n" not in str(error.value)
-    assert lifecycle.status(own).phase == "stopped"

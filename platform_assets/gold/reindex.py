@@ -1,0 +1,112 @@
+"""A mart's index built anew from its Delta table: after a restore, or for an index that another lake has filled.
+
+Belongs here: which rows, and the frontier afterwards. Does not: a new generation of an index (`search/rebuild.py`), or keeping an
+index up to date (`index.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import duckdb
+import pyarrow as pa
+
+from platform_assets.contracts.model import Contract
+from platform_assets.gold.index import MartDocuments, accept_all
+from platform_assets.gold.marts import Mart
+from platform_assets.gold.plan import REFRESH
+from platform_assets.lake.archive import history
+from platform_assets.lake.table import LakeTable
+from platform_assets.lane.publish import BULK_PATIENCE_S
+from platform_assets.lane.reindex import own_frontier
+from platform_assets.lane.sessions import connect_indices, session
+from platform_assets.search.bulk import BulkWriter
+from platform_assets.search.documents import Documents, keyed_ndjson
+from platform_assets.search.indices import Indices
+from platform_assets.search.progress import START, Frontier, ensure_progress_index
+from platform_assets.search.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild_documents
+from platform_assets.settings import Settings
+
+
+def reindex_mart(
+    settings: Settings, contract: Contract, mart: Mart, progress: Callable[[int], None] | None = None
+) -> ReindexReport:
+    """Build a mart's whole index anew from the lake and make its frontier follow this lake. The old indices serve until then.
+
+    A mart that this lake does not have loses its index. `progress` is told how many documents of a partition are done. Safe
+    beside a refresh, and to be repeated. Raises SearchError when the index cannot.
+    """
+    started = time.perf_counter()
+    report = ReindexReport(mart.name)
+    documents, table = MartDocuments(mart, contract.version), mart.table(settings.lake_path)
+    indices = connect_indices(settings)
+    try:
+        ensure_progress_index(indices.client)
+        frontier = _fill(indices, documents, table, report, progress) if table.exists() else START
+        found = indices.all(documents)
+        known = _partitions(documents, table)  # after the list: what a refresh made meanwhile is known to the table
+        surplus = [index for index in found if index.event_partition not in known]
+        indices.delete([index.name for index in surplus])
+        report.deleted = sorted({index.event_partition for index in surplus})
+        own_frontier(indices.client, documents, frontier)
+    finally:
+        indices.client.close()
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _partitions(documents: MartDocuments, table: LakeTable) -> set[str]:
+    """The document partitions that the table has rows of, now."""
+    if not table.exists():
+        return set()
+    table.refresh()
+    return {documents.partition_of(name) for name in table.partitions()}
+
+
+def _fill(
+    indices: Indices,
+    documents: MartDocuments,
+    table: LakeTable,
+    report: ReindexReport,
+    progress: Callable[[int], None] | None,
+) -> Frontier:
+    """Build every partition; the frontier that holds then, whatever came meanwhile."""
+    partitions = _partitions(documents, table)
+    frontier = replace(START, seq=table.transaction(REFRESH) or 0, history=history(table))
+    indices.ensure_template(documents)
+    with session() as con, BulkWriter(indices, patience_s=BULK_PATIENCE_S) as writer:
+
+        def render(rows: pa.Table, version: int) -> Documents:
+            return keyed_ndjson(documents, rows, version, documents.mart.key, con=con)
+
+        for partition in sorted(partitions):
+            rows = _MartRows(table, documents, con, partition)
+            done = rebuild_documents(indices, writer, documents, partition, rows.read, render, progress)
+            accept_all(documents, done.refused)
+            report.documents[partition] = done.documents
+    return frontier
+
+
+class _MartRows:
+    """Snapshots of the rows of one document partition. A refresh replaces rows, so that the partition is then begun again."""
+
+    def __init__(
+        self, table: LakeTable, documents: MartDocuments, con: duckdb.DuckDBPyConnection, partition: str
+    ) -> None:
+        self._table = table
+        self._documents = documents
+        self._con = con
+        self._partition = partition
+
+    def read(self, since: Snapshot | None) -> Snapshot:
+        self._table.refresh()
+        number = self._table.transaction(REFRESH) or 0
+        if since is not None:
+            if number != since.seq:
+                raise SnapshotLost
+            return Snapshot(number, {}, number, ())
+        files = [f for f in self._table.files() if self._documents.partition_of(str(f.partition)) == self._partition]
+        rows = self._documents.rows(self._table.relation(self._con, files))
+        return Snapshot(number, {}, number, (rows,) if rows.num_rows else ())

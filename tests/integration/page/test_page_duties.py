@@ -1,0 +1,170 @@
+"""What operators do on the page: alerts, rejects, figures, reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from browser import Visit
+from pagelab import EVIL_SERVICE, INVENTED, START, Site, needs_chromium
+from playwright.sync_api import expect
+
+from platform_assets.alerts.room import AlertRoom
+from platform_assets.gold.marts import load_marts
+from platform_assets.gold.project import project_folder
+from platform_assets.search.client import connect
+from platform_assets.search.syntax import Clause, Value, parse
+from platform_assets.serve.keys import Role
+from platform_assets.settings import Settings
+
+pytestmark = [pytest.mark.services, needs_chromium]
+
+
+def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: Site) -> None:
+    path = f"{site.url}/v1/{site.system}/alerts/{site.alert}"
+    limited = site.key(Role.READER, services=("users",))
+    reader, admin = site.key(Role.READER), site.key(Role.ADMIN)
+    for key, rest, body, status in (
+        ({}, "acknowledge", None, 401),
+        (site.key(Role.WRITER, all_services=True), "acknowledge", None, 403),
+        (site.key(Role.READER, system="logs"), "acknowledge", None, 403),
+        (limited, "acknowledge", None, 404),
+        (reader, "mute", {"length": "1h"}, 403),
+        (admin, "mute", {"length": "31d"}, 422),
+        (admin, "mute", {"length": "soon"}, 422),
+        (admin, "mute", {}, 422),
+    ):
+        answer = httpx.post(f"{path}/{rest}", headers=key, json=body)
+        assert answer.status_code == status, (rest, body, answer.text)
+    assert httpx.post(f"{path.replace(site.alert, 'abc')}/acknowledge", headers=reader).status_code == 404
+
+    page = visit.log_in(site.admin, site.place("alerts"))
+    card = page.locator(f"[data-alert='{site.alert}']")
+    expect(page.locator("nav .count")).to_have_text("2")
+    own = page.locator(".alert", has_text="the platform itself")
+    expect(own).to_contain_text("purge: run 1a2b failed")
+    own.get_by_role("button", name="Acknowledge").click()
+    expect(own).to_contain_text("acknowledged by Ada")
+    card.get_by_role("button", name="Acknowledge").click()
+    expect(card).to_contain_text("acknowledged by Ada")
+    card.locator("select").select_option("8h")
+    expect(card).to_contain_text("muted until")
+    room = AlertRoom(site.settings, site.system, index=False)
+    stored = room.store.load()[site.alert]
+    room.close()
+    assert str(stored.acknowledged_by).startswith("Ada (")
+    assert stored.muted_until is not None
+    assert timedelta(hours=7) < stored.muted_until - datetime.now(UTC) < timedelta(hours=8)
+    again = httpx.post(f"{path}/acknowledge", headers=reader).json()["alert"]
+    assert again["acknowledged_by"] == stored.acknowledged_by, "who was first stays"
+    card.get_by_role("link", name="Its events").click()
+    expect(page.locator("#total")).to_have_text(str(0), timeout=15_000)
+    assert parse(page.locator("#q").input_value()) == [Clause("service", (Value(EVIL_SERVICE, quoted=True),))]
+    trail = "".join(path.read_text() for path in (site.settings.home / "audit").glob("*.jsonl"))
+    assert trail.count('"action": "acknowledge"') == 6, "begun and done, three times"
+    assert "refused" in trail
+    visit.page.get_by_role("button", name="Log out").click()
+    visit.log_in(site.reader, site.place("alerts", last="24h"))
+    expect(page.locator("nav .count")).to_have_text("1")
+    expect(page.locator(".alert")).to_have_count(1)
+    visit.go(site.place("alerts", last="24h", as_of=f"{START - timedelta(days=1):%Y-%m-%d}"))
+    expect(page.locator("#open-alerts")).to_contain_text("Open at the end of that time 0")
+
+
+def test_administrators_see_rejects_and_replay_them(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.admin, site.place("quarantine"))
+    section = page.locator("[data-table='events']")
+    expect(section).to_contain_text("2 rejects")
+    section.get_by_role("button", name="Try a replay").click()
+    expect(section.locator("[role=status]")).to_contain_text("2 rejects looked at: 0 accepted")
+    expect(section).to_contain_text("Nothing to replay")
+    section.locator("tbody button").first.click()
+    expect(section.locator(".reject").first).to_be_visible()
+    visit.go(site.place("status"))
+    expect(page.locator("[data-table='events']")).to_contain_text("in quarantine")
+
+
+@contextmanager
+def mart_indices(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> Iterator[None]:
+    """An index for each mart of `logs`, with these rows, beside whatever the node has of them."""
+    kinds = {
+        "TIMESTAMPTZ": "date_nanos",
+        "DATE": "date_nanos",
+        "BIGINT": "long",
+        "DOUBLE": "double",
+        "VARCHAR": "keyword",
+    }
+    lane = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    made = []
+    try:
+        for mart in (one for one in load_marts(project_folder(), "logs") if one.index):
+            columns = {c.name: {"type": kinds[c.type.upper()]} for c in mart.columns if c.type.upper() in kinds}
+            made.append(f"logs-{mart.name}-page-000001")
+            lane.indices.create(
+                index=made[-1], body={"mappings": {"properties": columns}, "aliases": {f"logs-{mart.name}": {}}}
+            )
+            for row in rows.get(mart.name, []):
+                lane.index(index=made[-1], body=row, params={"refresh": "true"})
+        yield
+    finally:
+        for index in made:
+            lane.indices.delete(index=index)
+        lane.close()
+
+
+def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site: Site, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    minutes = [
+        {
+            "minute": f"{now - timedelta(minutes=n + 1):%Y-%m-%dT%H:%M:00Z}",
+            "service": INVENTED,
+            "status": 500,
+            "events": 10,
+            "errors": n,
+        }
+        for n in range(5)
+    ]
+    hour = f"{now:%Y-%m-%dT%H:00:00Z}"
+    failing = [
+        {
+            "hour": hour,
+            "service": service,
+            "route": "/pay",
+            "message": message,
+            "errors": n,
+            "example": f"AAAAAAAA.0.{n}",
+        }
+        for service, message, n in (
+            (INVENTED, "gateway timed out", 7),
+            (INVENTED, "ledger broke", 9),
+            ("other", "no", 8),
+        )
+    ]
+    with mart_indices(site.settings, {"errors_minute": minutes, "failures_hour": failing}):
+        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=1h")
+        expect(page.get_by_role("table", name="Sums by service")).to_contain_text(f"{INVENTED}5010")
+        expect(page.locator(".legend")).to_contain_text(f"{INVENTED} 10")
+        page.locator("#mart").select_option("failures_hour")
+        page.get_by_role("table", name="Sums by service").get_by_role("button", name=INVENTED).click()
+        reasons = page.get_by_role("table", name="Sums by route and message").locator("tbody tr")
+        expect(reasons).to_have_text([re.compile("/pay.*ledger broke.*9"), re.compile("/pay.*gateway timed out.*7")])
+        expect(page.get_by_role("list", name="Chosen values")).to_contain_text(f"service {INVENTED}")
+        link = str(reasons.first.get_by_role("link", name="one of them").get_attribute("href"))
+        assert dict(httpx.QueryParams(link.partition("?")[2]))["q"] == 'id:"AAAAAAAA.0.9"'
+        page.locator("#day").fill("2015-05-20")
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Download").click()
+        assert waiting.value.suggested_filename == "logs-errors-2015-05-20.html"
+        waiting.value.save_as(tmp_path / "report.html")
+        assert "2015-05-20" in (tmp_path / "report.html").read_text()
+    page.locator("#system").select_option(site.system)
+    expect(page.locator("#main")).to_contain_text("declares no gold marts")
+    assert page.get_by_role("button", name="Download").count() == 0
+    assert {"404" in one for one in visit.wrong} <= {True}, "`logs` may have no index of alerts here"
+    visit.wrong.clear()

@@ -1,0 +1,156 @@
+"""A reader's way over the page: log in, search, page, open, share, look closer, and say literally what was clicked."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from browser import Visit
+from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, START, Site, needs_chromium
+from playwright.sync_api import Browser, expect
+
+from platform_assets.search.syntax import parse
+from platform_assets.serve.keys import KeyStore, Role
+
+pytestmark = [pytest.mark.services, needs_chromium]
+
+
+def test_log_in_search_page_open_and_share(visit: Visit, site: Site, launched: Browser) -> None:
+    page = visit.page
+    page.goto(site.url)
+    page.fill("#key", "assay_000000000000_" + "x" * 43)
+    page.click("#enter")
+    expect(page.locator("#said")).to_contain_text("not taken")
+    assert visit.wrong.pop().startswith("Failed to load resource"), "the refusal, and nothing else"
+
+    visit.log_in(site.reader, site.place(table="events", last="24h"))
+    rows = page.locator("tr.hit")
+    expect(page.locator("#total")).to_have_text(str(EVENTS + len(HOSTILE)))
+    expect(rows).to_have_count(PAGE)
+    page.click("#older")
+    expect(rows).to_have_count(EVENTS + len(HOSTILE))
+    expect(page.locator("#older")).to_have_count(0)
+    times = [one.get_attribute("datetime") for one in page.locator("tr.hit td.time time").all()]
+    assert times == sorted(times, key=str, reverse=True)
+    assert "Here: " in str(page.locator("tr.hit time").first.get_attribute("title")), "the reader's own time"
+
+    assert site.reader not in page.url
+    stored = page.evaluate("() => [Object.values(sessionStorage), Object.values(localStorage), document.cookie]")
+    assert stored == [[site.reader], [], ""]
+
+    page.locator("tr.hit td button.value", has_text="payments").first.click()
+    expect(page.locator("#q")).to_have_value("service:payments")
+    expect(page.locator("#total")).to_have_text(str(len(range(1, EVENTS, 3))))
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("tr.hit.open")).to_have_count(1)
+    expect(page.locator(".event .fields").first).to_contain_text("payments")
+    assert page.get_by_role("tab", name="Where it came from").count() == 0, "that is for administrators"
+    page.get_by_role("tab", name="Around it").click()
+    expect(page.locator(".around tr.here")).to_have_count(1)
+    assert page.locator(".around tr").count() > 5
+    shared = page.url
+    page.keyboard.press("Escape")
+    expect(page.locator(".event")).to_have_count(0)
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("")
+
+    other = Visit(launched, site.url)
+    other.log_in(site.admin, shared.removeprefix(f"{site.url}/"))
+    expect(other.page.locator("#q")).to_have_value("service:payments")
+    other.page.get_by_role("tab", name="Where it came from").click()
+    expect(other.page.locator(".trace")).to_contain_text(site.contract.table("events").topic)
+    expect(other.page.locator(".verdict")).to_contain_text("It is in silver")
+    other.page.get_by_role("button", name="Log out").click()
+    expect(other.page.locator("#key")).to_be_visible()
+    assert other.page.evaluate("() => sessionStorage.length") == 0
+    other.context.close()
+    assert other.wrong == []
+
+
+def test_a_day_is_chosen_and_stays_in_the_address(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(table="events"))
+    day = START.date()
+    wanted = sum((START + timedelta(seconds=10 * n)).date() == day for n in range(EVENTS))
+    page.get_by_role("button", name="Custom").click()
+    panel = page.locator("#custom")
+    panel.locator("[name=day]").fill(f"{day}")
+    panel.get_by_role("button", name="Show").first.click()
+    page.wait_for_url(re.compile(f"last=24h&as_of={day}"))
+    expect(page.locator("#total")).to_have_text(str(wanted + len(HOSTILE) * (wanted == EVENTS)))
+    page.get_by_role("button", name="Today" if day == datetime.now(UTC).date() else f"{day}").click()
+    expect(panel.locator("[name=end]")).to_have_value(f"{day + timedelta(days=1)}T00:00")
+    visit.go(site.place(table="events", last="24h", as_of="2015-05-20"))
+    expect(page.locator(".empty")).to_contain_text("Nothing found")
+    expect(page.get_by_role("button", name="2015-05-20")).to_have_attribute("aria-pressed", "true")
+
+
+def test_what_is_asked_wrongly_or_of_nothing_is_said_in_words(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(q="no_such_field:1", last="1h"))
+    expect(page.locator(".wrong")).to_contain_text("has no field 'no_such_field'")
+    assert "422" in visit.wrong.pop()
+    page.locator("#q").fill("nothinglikethat")
+    page.keyboard.press("Enter")
+    expect(page.locator(".empty")).to_contain_text("Nothing found")
+    KeyStore(site.settings.home).revoke(site.key(Role.READER)["X-API-Key"].split("_")[1])  # another's: nothing happens
+    page.keyboard.press("Enter")
+    expect(page.locator(".empty")).to_contain_text("Nothing found")
+
+
+def test_dragging_over_the_chart_looks_closer(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(table="events", last="1h"))
+    expect(page.locator("#total")).to_have_text(str(EVENTS + len(HOSTILE)))
+    expect(page.locator(".legend")).to_contain_text("ERROR 16")
+    box = page.locator(".chart .u-over").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.40, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.50, middle, steps=4)
+    page.mouse.up()
+    page.wait_for_url(re.compile(r"from=.*to="))
+    expect(page.locator("#total")).not_to_have_text(str(EVENTS + len(HOSTILE)))
+    assert 20 < int(page.locator("#total").inner_text()) < 60, "a tenth of an hour, an event every ten seconds"
+    page.locator(".legend button", has_text="ERROR").click()
+    expect(page.locator("#q")).to_have_value("level:ERROR")
+
+
+def test_the_documentation_of_the_api_comes_from_here_too(visit: Visit, site: Site) -> None:
+    visit.page.goto(f"{site.url}/docs")
+    expect(visit.page.get_by_text(f"/v1/{site.system}/search", exact=True)).to_be_visible()
+    expect(visit.page.get_by_role("button", name="Authorize")).to_be_visible()
+
+
+def test_a_click_says_literally_what_was_clicked(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place())
+    module = str(page.locator("script[type=module]").get_attribute("src")).replace("main.js", "text.js")
+    values = [
+        *(text for text in HOSTILE.values() if len(text) < 500 and not re.search(r"[\x00-\x1f]", text)),
+        *(
+            'a"b',
+            "a\\",
+            '\\"',
+            "*",
+            "a*",
+            "-a",
+            ">=5",
+            "1..5",
+            "a,b",
+            "a:b",
+            "NOT",
+            "OR",
+            "x y",
+            "é漢",
+            EVIL_SERVICE,
+            "5",
+            "0.5",
+        ),
+    ]
+    say = "async ([path, values]) => { const m = await import(path); return values.map(v => m.clause('service', v)) }"
+    for value, said in zip(values, page.evaluate(say, [module, values]), strict=True):
+        [found] = parse(said)
+        assert (found.field, [one.text for one in found.values]) == ("service", [value]), said
+        assert found.values[0].quoted or re.fullmatch(r"[\w-]+", value)
+    twice = "async ([path]) => { const m = await import(path); return m.narrowed('a -b:c d:\"x y\"', 'b:c', false) }"
+    assert page.evaluate(twice, [module]) == 'a d:"x y" b:c'

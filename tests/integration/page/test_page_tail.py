@@ -1,0 +1,31 @@
+"""The live tail. It writes events, so no other test counts in its system."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Visit
+from pagelab import START, Site, needs_chromium
+from playwright.sync_api import expect
+from support import event
+
+pytestmark = [pytest.mark.services, needs_chromium]
+
+
+def test_the_live_tail_shows_what_arrives_until_it_is_paused(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place("tail", q="service:tail"))
+    expect(page.locator("#tail-state")).to_have_text("Live")
+    expect(page.locator(".empty")).to_contain_text("Nothing yet")
+    late = event(5002, service="tail", message="late, and new all the same", event_time=START.isoformat())
+    page.locator("#q").fill("service:tail half typed")
+    site.send(event(5001, service="tail", message="first to arrive"), late)
+    expect(page.locator("tr.hit")).to_have_count(2)
+    expect(page.locator("#q")).to_have_value("service:tail half typed")
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    expect(page.locator("#tail-state")).to_have_text("Paused")
+    site.send(event(5003, service="tail", message="while paused"))
+    page.wait_for_timeout(2500)
+    expect(page.locator("tr.hit")).to_have_count(2)
+    page.keyboard.press("p")
+    expect(page.locator("tr.hit")).to_have_count(3)
+    expect(page.locator("tr.hit").first).to_contain_text("while paused")

@@ -1,0 +1,39 @@
+"""A table of its own for each test, on the real node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opensearchpy import OpenSearch
+from searchlab import own_table
+
+from platform_assets.contracts.model import Table
+from platform_assets.search.bulk import BulkWriter
+from platform_assets.search.client import connect
+from platform_assets.search.indices import Indices
+from platform_assets.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def client(services: Settings) -> Iterator[OpenSearch]:
+    made = connect(services.opensearch_url, services.opensearch_auth("lane"), services.opensearch_ca)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def indices(client: OpenSearch) -> Indices:
+    return Indices(client)
+
+
+@pytest.fixture
+def table(client: OpenSearch, indices: Indices) -> Iterator[Table]:
+    with own_table(client, indices) as made:
+        yield made
+
+
+@pytest.fixture
+def writer(indices: Indices) -> Iterator[BulkWriter]:
+    with BulkWriter(indices, patience_s=20) as made:
+        yield made
