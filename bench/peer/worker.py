@@ -116,9 +116,14 @@ class Worker:
         return total
 
     def _sample(self) -> None:
+        before: set[int] = set()
         while not self._over.wait(SAMPLE_S):
+            tree = self._tree()
             rss = 0
-            for process in self._tree():
-                with suppress(psutil.Error):
-                    rss += process.memory_info().rss
+            for process in tree:
+                # A process on its way to another program still has its parent's memory: it would count twice.
+                if process.pid in before:
+                    with suppress(psutil.Error):
+                        rss += process.memory_info().rss
+            before = {process.pid for process in tree}
             self.peak_rss = max(self.peak_rss, rss)
