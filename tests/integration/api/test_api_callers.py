@@ -9,6 +9,7 @@ import pytest
 from apilab import PARTS, START, Api, ids
 from caller_requests import faults, recorded
 
+from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.marts import IndexMarts
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.services
 ASKS_NOTHING = {  # with the caller's token
     *("trace/{document_id}", "trace/{document_id}/revealed", "quarantine", "events/replay", "access/replay"),
     *("events", "access", "alerts/{alert_id}/acknowledge", "alerts/{alert_id}/mute", "reports"),
+    *(f"/v1/{PLATFORM_SYSTEM}/alerts/{{alert_id}}/acknowledge", f"/v1/{PLATFORM_SYSTEM}/alerts/{{alert_id}}/mute"),
     *("/v1/status", "/metrics", "/v1/systems", "/healthz"),
 }
 
