@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from opensearchpy.exceptions import TransportError
+
 from bench.common import machine, services
 from bench.processes import Watch, tick_to_step
 from platform_assets.contracts.model import Contract
@@ -101,10 +103,14 @@ class _Flow:
         if not asked:
             return []
         body = {"size": 1000, "_source": ["event_id"], "query": {"terms": {"event_id": list(asked)}}}
-        hits = client.search(index=read_alias(self._table), body=body, params={"ignore_unavailable": "true"})["hits"][
-            "hits"
-        ]
-        return [(hit["_source"]["event_id"], asked[hit["_source"]["event_id"]]) for hit in hits]
+        try:
+            found = client.search(index=read_alias(self._table), body=body, params={"ignore_unavailable": "true"})
+        except TransportError as error:
+            if error.status_code == 503:  # the index has just been made, its shard is not there yet
+                return []
+            raise
+        names = [hit["_source"]["event_id"] for hit in found["hits"]["hits"]]
+        return [(name, asked[name]) for name in names]
 
     def _send(self) -> None:
         producer = RecordProducer(self._settings.kafka_conf("producer"), self._table.topic)
