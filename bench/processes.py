@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,10 +39,10 @@ class Watch:
                     self.largest_run = max(self.largest_run, process.memory_info().rss)
 
 
-def processor_seconds(dagster: Dagster) -> float:
-    """Processor time of all its processes so far, those included that have ended and were children of one that lives."""
+def processor_seconds(processes: Iterable[psutil.Process]) -> float:
+    """Processor time of processes so far, those included that have ended and were children of one that lives."""
     total = 0.0
-    for process in dagster.processes():
+    for process in processes:
         with suppress(psutil.Error):
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
@@ -64,6 +65,6 @@ def tick_to_step(home: Path) -> float | None:
 
 def sleep_measured(dagster: Dagster, seconds: float) -> float:
     """Cores that Dagster uses while nothing happens."""
-    before, began = processor_seconds(dagster), time.monotonic()
+    before, began = processor_seconds(dagster.processes()), time.monotonic()
     time.sleep(seconds)
-    return (processor_seconds(dagster) - before) / (time.monotonic() - began)
+    return (processor_seconds(dagster.processes()) - before) / (time.monotonic() - began)

@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from bench.processes import processor_seconds
 from platform_assets.errors import AssayError
 from platform_assets.local.files import tail
 
@@ -83,7 +84,7 @@ class Worker:
     def ask(self, request: Mapping[str, Any]) -> Work:
         """Send a request and wait for its answer. Raises AssayError when the process ends instead or takes too long."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        began, used = self._since or (time.perf_counter(), self._cpu())
+        began, used = self._since or (time.perf_counter(), processor_seconds(self._tree()))
         self._since = None
         guard = threading.Timer(PATIENCE_S, self._process.kill)
         guard.start()
@@ -98,22 +99,13 @@ class Worker:
         if not line:
             said = tail(self._log, 1) or "it said nothing"
             raise AssayError(f"{self._name} did not finish its work: {said}", f"see {self._log}")
-        return Work(seconds, self._cpu() - used, json.loads(line))
+        return Work(seconds, processor_seconds(self._tree()) - used, json.loads(line))
 
     def _tree(self) -> list[psutil.Process]:
         with suppress(psutil.Error):
             root = psutil.Process(self._process.pid)
             return [root, *root.children(recursive=True)]
         return []
-
-    def _cpu(self) -> float:
-        """Processor seconds so far, those of ended children included."""
-        total = 0.0
-        for process in self._tree():
-            with suppress(psutil.Error):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
-        return total
 
     def _sample(self) -> None:
         before: set[int] = set()

@@ -9,16 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from platform_assets.alerts.index import NAME, AlertIndex
 from platform_assets.alerts.store import AlertStore
 from platform_assets.lake.maintain import vacuum
 from platform_assets.search.rebuild import ReindexReport
 from platform_assets.settings import Settings
-
-KEEP_VERSIONS = timedelta(days=1)
-"""How long files stay that no snapshot needs any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,7 @@ class AlertMaintenance:
 def maintain_alerts(settings: Settings, system: str) -> AlertMaintenance:
     """Free the disk; delete the documents of incidents that the table has forgotten. Safe beside lanes. Raises SearchError."""
     with _parts(settings, system) as (store, index):
-        return AlertMaintenance(vacuum(store.table, KEEP_VERSIONS), index.forget(store))
+        return AlertMaintenance(vacuum(store.table), index.forget(store))
 
 
 def reindex_alerts(settings: Settings, system: str) -> ReindexReport:

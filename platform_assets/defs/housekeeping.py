@@ -4,7 +4,8 @@ Belongs here: jobs and schedules. Does not: what a table forgets (`lane.maintain
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -59,28 +60,29 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         from platform_assets.settings import Settings
 
         settings, done, failed = Settings.load(), {}, []
-        for table in tables:
+
+        @contextmanager
+        def going_on(what: str) -> Iterator[None]:
+            """One table's trouble is not the others': it is told at the end."""
             try:
+                yield
+            except AssayError as error:
+                context.log.error(f"{what}: {error}")
+                failed.append(what)
+
+        for table in tables:
+            with going_on(table.qualified_name):
                 done[table.qualified_name] = asdict(maintain(settings, table))
-            except AssayError as error:  # one table's trouble is not the others': tell at the end
-                context.log.error(f"{table.qualified_name}: {error}")
-                failed.append(table.qualified_name)
         for contract in gold:
             from platform_assets.gold.maintain import maintain_gold
             from platform_assets.gold.refresh import marts_of
 
-            try:
+            with going_on(f"gold of {contract.system}"):
                 report = maintain_gold(settings, contract, marts_of(project, contract))
                 done[f"gold.{contract.system}"] = asdict(report)
-            except AssayError as error:
-                context.log.error(f"gold of {contract.system}: {error}")
-                failed.append(f"gold of {contract.system}")
         for system in (*contracts, PLATFORM_SYSTEM):
-            try:
+            with going_on(f"alerts of {system}"):
                 done[f"alerts.{system}"] = asdict(maintain_alerts(settings, system))
-            except AssayError as error:
-                context.log.error(f"alerts of {system}: {error}")
-                failed.append(f"alerts of {system}")
         if failed:
             raise Failure(f"not maintained: {', '.join(failed)}", metadata=done, allow_retries=False)
         return Output(None, metadata=done)

@@ -13,7 +13,6 @@ from platform_assets.gold.index import expire_index
 from platform_assets.gold.marts import Mart, Slot, ledger_table
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import drop, expire, vacuum
-from platform_assets.lane.maintain import KEEP_VERSIONS
 from platform_assets.settings import Settings
 
 LEDGER_KEPT = timedelta(days=7)
@@ -43,11 +42,11 @@ def maintain_gold(
         if table.exists():
             old = [f for f in table.files() if (day := str(f.partition)[:10]) < until and day not in kept]
             report.rows[mart.name] = 0 if mart.grain is Slot.DAY else drop(table, old)
-            report.files[mart.name] = vacuum(table, KEEP_VERSIONS)
+            report.files[mart.name] = vacuum(table)
     ledger = ledger_table(settings.lake_path, contract.system)
     if ledger.exists():
         report.rows["ledger"] = expire(ledger, (now - LEDGER_KEPT).date().isoformat())
-        report.files["ledger"] = vacuum(ledger, KEEP_VERSIONS)
+        report.files["ledger"] = vacuum(ledger)
     if index:
         report.indices = expire_index(settings, contract, marts, until, kept)
     return report

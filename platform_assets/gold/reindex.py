@@ -20,7 +20,7 @@ from platform_assets.gold.plan import REFRESH
 from platform_assets.lake.archive import history
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane.publish import BULK_PATIENCE_S
-from platform_assets.lane.reindex import own_frontier
+from platform_assets.lane.reindex import take_over
 from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import Documents, keyed_ndjson
@@ -43,14 +43,8 @@ def reindex_mart(
     documents, table = MartDocuments(mart, contract.version), mart.table(settings.lake_path)
     indices = connect_indices(settings)
     try:
-        ensure_progress_index(indices.client)
         frontier = _fill(indices, documents, table, report, progress) if table.exists() else START
-        found = indices.all(documents)
-        known = _partitions(documents, table)  # after the list: what a refresh made meanwhile is known to the table
-        surplus = [index for index in found if index.event_partition not in known]
-        indices.delete([index.name for index in surplus])
-        report.deleted = sorted({index.event_partition for index in surplus})
-        own_frontier(indices.client, documents, frontier)
+        report.deleted = take_over(indices, documents, frontier, lambda: _partitions(documents, table))
     finally:
         indices.client.close()
     report.seconds = time.perf_counter() - started
@@ -76,6 +70,7 @@ def _fill(
     partitions = _partitions(documents, table)
     frontier = replace(START, seq=table.transaction(REFRESH) or 0, history=history(table))
     indices.ensure_template(documents)
+    ensure_progress_index(indices.client)
     with session() as con, BulkWriter(indices, patience_s=BULK_PATIENCE_S) as writer:
 
         def render(rows: pa.Table, version: int) -> Documents:

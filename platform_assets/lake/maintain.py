@@ -21,6 +21,8 @@ TIERS = (512 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024)
 """Files are merged with their own size class (bytes), so that a row is rewritten three times at most, whatever the day holds."""
 MERGE_AT = (24, 24, 4)
 """How many files of each tier make a merge worth while: at 10,000 events/s what comes out is large enough to be left alone."""
+KEEP_VERSIONS = timedelta(days=1)
+"""How long files that no snapshot needs any more stay for readers of older snapshots, and for files not yet committed."""
 MERGE_BYTES = 64 * 1024 * 1024
 """Compressed bytes merged at once."""
 MERGE_RAW_BYTES = 256 * 1024 * 1024
@@ -91,7 +93,7 @@ def drop(table: LakeTable, files: list[DataFile], advance: Mapping[str, int] | N
     return sum(f.rows for f in files)
 
 
-def vacuum(table: LakeTable, keep: timedelta) -> int:
+def vacuum(table: LakeTable, keep: timedelta = KEEP_VERSIONS) -> int:
     """Delete files that no snapshot younger than `keep` refers to (tombstones, and orphans of crashes); files deleted."""
     if not table.exists():
         return 0

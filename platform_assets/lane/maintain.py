@@ -6,7 +6,7 @@ Rows count from their landing: history that was sent yesterday is kept as long a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake, TableSet
@@ -17,9 +17,6 @@ from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import expired_mark
 from platform_assets.settings import Settings
-
-KEEP_VERSIONS = timedelta(days=1)
-"""How long files that no snapshot needs any more stay for readers of older snapshots, and for files not yet committed."""
 
 
 @dataclass
@@ -48,7 +45,7 @@ def maintain(
     )
     report.rows["ledger"] = _expire_ledger(tables)
     for layer in ("bronze", "silver", "quarantine", "ledger"):
-        report.files[layer] = vacuum(getattr(tables, layer), KEEP_VERSIONS)
+        report.files[layer] = vacuum(getattr(tables, layer))
     if index:
         indices = connect_indices(settings)
         try:

@@ -9,7 +9,7 @@ Gold and alerts have their own (`gold/reindex.py`, `alerts/maintain.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import duckdb
@@ -26,6 +26,7 @@ from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import REWRITE
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.errors import Conflict
+from platform_assets.search.indices import Indices
 from platform_assets.search.names import DocumentSet
 from platform_assets.search.progress import START, Frontier, ensure_progress_index, read_frontier, replace_frontier
 from platform_assets.search.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild
@@ -51,21 +52,36 @@ def reindex(settings: Settings, contract: Table, progress: Callable[[int], None]
         report.documents[partition] = rebuild_index(settings, contract, tables, partition, progress)
     indices = connect_indices(settings)
     try:
-        ensure_progress_index(indices.client)
-        found = indices.all(contract)
-        tables.silver.refresh()  # after the list: what this lake's publisher made meanwhile is known to silver
-        known = tables.silver.partitions()
-        surplus = [index for index in found if index.event_partition not in known]
-        indices.delete([index.name for index in surplus])
-        report.deleted = sorted({index.event_partition for index in surplus})
-        own_frontier(indices.client, contract, frontier)
+        report.deleted = take_over(indices, contract, frontier, lambda: _partitions(tables.silver))
     finally:
         indices.client.close()
     report.seconds = time.perf_counter() - started
     return report
 
 
-def own_frontier(client: OpenSearch, documents: DocumentSet, value: Frontier) -> None:
+def _partitions(silver: LakeTable) -> Collection[str]:
+    silver.refresh()
+    return silver.partitions()
+
+
+def take_over(
+    indices: Indices, documents: DocumentSet, frontier: Frontier, partitions: Callable[[], Collection[str]]
+) -> list[str]:
+    """After the build: delete the indices of partitions that this lake does not have, and make the frontier follow it.
+
+    `partitions` tells those of the table as it is when called: after the list of indices, so that what this lake's publisher
+    made meanwhile is known to it. Returns the partitions deleted. Raises SearchError.
+    """
+    ensure_progress_index(indices.client)
+    found = indices.all(documents)
+    known = partitions()
+    surplus = [index for index in found if index.event_partition not in known]
+    indices.delete([index.name for index in surplus])
+    _own_frontier(indices.client, documents, frontier)
+    return sorted({index.event_partition for index in surplus})
+
+
+def _own_frontier(client: OpenSearch, documents: DocumentSet, value: Frontier) -> None:
     """Make the frontier follow this lake, from `value` on. Raises SearchError."""
     for _ in range(_TRIES):
         found = read_frontier(client, documents)

@@ -5,7 +5,7 @@
  * `as_of`, which mean what they mean to the API. Does not: asking.
  */
 import { choice, html } from "./parts.js";
-import { utc } from "./text.js";
+import { GRAIN_MS, utc } from "./text.js";
 
 const LASTS = [
   ["15m", "15 min"],
@@ -15,7 +15,6 @@ const LASTS = [
 ];
 const USUAL = "1h";
 const A_DAY = "24h";
-const DAY_MS = 86_400_000;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 
 const today = () => new Date().toISOString().slice(0, 10);
@@ -58,7 +57,7 @@ function said({ last, from, to, asOf }) {
 
 /** A moment as a date field has it, and back: the field knows no zone, UTC is meant. A day is its end. */
 const toField = (iso = "") =>
-  (DAY.test(iso) ? new Date(Date.parse(iso) + DAY_MS).toISOString() : iso).replace(/(\.\d+)?(Z|\+00:00)$/, "").slice(0, 19);
+  (DAY.test(iso) ? new Date(Date.parse(iso) + GRAIN_MS.day).toISOString() : iso).replace(/(\.\d+)?(Z|\+00:00)$/, "").slice(0, 19);
 const fromField = (text) => (text ? `${text.length === 16 ? `${text}:00` : text}Z` : "");
 
 function panel({ last, from, to, as_of: asOf }, set) {
