@@ -38,9 +38,9 @@ _SEARCHES: tuple[dict[str, str], ...] = (
     {"q": "", "last": "15m", "histogram": "true"},
 )
 _STATS: tuple[dict[str, str], ...] = (
-    {"last": "24h", "by": "minute", "sum": "errors"},
-    {"last": "24h", "by": "service", "sum": "errors"},
-    {"last": "1h"},
+    {"mart": "errors_minute", "last": "24h", "by": "minute", "sum": "errors"},
+    {"mart": "errors_minute", "last": "24h", "by": "service", "sum": "errors"},
+    {"mart": "errors_minute", "last": "1h"},
 )
 
 
@@ -58,7 +58,7 @@ def run(
             rows = _mart(lane, contract.system)
             figures: dict[str, Any] = {"api.documents": documents, "api.mart_rows": rows, "api.rate_per_s": rate}
             with _server(own, contract) as client:
-                for name, path, asked in (("search", "search", _SEARCHES), ("stats", "stats/errors_minute", _STATS)):
+                for name, path, asked in (("search", "search", _SEARCHES), ("stats", "stats", _STATS)):
                     ask = _asker(client, f"/v1/{contract.system}/{path}", asked)
                     _load(ask, rate, 5)
                     figures |= _percentiles(name, _load(ask, rate, seconds))

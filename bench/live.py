@@ -16,10 +16,13 @@ from typing import Any
 
 from opensearchpy.exceptions import TransportError
 
+from bench.behind import gold_behind
 from bench.common import machine, services
 from bench.processes import Watch, tick_to_step
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
+from platform_assets.gold.marts import load_marts
+from platform_assets.gold.project import project_folder
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.dagster import start_dagster
 from platform_assets.local.prepare import prepare
@@ -33,7 +36,10 @@ GRACE_S = 60.0
 
 
 def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600) -> dict[str, Any]:
-    """`live.*`: latency percentiles in seconds at `rate` events a second for `seconds`, after a minute to warm up."""
+    """`live.*`: latency percentiles in seconds at `rate` events a second for `seconds`, after a minute to warm up.
+
+    `gold.behind_*`: how long gold took to take in what silver committed in that time.
+    """
     with services(home) as settings:
         contracts = load_contracts()
         prepare(settings, contracts.values())
@@ -42,6 +48,8 @@ def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600)
             with Watch(dagster) as watch:
                 flow = _Flow(settings, contracts["logs"], rate, seconds + 60)
                 ages = flow.measure(warm=60)
+            marts = load_marts(project_folder(), "logs")
+            lags = gold_behind(settings.lake_path, contracts["logs"], marts, flow.began + 60)
             ticks = tick_to_step(settings.home)
         finally:
             dagster.stop()
@@ -52,12 +60,18 @@ def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600)
         "live.seconds": seconds,
         "live.probes": len(ages),
         "live.probes_lost": flow.lost,
-        **{f"live.p{p}_s": round(ages[min(len(ages) - 1, int(len(ages) * p / 100))], 2) for p in (50, 95, 99) if ages},
+        **{f"live.p{p}_s": round(_at(ages, p), 2) for p in (50, 95, 99) if ages},
         "live.max_s": round(ages[-1], 2) if ages else None,
+        "gold.behind_p95_s": round(_at(lags, 95), 1) if lags else None,
+        "gold.behind_max_s": round(lags[-1], 1) if lags else None,
         "lane.rss_mb": round(watch.largest_run / 1e6),
         "tick_to_step_s": ticks,
         "machine": machine(),
     }
+
+
+def _at(ordered: Sequence[float], percent: int) -> float:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
 class _Flow:
@@ -72,12 +86,13 @@ class _Flow:
         self._guard = threading.Lock()
         self._done = threading.Event()
         self.sent = 0
+        self.began = 0.0
         self.took = 0.0
         self.lost = 0
 
     def measure(self, warm: float) -> list[float]:
         """Ages in seconds of the probes that were sent after `warm` seconds."""
-        began = time.time()
+        began = self.began = time.time()
         ages: list[float] = []
         sender = threading.Thread(target=self._send, daemon=True)
         sender.start()

@@ -119,6 +119,12 @@ def _aggregations(named: dict[str, Any]) -> list[str]:
                     for one in sources
                 )
                 wrong += [] if good else [f"aggregation {found}"]
+            elif kind == "filters":
+                wrong += [name for name in inner if name != "filters"]
+                wrong += [fault for one in inner["filters"].values() for fault in _query(one)]
+            elif kind == "top_hits":
+                good = set(inner) == {"size", "sort", "_source"} and all(_plain(one) for one in inner["sort"])
+                wrong += [] if good else [f"aggregation {found}"]
             elif kind not in _FIGURES or not _plain(inner) or not set(inner) <= _FIGURES[kind]:
                 wrong.append(f"aggregation {kind}: {inner}")
     return wrong

@@ -58,6 +58,7 @@ class Mart:
     index: bool
     columns: tuple[Column, ...]
     example: str | None = None  # the column with the id of a document that is one of those counted
+    main: bool = False  # whether statistics are asked of this one unless another is named
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -107,6 +108,10 @@ def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
     ]
     if LEDGER in (mart.name for mart in marts):
         raise AssayError(f"{system}: a mart cannot be named {LEDGER}", "rename the model")
+    if len(main := [mart.name for mart in marts if mart.main]) > 1:
+        raise AssayError(
+            f"{system}: {' and '.join(main)} are each marked as the main mart", "leave `main` to one of them"
+        )
     return tuple(sorted(marts, key=lambda mart: (list(Slot).index(mart.grain), mart.name)))
 
 
@@ -123,6 +128,7 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
             bool(meta.get("index", False)),
             columns,
             meta.get("example"),
+            bool(meta.get("main", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise AssayError(

@@ -47,13 +47,13 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
     problems.install(app)
     for contract in contracts.values():
         app.include_router(searching.router(backend, contract))
-        app.include_router(reports.router(backend, contract))
         app.include_router(reporting.system_router(backend, contract))
         app.include_router(operating.router(backend, contract))
         app.include_router(handling.router(backend, contract.system))
         app.include_router(submitting.router(backend, contract))
     app.include_router(handling.router(backend, PLATFORM_SYSTEM))
     app.include_router(reporting.router(backend))
+    app.include_router(reports.router(backend))
     app.include_router(describing.router(backend))
     app.include_router(page.router())
 

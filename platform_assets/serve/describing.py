@@ -82,5 +82,6 @@ def _mart(mart: Mart) -> dict[str, Any]:
         "time": mart.grain.value,
         "key": list(mart.key),
         "example": mart.example,
+        "main": mart.main,
         "columns": [{"name": c.name, "type": c.type, "description": c.description} for c in mart.columns],
     }

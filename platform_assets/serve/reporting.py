@@ -5,7 +5,7 @@ Belongs here: figures for dashboards. Does not belong here: single events (`sear
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import Response
 
@@ -31,6 +31,9 @@ _WHERE = Annotated[Text, Field(min_length=3, max_length=1200, pattern=r"^[A-Za-z
 class StatsParams(TimeRange):
     """What a mart is asked."""
 
+    mart: Annotated[str, Field(pattern=NAME)] | None = Field(
+        None, description="The mart; the system's main one unless another is named.", examples=["errors_hour"]
+    )
     where: list[_WHERE] = Field(
         [],
         max_length=20,
@@ -72,14 +75,18 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
     system = contract.system
     made = APIRouter(prefix=f"/v1/{system}", tags=[system])
     tables = {table.name for table in contract.tables}
-    examples = {mart.name: mart.example for mart in load_marts(project_folder(), system)}
+    marts = load_marts(project_folder(), system)
+    examples = {mart.name: mart.example for mart in marts}
+    main = next((mart.name for mart in marts if mart.main), None)
 
     def stats(
-        mart: Annotated[str, Path(pattern=NAME, examples=["errors_hour"])],
         asked: Annotated[StatsParams, Query()],
         caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
     ) -> Json:
         """Rows of a gold mart, newest first; or sums of its counts, grouped."""
+        mart = asked.mart or main
+        if mart is None:
+            raise QueryError(f"{system} has no main mart", "name one with mart=")
         if mart in tables:
             raise refuse(404, f"{mart} is a table of events: search it")
         if asked.by and not asked.sum:
@@ -107,7 +114,7 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
             answer["rows"] = rows(client, found, **common, limit=asked.size, timeout_s=SEARCH_TIMEOUT_S)
         return Json({**answer, "columns": found.columns})
 
-    add_get(made, "/stats/{mart}", stats, "Figures of a gold mart")
+    add_get(made, "/stats", stats, "Figures of a gold mart")
     return made
 
 

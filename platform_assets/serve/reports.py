@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from platform_assets.contracts.model import Contract
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
 from platform_assets.reports.render import RENDERERS
+from platform_assets.search.errors import QueryError
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
@@ -20,33 +20,48 @@ from platform_assets.serve.marts import IndexMarts
 from platform_assets.serve.params import NAME
 from platform_assets.serve.problems import Json, add_get, refuse
 
+_System = Annotated[
+    str | None, Query(pattern=NAME, description="Of this system only: needed where two have a report of that name.")
+]
 
-def router(backend: Backend, contract: Contract) -> APIRouter:
-    """The routes of one system."""
-    system = contract.system
-    made = APIRouter(prefix=f"/v1/{system}", tags=[system])
-    known = load_reports(system)
 
-    def reports(caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))]) -> Json:
-        """The reports that this system declares."""
-        return Json({"reports": [{"name": r.name, "title": r.title, "about": r.about} for r in known.values()]})
+def router(backend: Backend) -> APIRouter:
+    """The routes: reports have names, systems are named where two have one of the same name."""
+    made = APIRouter(tags=["platform"])
+    known = {system: load_reports(system) for system in backend.contracts}
+    reader = allow(backend, Role.READER)
+
+    def own(caller: Caller, system: str | None) -> list[str]:
+        return [name for name in known if caller.key.system in (None, name) and system in (None, name)]
+
+    def reports(caller: Annotated[Caller, Depends(reader)], system: _System = None) -> Json:
+        """The reports that systems declare."""
+        found = [(name, one) for name in own(caller, system) for one in known[name].values()]
+        return Json(
+            {"reports": [{"system": name, "name": r.name, "title": r.title, "about": r.about} for name, r in found]}
+        )
 
     def report(
         name: Annotated[str, Path(pattern=NAME, examples=["errors"])],
         day: Annotated[date, Path(examples=["2026-01-15"])],
-        caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
+        caller: Annotated[Caller, Depends(reader)],
+        system: _System = None,
         form: Annotated[Literal["json", "csv", "html"], Query(alias="format", description="HTML has charts.")] = "json",
     ) -> Response:
         """A report of one day (UTC), from the rows that the caller may see."""
-        if name not in known:
-            raise refuse(404, f"{system} has no report {name}")
+        having = [one for one in own(caller, system) if name in known[one]]
+        if not having:
+            raise refuse(404, f"there is no report {name}, or this key is not for it")
+        if len(having) > 1:
+            raise QueryError(f"several systems have a report {name}", "say whose: system=" + " or ".join(having))
         if not 1970 <= day.year <= 9000:
             raise refuse(404, f"there is no report of the year {day.year}")
-        built = build(system, known[name], day, IndexMarts(backend.client(caller.key), system))
+        [chosen] = having
+        built = build(chosen, known[chosen][name], day, IndexMarts(backend.client(caller.key), chosen))
         media, render = RENDERERS[form]
         made = render(built)
         return Json(made) if form == "json" else Response(made, media_type=f"{media}; charset=utf-8")
 
-    add_get(made, "/reports", reports, "Reports")
-    add_get(made, "/reports/{name}/{day}", report, "A report of a day")
+    add_get(made, "/v1/reports", reports, "Reports", (401, 403, 422, 429, 503))
+    add_get(made, "/v1/reports/{name}/{day}", report, "A report of a day")
     return made

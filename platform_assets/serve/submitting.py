@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
@@ -38,19 +38,21 @@ _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def router(backend: Backend, contract: Contract) -> APIRouter:
-    """The routes of one system: one for each table."""
-    made = APIRouter(prefix=f"/v1/{contract.system}", tags=[contract.system])
-    for table in contract.tables:
-        _add(made, backend, table)
-    return made
-
-
-def _add(made: APIRouter, backend: Backend, table: Table) -> None:
-    writer = allow(backend, Role.WRITER, system=table.system)
+    """The route of one system."""
+    made = APIRouter(tags=[contract.system])
+    names = [table.name for table in contract.tables]
 
     async def submit(
         request: Request,
-        caller: Annotated[Caller, Depends(writer)],
+        caller: Annotated[Caller, Depends(allow(backend, Role.WRITER, system=contract.system))],
+        table: Annotated[
+            str | None,
+            Query(
+                max_length=64,
+                description="Where they belong. May be left out where one table alone takes this Content-Type.",
+                json_schema_extra={"enum": names},
+            ),
+        ] = None,
         idempotency_key: Annotated[
             str | None,
             Header(description="Up to 128 visible characters. The same key and body publish once in 24 hours."),
@@ -58,39 +60,29 @@ def _add(made: APIRouter, backend: Backend, table: Table) -> None:
     ) -> Json:
         if idempotency_key is not None and not _IDEMPOTENCY.fullmatch(idempotency_key):
             raise QueryError("an Idempotency-Key has 1 to 128 visible ASCII characters")
-        expected, given = (
-            _TYPES[table.format],
-            request.headers.get("content-type", "").partition(";")[0].strip().lower(),
-        )
-        if given != expected:
-            raise refuse(415, f"{table.qualified_name} takes {expected}")
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        chosen = _chosen(contract, table, media)
         body = await request.body()
-        return await run_in_threadpool(_submit, backend, table, caller, body, idempotency_key)
+        return await run_in_threadpool(_submit, backend, chosen, caller, body, idempotency_key)
 
     submit.__doc__ = (
-        f"{table.description} At most {MAX_RECORDS} events and {MAX_BODY_BYTES // 2**20} MB a request; one that the contract "
-        "refuses refuses them all, and nothing is published. The answer comes when every replica has them."
+        f"One event or several: JSON, or lines of text. At most {MAX_RECORDS} events and {MAX_BODY_BYTES // 2**20} MB a request; "
+        "one that the contract refuses refuses them all, and nothing is published. The answer comes when every replica has them."
     )
-    schema: dict[str, Any] = {"type": "string"}
-    example: Any = table.sample
-    if table.format is Format.JSON:
-        one = {"type": "object", "additionalProperties": True}
-        schema = {"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_RECORDS}]}
-        example = json.loads(table.sample) if table.sample else {}
     made.add_api_route(
-        f"/{table.name}",
+        f"/v1/{contract.system}",
         submit,
         methods=["POST"],
         status_code=201,
-        name=f"submit_{table.system}_{table.name}",
-        summary=f"Submit to {table.qualified_name}",
+        name=f"submit_{contract.system}",
+        summary="Submit events",
         responses={
             201: {
                 "description": "Published. `id` is what `trace` and the events' documents are called by.",
                 "content": {
                     "application/json": {
                         "example": {
-                            "topic": table.topic,
+                            "topic": contract.tables[0].topic,
                             "records": [{"id": "1a2B3c4D.0.42", "partition": 0, "offset": 42}],
                         }
                     }
@@ -98,11 +90,45 @@ def _add(made: APIRouter, backend: Backend, table: Table) -> None:
             },
             **responses(401, 403, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra={
-            "requestBody": {"required": True, "content": {_TYPES[table.format]: {"schema": schema, "example": example}}}
-        },
+        openapi_extra={"requestBody": {"required": True, "content": _content(contract)}},
         response_model=None,
     )
+    return made
+
+
+def _chosen(contract: Contract, name: str | None, media: str) -> Table:
+    """The table of that name, or the only one that takes such a body."""
+    takers = [table for table in contract.tables if _TYPES[table.format] == media]
+    if name is not None:
+        named = next((table for table in contract.tables if table.name == name), None)
+        if named is None:
+            known = ", ".join(table.name for table in contract.tables)
+            raise QueryError(f"{contract.system} has no table {name[:40]!r}", f"it has {known}")
+        if named not in takers:
+            raise refuse(415, f"{named.qualified_name} takes {_TYPES[named.format]}")
+        return named
+    if not takers:
+        types = " or ".join(sorted({_TYPES[table.format] for table in contract.tables}))
+        raise refuse(415, f"{contract.system} takes {types}")
+    if len(takers) > 1:
+        choice = " or ".join(f"table={table.name}" for table in takers)
+        raise QueryError(f"several tables of {contract.system} take {media}", f"say which: {choice}")
+    return takers[0]
+
+
+def _content(contract: Contract) -> dict[str, Any]:
+    """The bodies that the route takes, by media type, with an example of each table."""
+    one = {"type": "object", "additionalProperties": True}
+    schemas: dict[str, Any] = {
+        _TYPES[Format.JSON]: {"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_RECORDS}]},
+        _TYPES[Format.REGEX]: {"type": "string"},
+    }
+    made: dict[str, Any] = {}
+    for table in contract.tables:
+        media = made.setdefault(_TYPES[table.format], {"schema": schemas[_TYPES[table.format]], "examples": {}})
+        sample = json.loads(table.sample or "{}") if table.format is Format.JSON else table.sample
+        media["examples"][table.name] = {"summary": table.description, "value": sample}
+    return made
 
 
 def _submit(backend: Backend, table: Table, caller: Caller, body: bytes, key: str | None) -> Json:

@@ -99,7 +99,7 @@ class Asked:
             cursor = {"cursor": page["cursor"]}
 
     def sums(self, mart: str, **params: Any) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.ask(f"stats/{mart}", **params)["rows"]
+        rows: list[dict[str, Any]] = self.ask("stats", mart=mart, **params)["rows"]
         return rows
 
 
@@ -229,8 +229,8 @@ class TestSimulated:
         assert asked.sums("failures_hour", **why, top=1) == rows[:1]
         assert asked.sums("failures_hour", **why, top=10, as_of=(BEGAN - HOUR).isoformat()) == []
         limited = asked.key(services=("users",))
-        assert asked.ask("stats/failures_hour", limited, **why, top=10)["rows"] == []
-        asked.ask("stats/failures_hour", expected=422, sum="errors", top=10)
+        assert asked.ask("stats", limited, mart="failures_hour", **why, top=10)["rows"] == []
+        asked.ask("stats", expected=422, mart="failures_hour", sum="errors", top=10)
 
 
 @pytest.mark.skipif(not ACCESS_LOG.is_file(), reason="the shared data is not here")

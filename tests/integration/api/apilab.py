@@ -58,6 +58,14 @@ MINUTES = [
     for status in (200, 500)
 ]
 
+WHEN = {"minute": MINUTES[0]["minute"]}
+MESSAGES = [  # each topic once for each service; what others say of it is said more often
+    {"topic": topic, "service": service, "errors": errors, "example": f"{topic}: told by {service}", **WHEN}
+    for topic in ("timeout", "refused")
+    for service, errors in (("payments", 2), ("users", 9))
+]
+MESSAGE_COLUMNS = {"minute": "date", "service": "keyword", "topic": "keyword", "errors": "long", "example": "keyword"}
+
 
 def written(number: int) -> bytes:
     """Event `number`, a minute after the last; some say what a browser or terminal must not take for its own."""
@@ -80,7 +88,8 @@ class Api:
         return {"Authorization": f"Bearer {self.keys.add('test', role, **rights)[1]}"}
 
     def path(self, rest: str) -> str:
-        return f"/v1/{self.contract.system}/{rest}"
+        """The address of one of the system's routes; with nothing or a question, the system's own."""
+        return f"/v1/{self.contract.system}{rest if not rest or rest.startswith('?') else '/' + rest}"
 
     def get(self, rest: str, key: dict[str, str], expected: int = 200, /, **params: Any) -> Any:
         answer = self.client.get(rest if rest.startswith("/") else self.path(rest), headers=key, params=params)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from apilab import EVENTS, MINUTES, START, Api, index_rows, written
+from apilab import EVENTS, MESSAGE_COLUMNS, MESSAGES, MINUTES, START, Api, index_rows, written
 from fastapi.testclient import TestClient
 from support import private_system, publish
 
@@ -31,6 +31,7 @@ def api(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     lane = connect(own.opensearch_url, own.opensearch_auth("lane"), own.opensearch_ca)
     columns = {"minute": "date", "service": "keyword", "status": "integer", "events": "long", "errors": "long"}
     index_rows(lane, f"{contract.system}-errors_minute", columns, MINUTES)
+    index_rows(lane, f"{contract.system}-messages_minute", MESSAGE_COLUMNS, MESSAGES)
     with TestClient(create_app(own, {contract.system: contract})) as client:
         made = Api(own, contract, client, KeyStore(home))
         made.drain()

@@ -16,20 +16,19 @@ pytestmark = pytest.mark.services
 
 class TestReports:
     def test_stats_are_the_mart_s_rows_and_sums(self, api: Api, admin: dict[str, str]) -> None:
-        day = {"last": "24h"}
-        rows = api.get("stats/errors_minute", admin, size=1000, **day)["rows"]
+        day = {"mart": "errors_minute", "last": "24h"}
+        rows = api.get("stats", admin, size=1000, **day)["rows"]
         assert sorted(rows, key=str) == sorted(MINUTES, key=str)
         assert [row["minute"] for row in rows] == sorted((row["minute"] for row in rows), reverse=True)
-        by = api.get("stats/errors_minute", admin, by=["minute", "service"], sum="errors", where="status:500", **day)[
-            "rows"
-        ]
+        by = api.get("stats", admin, by=["minute", "service"], sum="errors", where="status:500", **day)["rows"]
         wanted = {(row["minute"], row["service"]): row["errors"] for row in MINUTES if row["status"] == 500}
         assert {(row["minute"], row["service"]): row["errors"] for row in by} == wanted
-        [total] = api.get("stats/errors_minute", admin, sum=["events", "errors"], **day)["rows"]
+        [total] = api.get("stats", admin, sum=["events", "errors"], **day)["rows"]
         assert total == {name: sum(row[name] for row in MINUTES) for name in ("events", "errors")}
         for wrong in ({"sum": "service"}, {"by": "nothing", "sum": "errors"}, {"where": "errors:x"}, {"by": "service"}):
-            api.get("stats/errors_minute", admin, 422, **wrong)
-        assert "no mart" in api.get("stats/latency_hour", admin, 404)["detail"]
+            api.get("stats", admin, 422, **day, **wrong)
+        assert "no mart" in api.get("stats", admin, 404, mart="latency_hour")["detail"]
+        assert "no main mart" in api.get("stats", admin, 422)["detail"]
 
     def test_alerts_are_read_with_the_caller_s_rights(self, api: Api, admin: dict[str, str]) -> None:
         mine = {"system": api.contract.system}

@@ -23,8 +23,8 @@ class TestSubmit:
         name = f"s{time.time_ns()}"
         now = datetime.now(UTC).isoformat()
         events = [json.loads(event(n, event_id=f"{name}-{n}", service="payments", event_time=now)) for n in range(5)]
-        told = api.post("events", writer, 201, json=events)["records"]
-        one = api.post("events", writer, 201, json=events[0] | {"event_id": f"{name}-x"})["records"]
+        told = api.post("", writer, 201, json=events)["records"]
+        one = api.post("", writer, 201, json=events[0] | {"event_id": f"{name}-x"})["records"]
         api.drain()
         found = api.get("search", admin, q=f"event_id:{name}*", size=100)["hits"]
         assert {hit["id"]: hit["event_id"] for hit in found} == {
@@ -46,7 +46,7 @@ class TestSubmit:
     def test_lines_are_cut_as_files_are(self, api: Api, admin: dict[str, str]) -> None:
         line = f'198.51.100.7 - - [{datetime.now(UTC):%d/%b/%Y:%H:%M:%S +0000}] "GET /x HTTP/1.1" 200 1 "-" "submitted"'
         request = {"content": f"{line}\r\n{line}\n", "headers": {"Content-Type": "text/plain; charset=utf-8"}}
-        told = api.post("access", api.key(Role.WRITER), 201, **request)["records"]
+        told = api.post("?table=access", api.key(Role.WRITER), 201, **request)["records"]
         api.drain()
         found = api.get(
             "search", admin, agent="submitted", as_of=(datetime.now(UTC) + timedelta(minutes=1)).isoformat()
@@ -57,13 +57,13 @@ class TestSubmit:
         writer = api.key(Role.WRITER)
         mine = {"Idempotency-Key": f"i{time.time_ns()}"}
         body = json.loads(event(1, event_time=datetime.now(UTC).isoformat()))
-        first = api.post("events", writer, 201, json=body, headers=mine)
-        assert api.post("events", writer, 201, json=body, headers=mine) == first
+        first = api.post("", writer, 201, json=body, headers=mine)
+        assert api.post("", writer, 201, json=body, headers=mine) == first
         with TestClient(create_app(api.settings, {api.contract.system: api.contract})) as restarted:
-            again = restarted.post(api.path("events"), headers=writer | mine, json=body)
+            again = restarted.post(api.path(""), headers=writer | mine, json=body)
             assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (201, first, "true")
-        api.post("events", writer, 422, json=body | {"host": "other"}, headers=mine)
-        other = api.post("events", api.key(Role.WRITER), 201, json=body, headers=mine)
+        api.post("", writer, 422, json=body | {"host": "other"}, headers=mine)
+        other = api.post("", api.key(Role.WRITER), 201, json=body, headers=mine)
         assert other["records"] != first["records"]
-        fresh = api.post("events", writer, 201, json=body)
+        fresh = api.post("", writer, 201, json=body)
         assert fresh["records"] != first["records"]

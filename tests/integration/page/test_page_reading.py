@@ -86,6 +86,33 @@ def test_a_day_is_chosen_and_stays_in_the_address(visit: Visit, site: Site) -> N
     expect(page.get_by_role("button", name="2015-05-20")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_person_is_found_by_a_clear_value_that_goes_no_further(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(table="events"))
+    expect(page.locator("#total")).to_have_text(str(EVENTS + len(HOSTILE)))
+    expect(page.get_by_role("button", name="Person…")).to_have_count(0)  # not with this key
+    page.get_by_role("button", name="Log out").click()
+    privileged = site.key(Role.READER, system=site.system, personal_data=True)["X-API-Key"]
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+    visit.log_in(privileged, site.place(table="events"))
+    page.get_by_role("button", name="Person…").click()
+    panel = page.locator("#person")
+    panel.locator("[name=value]").fill("u17")
+    panel.get_by_role("button", name="Find").click()
+    expect(page.locator("#total")).to_have_text("3")  # 17, 67 and 117
+    expect(page.locator(".hits")).to_contain_text("request 117 done")
+    page.locator("#q").fill("request 67")
+    page.keyboard.press("Enter")
+    expect(page.locator("#total")).to_have_text("1")
+    trail = "".join(path.read_text() for path in (site.settings.home / "audit").glob("*.jsonl"))
+    assert trail.count('"search_person"') == 4, "begun and done, twice"
+    assert not re.search(r"\bu17\b", "\n".join([trail, page.url, page.content(), *addresses]))
+    page.get_by_role("button", name="One user_id only").click()
+    page.locator("#q").fill("")
+    page.keyboard.press("Enter")
+    expect(page.locator("#total")).to_have_text(str(EVENTS + len(HOSTILE)))
+
+
 def test_what_is_asked_wrongly_or_of_nothing_is_said_in_words(visit: Visit, site: Site) -> None:
     page = visit.log_in(site.reader, site.place(q="no_such_field:1", last="1h"))
     expect(page.locator(".wrong")).to_contain_text("has no field 'no_such_field'")

@@ -172,6 +172,9 @@ def test_what_a_mart_declares_must_be_there(tmp_path: Path, monkeypatch: pytest.
     (models / "marts.yml").write_text(text.replace("example: example", "example: nothing"))
     with pytest.raises(AssayError, match="failures_minute has no column nothing"):
         load_marts(tmp_path, "logs")
+    (models / "marts.yml").write_text(text.replace("example: example", "main: true"))
+    with pytest.raises(AssayError, match="errors_hour and failures_minute and failures_hour are each"):
+        load_marts(tmp_path, "logs")
     monkeypatch.setenv(PROJECT, str(tmp_path))
     with pytest.raises(AssayError, match="is no dbt project"):
         project_folder()

@@ -21,7 +21,7 @@ ADMIN_ONLY = ("/v1/logs/trace/a.0.1", "/v1/logs/trace/a.0.1/revealed", "/v1/logs
 READ = (
     "/v1/logs/search",
     "/v1/logs/context/a.0.1",
-    "/v1/logs/stats/errors_hour",
+    "/v1/logs/stats",
     "/v1/alerts",
     "/v1/status",
     "/metrics",
@@ -73,7 +73,7 @@ def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> No
     for path in READ[:3]:
         assert client.get(path, headers=foreign).status_code == 403, path
         assert client.get(path, headers=reader).status_code == 503, path  # let in: only the index is missing
-    assert client.post("/v1/logs/events", json={}, headers=reader).status_code == 403
+    assert client.post("/v1/logs", json={}, headers=reader).status_code == 403
     assert client.post("/v1/logs/events/replay", headers=reader).status_code == 403
     assert client.get("/v1/status", headers=as_key(home, Role.READER, services=("a",))).status_code == 403
     refused = [json.loads(line) for path in (home / "audit").iterdir() for line in path.read_text().splitlines()]
@@ -131,11 +131,15 @@ def test_what_cannot_be_audited_is_not_even_looked_for(
         ("/v1/logs/search?table=secrets", 422),
         ("/v1/logs/search?q=" + "a" * 5000, 422),
         ("/v1/logs/search?q=" + "a" * 20_000, 414),
-        ("/v1/logs/stats/events", 404),
-        ("/v1/logs/stats/..%2f_search", 404),
-        ("/v1/logs/stats/A*", 422),
+        ("/v1/logs/stats?mart=events", 404),
+        ("/v1/logs/stats?mart=..%2f_search", 422),
+        ("/v1/logs/stats?mart=A*", 422),
         ("/v1/logs/context/nothing", 422),
         ("/v1/nosystem/search", 404),
+        ("/v1/reports/nothing/2026-01-01", 404),
+        ("/v1/reports/errors/2026-01-01?system=other", 404),
+        ("/v1/reports/errors/9999-12-31", 404),
+        ("/v1/reports/errors/yesterday", 422),
     ],
 )
 def test_bad_input_is_refused_with_a_reason(client: TestClient, home: Path, path: str, status: int) -> None:
@@ -172,19 +176,28 @@ def test_a_bad_submission_is_refused_before_the_broker_is_asked(
     client: TestClient, home: Path, body: bytes, status: int, words: str
 ) -> None:
     writer = as_key(home, Role.WRITER, services=("payments",)) | {"Content-Type": "application/json"}
-    answer = client.post("/v1/logs/events", content=body, headers=writer)
+    answer = client.post("/v1/logs", content=body, headers=writer)
     assert answer.status_code == status, answer.text
     assert words in answer.json()["detail"]
-    chunked = client.post("/v1/logs/events", content=iter([body]), headers=writer)  # no Content-Length
+    chunked = client.post("/v1/logs", content=iter([body]), headers=writer)  # no Content-Length
     assert chunked.status_code == status
 
 
 def test_a_writer_for_services_cannot_write_where_there_are_none(client: TestClient, home: Path) -> None:
     writer = as_key(home, Role.WRITER, services=("payments",))
     line = load_contracts()["logs"].table("access").sample
-    answer = client.post("/v1/logs/access", content=line, headers=writer | {"Content-Type": "text/plain"})
+    answer = client.post("/v1/logs?table=access", content=line, headers=writer | {"Content-Type": "text/plain"})
     assert answer.status_code == 403, answer.text
-    assert client.post("/v1/logs/access", json={}, headers=writer).status_code == 415
+    assert client.post("/v1/logs?table=access", json={}, headers=writer).status_code == 415
+
+
+def test_a_table_is_named_where_several_take_such_a_body(client: TestClient, home: Path) -> None:
+    writer = as_key(home, Role.WRITER, all_services=True)
+    several = client.post("/v1/logs", content="a line", headers=writer | {"Content-Type": "text/plain"})
+    assert (several.status_code, several.json()["hint"]) == (422, "say which: table=access or table=broker")
+    unknown = client.post("/v1/logs?table=secrets", json={}, headers=writer)
+    assert (unknown.status_code, unknown.json()["hint"]) == (422, "it has events, access, broker")
+    assert client.post("/v1/logs", content="a: 1", headers=writer | {"Content-Type": "text/yaml"}).status_code == 415
 
 
 def test_a_fault_of_ours_shows_nothing_of_itself(
@@ -196,7 +209,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(
         raise RuntimeError(inner)
 
     monkeypatch.setattr("platform_assets.serve.marts.describe", broken)
-    answer = client.get("/v1/logs/stats/errors_hour", headers=as_key(home, Role.READER))
+    answer = client.get("/v1/logs/stats", headers=as_key(home, Role.READER))
     assert answer.status_code == 500
     assert answer.json()["detail"] == "a fault of the program"
     assert inner not in answer.text + caplog.text

@@ -64,8 +64,8 @@ export function figures(app) {
   async function run() {
     const mine = ++turn;
     const { mart, counts, where, measure, by } = choices();
-    const asked = { ...times(params, USUAL), where: where.map(([name, value]) => `${name}:${value}`) };
-    const stats = (more) => ask(`/v1/${seg(system)}/stats/${seg(mart.mart)}`, { params: { ...asked, ...more } });
+    const asked = { mart: mart.mart, ...times(params, USUAL), where: where.map(([name, value]) => `${name}:${value}`) };
+    const stats = (more) => ask(`/v1/${seg(system)}/stats`, { params: { ...asked, ...more } });
     const sum = [measure, ...counts.filter((name) => name !== measure)];
     problem = null;
     app.update();
@@ -103,7 +103,7 @@ export function figures(app) {
     try {
       save(
         `${system}-${name}-${day}.${form}`,
-        await file(`/v1/${seg(system)}/reports/${seg(name)}/${seg(day)}`, { params: { format: form } }),
+        await file(`/v1/reports/${seg(name)}/${seg(day)}`, { params: { system, format: form } }),
       );
     } catch (error) {
       tell(error.message);

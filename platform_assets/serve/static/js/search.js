@@ -8,6 +8,7 @@ import { Chart, legend, merged } from "./chart.js";
 import { OpenEvent } from "./event.js";
 import { hitTable, keyOf, listKeys } from "./hits.js";
 import { copy, empty, failed, html, loading, moment, nothing, save, tell } from "./parts.js";
+import { Person } from "./person.js";
 import { asked, question, wrong } from "./querybar.js";
 import { clause, count, csv, narrowed } from "./text.js";
 import { range } from "./timerange.js";
@@ -29,6 +30,7 @@ export function search(app) {
     else app.go("search", next);
   };
   const pick = (wanted, without) => set({ q: narrowed(params.q ?? "", wanted, without) });
+  const person = new Person(app, () => run());
   const event = new OpenEvent(app, pick, (hit) => app.link("search", { ...frozen(), open: keyOf(hit) }));
   const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }));
 
@@ -46,13 +48,21 @@ export function search(app) {
       ? { ...params, last: "", as_of: "", from: asZ(answer.from), to: asZ(answer.to) }
       : params;
 
+  /** One page of the answer; a person's is asked for in a body, which no address shows. */
+  function page(more, signal) {
+    const put = { ...asked(params), ...more };
+    if (!person.asked) return ask(path, { params: put, signal });
+    const given = Object.fromEntries(Object.entries(put).filter(([, value]) => value !== undefined && value !== ""));
+    return ask(`${path}/user`, { method: "POST", body: { ...given, ...person.asked }, signal });
+  }
+
   async function run() {
     asking?.abort();
     const mine = (asking = new AbortController());
     problem = more = null;
     app.update();
     try {
-      const found = await ask(path, { params: { ...asked(params), size: PAGE, histogram: true }, signal: mine.signal });
+      const found = await page({ size: PAGE, histogram: true }, mine.signal);
       if (asking !== mine) return;
       answer = found;
       chart.show(found.histogram, found.from, found.to);
@@ -70,7 +80,7 @@ export function search(app) {
     more = "busy";
     app.update();
     try {
-      const found = await ask(path, { params: { ...asked(params), size: PAGE, cursor: before.cursor } });
+      const found = await page({ size: PAGE, cursor: before.cursor });
       if (answer !== before) return;
       answer = { ...before, hits: [...before.hits, ...found.hits], cursor: found.cursor };
       more = null;
@@ -86,7 +96,7 @@ export function search(app) {
     try {
       let { hits, cursor } = answer;
       while (cursor && hits.length < MOST_EXPORTED) {
-        const found = await ask(path, { params: { ...asked(params), size: EXPORT_PAGE, cursor } });
+        const found = await page({ size: EXPORT_PAGE, cursor });
         hits = [...hits, ...found.hits];
         cursor = found.cursor;
       }
@@ -141,8 +151,12 @@ export function search(app) {
           <span class="dim">${moment(asZ(from), { digits: 0 })} – ${moment(asZ(to), { digits: 0, date: otherDay })} · ${count(took)} ms</span></p>
         ${legend(levels, (level, without) => pick(clause("level", level), without))}
         <span class="grow"></span>
-        <span class="pair"><button class="button quiet" title="Copy a link to this question and this time"
-          @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>
+        <span class="pair">${
+          person.asked
+            ? nothing
+            : html`<button class="button quiet" title="Copy a link to this question and this time"
+          @click=${() => copy(new URL(app.link("search", frozen()), location).href, "The link")}>Copy link</button>`
+        }
         <button class="button quiet"
           ?disabled=${exporting || !hits.length} title="These events as CSV, formulas made harmless"
           @click=${download}>${exporting ? "Exporting…" : "Export CSV"}</button></span>
@@ -175,7 +189,7 @@ export function search(app) {
       });
     },
     render: () => html`<div class="search ${asking ? "busy" : ""}">
-      <div class="ask">${question(app.system, params, set)} ${range(params, set)}</div>
+      <div class="ask">${question(app.system, params, set)} ${range(params, set)} ${person.render()}</div>
       ${wrong(problem)} ${summary()}
       <div aria-busy=${asking ? "true" : "false"}>${results()}</div>
     </div>`,
