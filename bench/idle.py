@@ -15,9 +15,13 @@ from platform_assets.contracts.read import load_contracts
 from platform_assets.local.dagster import dagster_home, start_dagster
 from platform_assets.local.prepare import prepare
 
+DAGSTER = (sys.executable, "-m", "dagster")
+
 
 def run(home: Path | None = None, *, seconds: float = 120, repeats: int = 5) -> dict[str, Any]:
-    """`import_s` (a fresh interpreter), `idle_cores` (sensors stopped) and `idle_lane_cores` (a lane run every minute)."""
+    """`import_s` (a fresh interpreter); `idle_cores` (the sensors of lane and gold stopped) and
+    `idle_lane_cores` (a run every minute).
+    """
     imports = [_import() for _ in range(repeats)]
     with services(home) as settings:
         prepare(settings, load_contracts().values())
@@ -25,12 +29,13 @@ def run(home: Path | None = None, *, seconds: float = 120, repeats: int = 5) -> 
         try:
             time.sleep(90)  # the first lane runs pay for caches
             following = sleep_measured(dagster, seconds)
-            subprocess.run(
-                [sys.executable, "-m", "dagster", "sensor", "stop", "logs_lane", "-w", "workspace.yaml"],
-                env=os.environ | {"DAGSTER_HOME": str(dagster_home(settings.home))},
-                check=True,
-                capture_output=True,
-            )
+            for sensor, location in (("logs_lane", "assay"), ("logs_gold", "gold")):
+                subprocess.run(
+                    [*DAGSTER, "sensor", "stop", sensor, "-w", "workspace.yaml", "-l", location],
+                    env=os.environ | {"DAGSTER_HOME": str(dagster_home(settings.home))},
+                    check=True,
+                    capture_output=True,
+                )
             time.sleep(200)  # the last lane run ends
             idle = sleep_measured(dagster, seconds)
         finally:

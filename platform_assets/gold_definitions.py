@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from platform_assets.contracts.read import load_contracts
 from platform_assets.defs.gold import gold_definitions
+from platform_assets.settings import Settings
 
-defs = gold_definitions(load_contracts())
+defs = gold_definitions(load_contracts(Settings.load().systems))

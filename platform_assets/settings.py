@@ -47,6 +47,16 @@ class Settings:
         return cls(home, Path(values.get("ASSAY_LAKE") or home / "lake").absolute(), values)
 
     @property
+    def systems(self) -> Path | None:
+        """The folder of systems that `$ASSAY_SYSTEMS` names; None means the packaged ones. Raises AssayError when it is none."""
+        root = self.values.get("ASSAY_SYSTEMS")
+        if root and not Path(root).is_dir():
+            raise AssayError(
+                f"ASSAY_SYSTEMS={root} is no folder", "unset it, or name the folder that holds the systems"
+            )
+        return Path(root) if root else None
+
+    @property
     def kafka_bootstrap(self) -> str:
         """`host:port[,host:port...]`. Raises AssayError when unknown."""
         return self._need("ASSAY_KAFKA_BOOTSTRAP", "the address of Kafka")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import load_contracts
+from platform_assets.gold.project import project_folder
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.search.client import connect
@@ -64,6 +68,30 @@ def event(number: int, **changes: Any) -> bytes:
 def event_now(number: int, **changes: Any) -> bytes:
     """The same, happening now: for windows of event time."""
     return event(number, event_time=datetime.now(UTC).isoformat(timespec="microseconds"), **changes)
+
+
+def private_project(folder: Path, system: str) -> Path:
+    """The models of `logs` under a name that nobody else has."""
+    project = shutil.copytree(project_folder(), folder / "dbt_project", ignore=shutil.ignore_patterns("target"))
+    models = (project / "models" / "logs").rename(project / "models" / system)
+    for path, ours, theirs in (
+        (models / "sources.yml", "- name: logs\n", f"- name: {system}\n"),
+        (models / "stg_logs.sql", "source('logs'", f"source('{system}'"),
+    ):
+        text = path.read_text()
+        assert ours in text
+        path.write_text(text.replace(ours, theirs))
+    return project
+
+
+def private_systems(folder: Path, system: str) -> Path:
+    """A folder of systems that holds the one of `logs` under that name."""
+    packaged = Path(str(files("platform_assets.systems") / "logs"))
+    made = shutil.copytree(packaged, folder / "systems" / system)
+    contract = made / "contract.yaml"
+    text = re.sub(r"^name: logs$", f"name: {system}", contract.read_text(), flags=re.MULTILINE)
+    contract.write_text(text.replace("physicalName: logs.", f"physicalName: {system}."))
+    return made.parent
 
 
 def publish(settings: Settings, table: Table, values: Iterable[bytes | None]) -> int:

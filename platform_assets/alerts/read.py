@@ -148,8 +148,7 @@ def load_rules(contract: Contract, root: Path | None = None) -> tuple[Rule, ...]
 
 def rules_of(settings: Settings, contract: Contract) -> tuple[Rule, ...]:
     """The system's rules, from the folder of systems that `$ASSAY_SYSTEMS` names if it does. Raises AlertError."""
-    root = settings.values.get("ASSAY_SYSTEMS")
-    return load_rules(contract, Path(root) if root else None)
+    return load_rules(contract, settings.systems)
 
 
 def parse_rules(text: str, contract: Contract) -> tuple[Rule, ...]:

@@ -121,11 +121,11 @@ def test(session: Session, system: str | None, send: bool) -> None:
     """
     from platform_assets.alerts.buckets import session as engine
     from platform_assets.alerts.notify import targets
-    from platform_assets.alerts.read import load_rules
+    from platform_assets.alerts.read import rules_of
     from platform_assets.alerts.sql import check_rules
 
     for contract in session.chosen(system):
-        rules = load_rules(contract, session.systems)
+        rules = rules_of(session.settings, contract)
         for table in contract.tables:
             with engine() as con:
                 check_rules(con, table, [rule for rule in rules if rule.table == table.name])

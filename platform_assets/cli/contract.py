@@ -69,18 +69,17 @@ def _show(verdict: Verdict) -> None:
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="Where the pages go.  [default: docs/systems]"
 )
+@pass_session
 @click.pass_context
-def docs(ctx: click.Context, only_check: bool, folder: Path | None) -> None:
+def docs(ctx: click.Context, session: Session, only_check: bool, folder: Path | None) -> None:
     """Write the pages and dbt sources of the contracts anew."""
     from platform_assets.contracts.docs import write_pages
     from platform_assets.contracts.export import write_sources
-    from platform_assets.contracts.read import load_contracts
+    from platform_assets.gold.project import project_folder
 
-    differing = write_pages(folder or checkout("assay docs") / "docs" / "systems", check=only_check)
-    if folder is None:
-        differing += write_sources(
-            checkout("assay docs") / "dbt_project" / "models", load_contracts(), check=only_check
-        )
+    pages = folder or checkout("assay docs") / "docs" / "systems"
+    differing = write_pages(pages, session.contracts, check=only_check)
+    differing += write_sources(project_folder() / "models", session.contracts, check=only_check)
     for path in differing:
         click.echo(f"{path}: {'out of date' if only_check else 'written'}")
     if not differing:

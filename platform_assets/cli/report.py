@@ -42,7 +42,7 @@ def report(
     from platform_assets.reports.render import RENDERERS
 
     contract = session.contract(system)
-    known = load_reports(system)
+    known = load_reports(system, session.settings.systems)
     if name is None:
         rows = [(one.name, one.title, one.about) for one in known.values()]
         render.console().print(render.grid(("report", "title", "about"), rows))

@@ -42,22 +42,12 @@ class Session:
         """Read the settings anew: the services have been started since."""
         self.__dict__.pop("settings", None)
 
-    @property
-    def systems(self) -> Path | None:
-        """The folder of systems that `$ASSAY_SYSTEMS` names; None means the packaged ones."""
-        root = self.settings.values.get("ASSAY_SYSTEMS")
-        if root and not Path(root).is_dir():
-            raise AssayError(
-                f"ASSAY_SYSTEMS={root} is no folder", "unset it, or name the folder that holds the systems"
-            )
-        return Path(root) if root else None
-
     @cached_property
     def contracts(self) -> dict[str, Contract]:
         """Every system's contract. Raises ContractError when one is wrong."""
         from platform_assets.contracts.read import load_contracts
 
-        return load_contracts(self.systems)
+        return load_contracts(self.settings.systems)
 
     def contract(self, system: str) -> Contract:
         """The contract of one system. Raises AssayError that names those there are."""

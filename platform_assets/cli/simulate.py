@@ -60,7 +60,7 @@ def simulate(
     from platform_assets.stream.produce import send_paced
 
     contract = session.contract(system)
-    simulator = load_simulator(contract, session.systems)
+    simulator = load_simulator(contract, session.settings.systems)
     producer = producer_for(session.settings, simulator.table)
     events = simulator.simulate(rate, seconds, seed=seed, bad=bad, duplicates=duplicates, burst=burst)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -95,10 +96,10 @@ def render_markdown(contract: Contract) -> str:
     return environment.from_string(_PAGE).render(contract=contract)
 
 
-def write_pages(folder: Path, *, check: bool = False) -> list[Path]:
-    """Write the pages of all packaged contracts; returns those that differed. With `check` nothing is written."""
+def write_pages(folder: Path, contracts: Mapping[str, Contract], *, check: bool = False) -> list[Path]:
+    """Write the pages of these contracts; returns those that differed. With `check` nothing is written."""
     differing = []
-    for contract in load_contracts().values():
+    for contract in contracts.values():
         path = folder / f"{contract.system}.md"
         page = render_markdown(contract)
         if path.exists() and path.read_text(encoding="utf-8") == page:
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pages are (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
-        differing = write_pages(options.folder, check=options.check)
+        differing = write_pages(options.folder, load_contracts(), check=options.check)
     except ContractError as error:
         print(error, file=sys.stderr)
         return 1

@@ -27,6 +27,7 @@ from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
 from platform_assets.errors import AssayError
 from platform_assets.reports.declare import load_reports
+from platform_assets.settings import Settings
 
 MORNING = "0 6 * * *"
 """UTC: late events of the evening have come, and people have not."""
@@ -40,7 +41,8 @@ class ReportsConfig(Config):
 
 def report_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     """The jobs and their schedules."""
-    jobs = [_job(contract) for contract in contracts.values() if load_reports(contract.system)]
+    systems = Settings.load().systems
+    jobs = [_job(contract) for contract in contracts.values() if load_reports(contract.system, systems)]
     schedules = [
         ScheduleDefinition(job=one, cron_schedule=MORNING, default_status=DefaultScheduleStatus.RUNNING) for one in jobs
     ]
@@ -81,13 +83,12 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
     from platform_assets.gold.rows import LakeMarts
     from platform_assets.reports.build import build
     from platform_assets.reports.send import keep, send
-    from platform_assets.settings import Settings
 
     settings = Settings.load()
     marts = LakeMarts(settings.lake_path, marts_of(project_folder(), contract))
     pages: dict[str, str] = {}
     deaf: list[str] = []
-    for name, declared in load_reports(contract.system).items():
+    for name, declared in load_reports(contract.system, settings.systems).items():
         built = build(contract.system, declared, day, marts)
         page = keep(built, settings.home)
         pages[name] = str(page)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -103,9 +105,13 @@ class _File(_Strict):
     reports: tuple[Report, ...]
 
 
-def load_reports(system: str) -> dict[str, Report]:
-    """The reports that a system declares, by name; none when it declares none. Raises AssayError naming what is wrong."""
-    source = files("platform_assets.systems") / system / "reports.yaml"
+def load_reports(system: str, root: Path | None = None) -> dict[str, Report]:
+    """The reports that a system declares in `<root>/<system>/reports.yaml`, by name; the packaged systems' by default.
+
+    Raises AssayError naming what is wrong.
+    """
+    base: Path | Traversable = root if root is not None else files("platform_assets.systems")
+    source = base / system / "reports.yaml"
     return parse_reports(source.read_text(encoding="utf-8"), f"{system}/reports.yaml") if source.is_file() else {}
 
 

@@ -24,7 +24,7 @@ def router(backend: Backend) -> APIRouter:
     made = APIRouter(tags=["platform"])
     project = project_folder()
     told = {
-        name: _system(contract, load_marts(project, name), load_reports(name))
+        name: _system(contract, load_marts(project, name), load_reports(name, backend.settings.systems))
         for name, contract in backend.contracts.items()
     }
 

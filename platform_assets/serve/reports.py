@@ -28,7 +28,7 @@ _System = Annotated[
 def router(backend: Backend) -> APIRouter:
     """The routes: reports have names, systems are named where two have one of the same name."""
     made = APIRouter(tags=["platform"])
-    known = {system: load_reports(system) for system in backend.contracts}
+    known = {system: load_reports(system, backend.settings.systems) for system in backend.contracts}
     reader = allow(backend, Role.READER)
 
     def own(caller: Caller, system: str | None) -> list[str]:

@@ -25,13 +25,13 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient
 from opensearchpy import OpenSearch
+from support import private_systems
 
 from platform_assets.local import lifecycle
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
-PACKAGED = Path(__file__).parents[2] / "platform_assets" / "systems" / "logs"
 GOOD = 40
 LINES = [
     f'203.0.113.{n} - - [20/Nov/2026:09:30:{n:02d} +0000] "GET /products/{n}?q=x%20y HTTP/1.1" {500 if n % 10 == 0 else 200} '
@@ -79,18 +79,14 @@ def shell(services: Settings) -> Iterator[Shell]:
     """A system that is ready: contract in place, topics and templates made."""
     folder = Path(tempfile.mkdtemp(prefix="assay-cli-"))
     system = f"c{uuid.uuid4().hex[:8]}"
-    shutil.copytree(PACKAGED, folder / "systems" / system)
-    contract = folder / "systems" / system / "contract.yaml"
-    text = contract.read_text()
-    text = re.sub(r"^name: logs$", f"name: {system}", text, flags=re.MULTILINE)
-    contract.write_text(text.replace("physicalName: logs.", f"physicalName: {system}."))
+    systems = private_systems(folder, system)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}
     environment |= {
         "ASSAY_HOME": str(services.home),
         "ASSAY_LAKE": str(folder / "lake"),
-        "ASSAY_SYSTEMS": str(folder / "systems"),
+        "ASSAY_SYSTEMS": str(systems),
     }
-    shell = Shell(environment, system, folder / "systems")
+    shell = Shell(environment, system, systems)
     shell.run("up")
     yield shell
     admin = AdminClient(services.kafka_conf("admin"))

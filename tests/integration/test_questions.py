@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,12 +18,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from support import no_platform_alerts, private_system, publish
+from support import no_platform_alerts, private_project, private_system, private_systems, publish
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM, RUN_FAILED, sighting
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.project import PROJECT, project_folder
+from platform_assets.gold.project import PROJECT
 from platform_assets.gold.refresh import refresh
 from platform_assets.lane.run import Lane
 from platform_assets.search.client import connect
@@ -103,26 +102,13 @@ class Asked:
         return rows
 
 
-def private_project(folder: Path, system: str) -> Path:
-    """The models of `logs` under a name that nobody else has."""
-    project = shutil.copytree(project_folder(), folder / "dbt_project", ignore=shutil.ignore_patterns("target"))
-    models = (project / "models" / "logs").rename(project / "models" / system)
-    for path, ours, theirs in (
-        (models / "sources.yml", "- name: logs\n", f"- name: {system}\n"),
-        (models / "stg_logs.sql", "source('logs'", f"source('{system}'"),
-    ):
-        text = path.read_text()
-        assert ours in text
-        path.write_text(text.replace(ours, theirs))
-    return project
-
-
 @pytest.fixture(scope="module")
 def asked(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     home = tmp_path_factory.mktemp("questions")
     rate = {"ASSAY_API_RATE": "100000/minute"}
     own = replace(services, home=home, lake_path=home / "lake", values={**services.values, **rate})
     contract = private_system(own, ("events", "access", "broker"))
+    own = replace(own, values={**own.values, "ASSAY_SYSTEMS": str(private_systems(home, contract.system))})
     events = written()
     lines = ACCESS_LOG.read_bytes().splitlines() if ACCESS_LOG.is_file() else []
     publish(own, contract.table("events"), events)
@@ -231,6 +217,27 @@ class TestSimulated:
         limited = asked.key(services=("users",))
         assert asked.ask("stats", limited, mart="failures_hour", **why, top=10)["rows"] == []
         asked.ask("stats", expected=422, mart="failures_hour", sum="errors", top=10)
+
+    def test_a_report_of_the_day_with_the_rights_of_its_reader(self, asked: Asked) -> None:
+        """A limited reader's is made of what an administrator's says of these services, in every form."""
+        path = f"/v1/reports/errors/{TODAY}"
+        limited = asked.key(services=("payments",))
+        tables = {one["title"]: one["rows"] for one in asked.ask(path)["sections"] if one["kind"] == "table"}
+        mine = {one["title"]: one["rows"] for one in asked.ask(path, limited)["sections"] if one["kind"] == "table"}
+        assert len(tables["Services"]) > 1
+        for title, rows in mine.items():
+            theirs = [row for row in tables[title] if row["service"] == "payments"]
+            assert rows[: len(theirs)] == theirs  # a limit leaves room for more of mine
+            assert {row["service"] for row in rows} == {"payments"}
+        wanted = sum(failed(e) for e in asked.events if e["service"] == "payments" and moment(e).date() == TODAY)
+        assert [row["errors"] for row in mine["Services"]] == [wanted]
+        for form in ("csv", "html"):
+            text = asked.client.get(path, headers=limited, params={"format": form}).text
+            assert "payments" in text
+            assert "delivery" not in text
+        foreign = asked.key(system="another")
+        asked.ask(path, foreign, 404)
+        assert asked.ask("/v1/reports", foreign)["reports"] == []
 
 
 @pytest.mark.skipif(not ACCESS_LOG.is_file(), reason="the shared data is not here")

@@ -22,8 +22,8 @@ def contracts() -> dict[str, Contract]:
     return load_contracts()
 
 
-def test_pages_are_up_to_date() -> None:
-    assert write_pages(ROOT / FOLDER, check=True) == [], "run `python -m platform_assets.contracts.docs`"
+def test_pages_are_up_to_date(contracts: dict[str, Contract]) -> None:
+    assert write_pages(ROOT / FOLDER, contracts, check=True) == [], "run `python -m platform_assets.contracts.docs`"
 
 
 def test_no_page_without_a_system(contracts: dict[str, Contract]) -> None:

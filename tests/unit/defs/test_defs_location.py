@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from support import private_project, private_systems
 
 PROJECT = Path(__file__).parents[3]
 LOAD = """
@@ -28,6 +29,20 @@ def test_loads_with_no_environment_and_no_network(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert {"logs_lane", "logs_rebuild", "logs_gold", "maintenance", "purge"} <= set(found["jobs"])
     assert not list(tmp_path.iterdir())
+
+
+def test_systems_of_ones_own_have_lanes_marts_and_reports(tmp_path: Path) -> None:
+    places = {
+        "ASSAY_SYSTEMS": str(private_systems(tmp_path, "shop")),
+        "ASSAY_DBT_PROJECT": str(private_project(tmp_path, "shop")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=tmp_path, env=places, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    jobs = json.loads(done.stdout)["jobs"]
+    assert {"shop_lane", "shop_rebuild", "shop_gold", "shop_reports"} <= set(jobs)
+    assert not [name for name in jobs if name.startswith("logs_")]
 
 
 def test_loading_leaves_the_engines_alone(tmp_path: Path) -> None:
