@@ -111,30 +111,40 @@ def _dbt_column(table: Table, field: Field) -> dict[str, Any]:
     return column
 
 
-def json_schema(table: Table) -> dict[str, Any]:
+def row_schema(table: Table) -> dict[str, Any]:
     """JSON Schema (2020-12) of a row as the API returns it: values as they are in silver, absent optional ones null."""
-    properties = {field.name: _json_property(field) for field in table.fields}
+    properties = {field.name: _json_property(field, field.mask is Mask.NONE) for field in table.fields}
     if table.attributes:
         properties[table.attributes] = {"type": ["object", "null"], "description": "Unknown fields of the message."}
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:assay:{table.system}:{table.name}:{table.version}",
         "title": table.qualified_name,
         "description": table.description,
         "type": "object",
         "properties": properties,
         "required": [field.name for field in table.fields if field.required],
-        "additionalProperties": False,
     }
 
 
-def _json_property(field: Field) -> dict[str, Any]:
+def message_schema(table: Table) -> dict[str, Any]:
+    """JSON Schema (2020-12) of a message as it may be submitted, by the names that messages have."""
+    return {
+        "title": table.qualified_name,
+        "description": table.description,
+        "type": "object",
+        "properties": {field.source or field.name: _json_property(field, True) for field in table.fields},
+        "required": [field.source or field.name for field in table.fields if field.required],
+        "additionalProperties": table.attributes is not None,
+    }
+
+
+def _json_property(field: Field, checked: bool) -> dict[str, Any]:
+    """`checked`: whether length, pattern and enumeration hold; they do for what arrives, not for what masking leaves."""
     type_ = _JSON_TYPES[field.type]
     found: dict[str, Any] = {"type": type_ if field.required else [type_, "null"], "description": field.description}
     if field.type is FieldType.TIMESTAMP:
         found["format"] = "date-time"
-    if field.mask is not Mask.NONE:
-        return found  # length, pattern and enumeration hold for what arrives, not for what masking leaves
+    if not checked:
+        return found
     if field.enum:
         found["enum"] = list(field.enum) if field.required else [*field.enum, None]
     for name, value in (("minimum", field.minimum), ("maximum", field.maximum)):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query
 from opensearchpy import OpenSearch
 
+from platform_assets.contracts.export import row_schema
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.lane.sessions import masker
 from platform_assets.search.charts import Counts, count
@@ -28,24 +29,46 @@ from platform_assets.serve.limits import SEARCH_TIMEOUT_S
 from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
 from platform_assets.serve.problems import Json, add_get, refuse, responses
 
-_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The newest matches first.",
-        "content": {
-            "application/json": {
-                "example": {
-                    "hits": [{"id": "1a2B3c4D.0.42", "_table": "events", "event_time": "2026-01-15T09:30:00.123456Z"}],
-                    "total": {"value": 1, "exact": True},
-                    "tables": ["events"],
-                    "from": "2026-01-15T00:00:00+00:00",
-                    "to": "2026-01-16T00:00:00+00:00",
-                    "took_ms": 12,
-                    "cursor": None,
-                }
-            }
+_EXAMPLE = {
+    "hits": [{"id": "1a2B3c4D.0.42", "_table": "events", "event_time": "2026-01-15T09:30:00.123456Z"}],
+    "total": {"value": 1, "exact": True},
+    "tables": ["events"],
+    "from": "2026-01-15T00:00:00+00:00",
+    "to": "2026-01-16T00:00:00+00:00",
+    "took_ms": 12,
+    "cursor": None,
+}
+
+
+def _answers(contract: Contract) -> dict[int | str, dict[str, Any]]:
+    """What the routes for searching answer, for their documentation."""
+    text = {"type": "string"}
+    hits = [row_schema(table) for table in contract.tables]
+    for hit in hits:
+        hit["properties"] |= {"id": text, "_table": text}
+        hit["required"] += ["id", "_table"]
+    schema = {
+        "type": "object",
+        "properties": {
+            "hits": {"type": "array", "items": {"anyOf": hits}},
+            "total": {
+                "type": "object",
+                "properties": {"value": {"type": "integer"}, "exact": {"type": "boolean"}},
+                "description": "How many there are in all; no less than that when it is not exact.",
+            },
+            "tables": {"type": "array", "items": text},
+            "from": text,
+            "to": text,
+            "took_ms": {"type": "integer"},
+            "cursor": {"type": ["string", "null"], "description": "For the next page; null after the last."},
+            "histogram": {"type": "object", "description": "By table: the interval and its buckets, when asked for."},
         },
     }
-}
+    content = {"application/json": {"schema": schema, "example": _EXAMPLE}}
+    return {
+        200: {"description": "The newest matches first.", "content": content},
+        **responses(401, 403, 422, 429, 503),
+    }
 
 
 def router(backend: Backend, contract: Contract) -> APIRouter:
@@ -65,7 +88,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         search_events,
         methods=["GET"],
         summary=f"Search {system}",
-        responses={**_ANSWER, **responses(401, 403, 422, 429, 503)},
+        responses=_answers(contract),
         response_model=None,
     )
 
@@ -127,7 +150,7 @@ def _add_personal(made: APIRouter, backend: Backend, contract: Contract, model: 
         search_person,
         methods=["POST"],
         summary="Search by personal data",
-        responses={**_ANSWER, **responses(401, 403, 422, 429, 503)},
+        responses=_answers(contract),
         response_model=None,
     )
 

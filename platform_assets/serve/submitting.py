@@ -18,6 +18,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
+from platform_assets.contracts.export import message_schema
 from platform_assets.contracts.model import Contract, Format, Table
 from platform_assets.lane.sessions import masker
 from platform_assets.refine import Refinery
@@ -118,9 +119,9 @@ def _chosen(contract: Contract, name: str | None, media: str) -> Table:
 
 def _content(contract: Contract) -> dict[str, Any]:
     """The bodies that the route takes, by media type, with an example of each table."""
-    one = {"type": "object", "additionalProperties": True}
+    one = {"anyOf": [message_schema(table) for table in contract.tables if table.format is Format.JSON]}
     schemas: dict[str, Any] = {
-        _TYPES[Format.JSON]: {"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_RECORDS}]},
+        _TYPES[Format.JSON]: {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_RECORDS}]},
         _TYPES[Format.REGEX]: {"type": "string"},
     }
     made: dict[str, Any] = {}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 import yaml
+from jsonschema import Draft202012Validator, FormatChecker
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, LEDGER_SCHEMA, QUARANTINE_SCHEMA, silver_schema
-from platform_assets.contracts.export import dbt_sources, dbt_sources_yaml, json_schema
+from platform_assets.contracts.export import dbt_sources, dbt_sources_yaml, message_schema, row_schema
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
 
@@ -75,12 +79,24 @@ def test_dbt_sources_cover_every_column(logs: Contract) -> None:
 
 
 def test_json_schema_of_a_row(logs: Contract) -> None:
-    schema = json_schema(logs.table("events"))
+    schema = row_schema(logs.table("events"))
     assert schema["required"] == ["event_id", "event_time", "service", "level"]
-    assert schema["additionalProperties"] is False
     assert schema["properties"]["status"]["type"] == ["integer", "null"]
     assert (schema["properties"]["status"]["minimum"], schema["properties"]["status"]["maximum"]) == (100, 599)
     assert schema["properties"]["event_time"]["format"] == "date-time"
     assert schema["properties"]["attributes"]["type"] == ["object", "null"]
     # What arrives may be 256 characters long; what masking leaves has its own length.
     assert "maxLength" not in schema["properties"]["user_id"]
+
+
+def test_json_schema_of_a_message_is_what_refine_accepts(logs: Contract) -> None:
+    table = logs.table("events")
+    schema = message_schema(table)
+    assert schema["properties"]["user_id"]["maxLength"] == 256
+    assert schema["additionalProperties"] is True
+    assert message_schema(replace(table, attributes=None))["additionalProperties"] is False
+    sample = json.loads(table.sample or "")
+    validator = Draft202012Validator(schema, format_checker=FormatChecker())
+    validator.validate(sample)
+    for wrong in ({"level": "LOUD"}, {"status": "500"}, {"user_id": "u" * 257}, {"event_id": None}, {"status": 99}):
+        assert not validator.is_valid(sample | wrong), wrong

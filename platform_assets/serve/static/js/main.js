@@ -217,7 +217,7 @@ function showHelp() {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || !app.me) return;
-  if (event.key === "Escape" && event.target.matches?.("input")) event.target.blur();
+  if (event.key === "Escape" && event.target.matches?.("input") && !event.target.closest("[popover]")) event.target.blur();
   if (typing(event.target)) return;
   if (event.key === "?") showHelp();
   else if (event.key === "/") document.getElementById("q")?.focus();

@@ -30,15 +30,21 @@ export class Person {
   #choose(chosen) {
     this.#chosen = chosen;
     this.#changed();
+    // What had the focus is gone with the next drawing.
+    setTimeout(() => document.getElementById(chosen ? "nobody" : "somebody")?.focus());
   }
 
   #submit = (event) => {
     event.preventDefault();
     const { value } = event.target.elements;
-    const chosen = { field: this.#field, value: value.value };
-    value.value = "";
+    const chosen = { field: this.#field, value: value.value.trim() };
     document.getElementById("person").hidePopover();
     this.#choose(chosen);
+  };
+
+  /** A value that was typed and not asked for is not kept. */
+  #toggle = (event) => {
+    if (event.newState === "closed") event.target.querySelector("[name=value]").value = "";
   };
 
   /** Nothing for a key without the privilege for personal data. */
@@ -48,8 +54,8 @@ export class Person {
       return html`<button class="button" id="nobody" title="Show everybody's events again"
         @click=${() => this.#choose(null)}>One ${this.#chosen.field} only ✕</button>`;
     return html`<div class="person">
-      <button class="button quiet" popovertarget="person" title="All events of a user or address, by the clear value">Person…</button>
-      <div id="person" popover class="panel" aria-label="Events of a person">
+      <button class="button quiet" id="somebody" popovertarget="person" title="All events of a user or address, by the clear value">Person…</button>
+      <div id="person" popover class="panel" role="dialog" aria-label="Events of a person" @toggle=${this.#toggle}>
         <form @submit=${this.#submit} autocomplete="off">
           <p class="title">Events of a person</p>
           ${select(
@@ -59,7 +65,7 @@ export class Person {
             (name) => (this.#field = name),
             "person-field",
           )}
-          <label>Clear value<input name="value" required maxlength="1024" spellcheck="false" autocapitalize="off" autocomplete="off" /></label>
+          <label>Clear value<input name="value" required pattern=".*\\S.*" maxlength="1024" spellcheck="false" autocapitalize="off" autocomplete="off" /></label>
           <p class="dim small">It is hashed at once and is in no address or log. Each page of the answer is in the audit trail.</p>
           <button class="button main">Find</button>
         </form>

@@ -18,6 +18,9 @@ const MOST_SHOWN = 5000;
 const MOST_EXPORTED = 10_000;
 const EXPORT_PAGE = 1000;
 
+/** The question that only this event answers. */
+const alone = (hit) => ({ table: hit._table, q: `id:"${hit.id}"`, last: "7d" });
+
 /** UTC as an address likes it: a plus would be a space there. */
 const asZ = (iso) => iso.replace("+00:00", "Z");
 
@@ -30,8 +33,13 @@ export function search(app) {
     else app.go("search", next);
   };
   const pick = (wanted, without) => set({ q: narrowed(params.q ?? "", wanted, without) });
-  const person = new Person(app, () => run());
-  const event = new OpenEvent(app, pick, (hit) => app.link("search", { ...frozen(), open: keyOf(hit) }));
+  const person = new Person(app, () => {
+    answer = null; // whose events are shown must not be in doubt
+    run();
+  });
+  const event = new OpenEvent(app, pick, (hit) =>
+    app.link("search", { ...(person.asked ? alone(hit) : frozen()), open: keyOf(hit) }),
+  );
   const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }));
 
   let params = {};
