@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, OpenSearchException
 from support import event, publish
@@ -45,7 +46,7 @@ from platform_assets.trust.state import table_state
 from platform_assets.trust.trace import trace
 
 pytestmark = pytest.mark.services
-INIT = Path(__file__).parents[2] / "deploy" / "compose" / "init"
+COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
 START_SECONDS = 240
 
 
@@ -62,7 +63,7 @@ def folder() -> Iterator[Path]:
 def servers(folder: Path) -> Iterator[Settings]:
     """Kafka and OpenSearch with the generated files; settings as the one-shot service `prepare` has them."""
     generated = folder / "generated"
-    subprocess.run([str(INIT), str(generated)], check=True, capture_output=True)
+    subprocess.run([str(COMPOSE / "init"), str(generated)], check=True, capture_output=True)
     home = make_folder(folder / "home", 0o711)
     layout = Layout.of(home)
     layout.create()
@@ -83,7 +84,7 @@ def servers(folder: Path) -> Iterator[Settings]:
         text = text.replace(theirs, ours)
     owner = layout.user.owner
     write_private(broker._properties, text.encode(), owner)
-    shutil.copy(INIT.parent / "kafka-log4j2.properties", broker._config / "log4j2.properties")
+    shutil.copy(COMPOSE / "kafka-log4j2.properties", broker._config / "log4j2.properties")
     (broker._config / "log4j2.properties").chmod(0o644)
     broker._format()
 
@@ -114,12 +115,12 @@ def servers(folder: Path) -> Iterator[Settings]:
 
 
 def security(folder: Path) -> Path:
-    """The folder that compose.yaml mounts for `assay prepare --security`."""
+    """The folder that compose.yaml mounts for `assay prepare --security`, with what it mounts and nothing else."""
     made = make_folder(folder / "security", 0o700)
-    for path in (folder / "generated" / "opensearch" / "security").iterdir():
-        shutil.copy(path, made)
-    for path in (folder / "generated" / "tls").iterdir():
-        shutil.copy(path, made)
+    compose = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))
+    for secret in compose["services"]["prepare"]["secrets"]:
+        if isinstance(secret, dict) and secret["target"].startswith("/run/security/"):
+            shutil.copy(folder / compose["secrets"][secret["source"]]["file"], made / Path(secret["target"]).name)
     return made
 
 

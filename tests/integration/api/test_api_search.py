@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from apilab import HOSTILE, Api, ids
+from jsonschema import Draft202012Validator
 from support import event, publish
 
 from platform_assets.lane.sessions import masker
@@ -20,6 +21,8 @@ class TestSearch:
         before = api.get("search", admin, last="24h", size=1000, as_of=as_of.isoformat())
         assert before["cursor"] is None
         assert before["total"] == {"value": len(before["hits"]), "exact": True}
+        described = api.client.app.openapi()["paths"][api.path("search")]["get"]["responses"]["200"]["content"]
+        Draft202012Validator(described["application/json"]["schema"]).validate(before)
         seen: list[str] = []
         for number, page in enumerate(api.pages(admin, 37, last="24h", as_of=as_of.isoformat())):
             seen += [hit["id"] for hit in page]

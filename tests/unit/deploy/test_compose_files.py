@@ -97,8 +97,12 @@ def test_published_on_the_loopback_address_only(compose: dict[str, Any]) -> None
     ports = [port for service in compose["services"].values() for port in service.get("ports", ())]
     assert len(ports) == 4
     assert [port for port in ports if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)] == []
-    assert [name for name, network in compose["networks"].items() if not (network or {}).get("internal")] == ["edge"]
-    assert [name for name, s in compose["services"].items() if "edge" in s["networks"]] == ["kafka", "code", "proxy"]
+    assert [name for name, network in compose["networks"].items() if not (network or {}).get("internal")] == [
+        "edge",
+        "out",
+    ]
+    assert [name for name, s in compose["services"].items() if "edge" in s["networks"]] == ["kafka", "proxy"]
+    assert [name for name, s in compose["services"].items() if "out" in s["networks"]] == ["code"]
     for service in compose["services"].values():
         assert "network_mode" not in service
 
