@@ -151,7 +151,7 @@ def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> 
     assert prepared(servers, folder).created == ()  # each start repeats it
     compose = yaml.safe_load((INIT.parent / "compose.yaml").read_text(encoding="utf-8"))
     asked = urlsplit(compose["services"]["opensearch"]["healthcheck"]["test"][-1])
-    assert requests.get(servers.opensearch_url + asked.path, verify=servers.opensearch_ca, timeout=30).ok
+    assert requests.get(servers.opensearch_url + asked.path, verify=str(servers.opensearch_ca), timeout=30).ok
 
     lane = read_env_file(folder / "generated" / "roles" / "lane.env")
     producer = read_env_file(folder / "generated" / "roles" / "producer.env")

@@ -10,15 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
+from commandlines import parsed
 
-from platform_assets.cli.app import assay
 from platform_assets.local.dagster import free_port
 from platform_assets.local.files import make_folder, write_private
 from platform_assets.settings import SECRETS_FILE
@@ -27,21 +25,6 @@ PROJECT = Path(__file__).parents[3]
 COMPOSE = PROJECT / "deploy" / "compose"
 DAGSTER = ("dagster", "dagster-daemon", "dagster-webserver")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 (within a container)
-
-
-def parsed(arguments: Sequence[str]) -> click.Context:
-    """A command line of one of the image's programs, as the program reads it. Raises UsageError."""
-    name, *rest = arguments
-    command: click.Command = assay
-    if name != "assay":
-        [script] = entry_points(group="console_scripts", name=name)
-        command = script.load().__globals__["cli"]
-    context = click.Context(command, info_name=name)
-    while isinstance(command, click.Group):
-        name, found, rest = command.resolve_command(context, rest)
-        assert found is not None
-        command, context = found, click.Context(found, parent=context, info_name=name)
-    return command.make_context(name, rest, parent=context.parent)
 
 
 def lines(service: dict[str, Any]) -> list[list[str]]:
