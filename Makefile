@@ -1,4 +1,4 @@
-# Every command that a person or CI runs; each works on a fresh machine with Python 3.11+, make and git.
+# Every command that a person or CI runs; each works on a fresh machine with Python 3.11 to 3.13, make and git.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Assay needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Assay needs Python 3.11 to 3.13: make PYTHON=python3.13 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV) (first time: a minute or two)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements.lock
@@ -60,7 +60,7 @@ lock:  ## pin and hash the dependencies again (after a change in pyproject.toml;
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock --quiet
 	$(BIN)/uv pip compile pyproject.toml --extra image --universal --python-version 3.11 --generate-hashes -c requirements.lock \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/compose/requirements.lock --quiet
-	echo "hatchling" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes -c requirements.lock \
+	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes -c requirements.lock \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/compose/build.lock --quiet
 	$(BIN)/uv pip compile bench/peer/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o bench/peer/requirements.lock --quiet

@@ -62,8 +62,8 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 {% endif -%}
 - **Message**: {{ table | message }}, at most {{ table.max_bytes | bytes }}\
 {% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
-- **Raw bytes** are kept for {{ table.bronze_retention | span }}. More than \
-{{ "%g" % (table.quarantine_rate * 100) }} % rejects in a run raise an alert.
+- **Raw bytes** are kept for {{ table.bronze_retention | span }}.
+- **Rejects**: more than {{ "%g" % (table.quarantine_rate * 100) }} % within 5 min, and at least 10, raise an alert.
 {% if table.pattern %}
 ```text
 {{ table.pattern }}

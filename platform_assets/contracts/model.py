@@ -107,7 +107,7 @@ class Table:
     freshness_fail: timedelta = timedelta(minutes=10)
     retention: timedelta = timedelta(days=30)  # silver and index
     bronze_retention: timedelta = timedelta(days=30)
-    quarantine_rate: float = 0.05  # a larger share of rejects in a run raises an alert
+    quarantine_rate: float = 0.05  # a larger share of rejects raises an alert, and fails the check of a run
     topic_partitions: int = 4
     frame_start: str | None = None  # RE2: a line that begins a new record when files are sent (multi-line records)
     display: tuple[str, ...] = ()  # columns shown by default to people

@@ -86,13 +86,14 @@ def _write_roles(folder: Path, known: Mapping[str, str], own: Mapping[str, str])
 
     kafka = {name: value for name, value in known.items() if name.startswith("ASSAY_KAFKA_")}
     masking = ("ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID", "ASSAY_HMAC_OLD_KEYS")
+    messages = ("ASSAY_ALERT_URLS", "ASSAY_RUNBOOK_URL")
     roles = {
         "prepare": {
             **kafka,
             "ASSAY_OPENSEARCH_LANE_PASSWORD": known["ASSAY_OPENSEARCH_LANE_PASSWORD"],
             "ASSAY_KAFKA_INTERNAL_PASSWORD": own["kafka-internal"],
         },
-        "lane": chosen("ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", *masking, "ASSAY_ALERT_URLS"),
+        "lane": chosen("ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", *masking, *messages),
         # Marts are made from silver, and written to the index.
         "gold": chosen("ASSAY_OPENSEARCH_LANE_PASSWORD"),
         # The API searches with its callers' tokens, submits, and says how far the lane is.

@@ -12,8 +12,10 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 import yaml
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, OpenSearchException
@@ -147,6 +149,9 @@ def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> 
     made = prepared(servers, folder)
     assert set(made.created) | set(made.present) == {table.topic for c in contracts for table in c.tables}
     assert prepared(servers, folder).created == ()  # each start repeats it
+    compose = yaml.safe_load((INIT.parent / "compose.yaml").read_text(encoding="utf-8"))
+    asked = urlsplit(compose["services"]["opensearch"]["healthcheck"]["test"][-1])
+    assert requests.get(servers.opensearch_url + asked.path, verify=str(servers.opensearch_ca), timeout=30).ok
 
     lane = read_env_file(folder / "generated" / "roles" / "lane.env")
     producer = read_env_file(folder / "generated" / "roles" / "producer.env")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -26,25 +26,6 @@ SCHEMA = Path(__file__).with_name("compose-spec.json")
 """github.com/compose-spec/compose-spec, schema/compose-spec.json at 170098ba (Apache-2.0)."""
 WRITABLE = {"opensearch", "dashboards"}
 """Services whose images write beside their programs; compose.yaml says what."""
-
-
-def interpolated(text: str) -> str:
-    """As Compose would read it where no variable is set."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text).replace("$$", "$")
-
-
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(interpolated((COMPOSE / "compose.yaml").read_text(encoding="utf-8")))
-    return found
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the real `init` makes."""
-    folder = tmp_path_factory.mktemp("compose") / "generated"
-    subprocess.run([str(COMPOSE / "init"), str(folder)], check=True, capture_output=True, text=True)
-    return folder
 
 
 def test_it_is_what_the_specification_allows(compose: dict[str, Any]) -> None:
@@ -193,6 +174,21 @@ def test_init_gives_each_its_own_and_closes_everything(generated: Path) -> None:
     before = {path: path.read_bytes() for path in files}
     subprocess.run([str(COMPOSE / "init"), str(generated)], check=True, capture_output=True)
     assert {path: path.read_bytes() for path in files} == before
+
+
+def test_init_hands_on_what_an_operator_adds(generated: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(generated, tmp_path / "generated")
+    added = {
+        "ASSAY_ALERT_URLS": "json://127.0.0.1:9/hook", "ASSAY_RUNBOOK_URL": "https://example.com/runbooks",
+        "ASSAY_API_RATE": "10/minute",
+    }  # fmt: skip
+    with (folder / "secrets.env").open("a", encoding="utf-8") as file:
+        file.writelines(f"{name}={value}\n" for name, value in added.items())
+    subprocess.run([str(COMPOSE / "init"), str(folder)], check=True, capture_output=True)
+    roles = {path.stem: read_env_file(path) for path in (folder / "roles").iterdir()}
+    got = {role: sorted(added.items() & values.items()) for role, values in roles.items() if added.keys() & values}
+    alerts, runbooks, rate = added.items()
+    assert got == {"lane": [alerts, runbooks], "serve": [rate]}
 
 
 def test_init_uses_the_roles_of_the_local_node(generated: Path) -> None:

@@ -1,24 +1,36 @@
-"""The image's build without an engine: its Dockerfile, and the wheel it installs, which must hold all that the package reads."""
+"""The image's build without an engine: its Dockerfile, whose first stage is carried out here, and the environment it makes."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parents[3]
 DOCKERFILE = PROJECT / "deploy" / "compose" / "Dockerfile"
+BUILD = DOCKERFILE.with_name("build.sh")
 LOAD = """
-import sys
-from pathlib import Path
-import platform_assets
-from platform_assets.definitions import defs
+import json, sys
+from importlib.metadata import distributions
+import dagster_postgres, sqlalchemy, yaml
+from platform_assets import definitions, gold_definitions
 from platform_assets.contracts.read import load_contracts
-print(Path(platform_assets.__file__).parent, len(defs.get_repository_def().get_all_jobs()), *load_contracts())
+with open(sys.argv[1]) as settings:
+    sqlalchemy.create_engine(yaml.safe_load(settings)["storage"]["postgres"]["postgres_url"])  # loads its driver
+print(json.dumps({
+    "jobs": [job.name for m in (definitions, gold_definitions) for job in m.defs.get_repository_def().get_all_jobs()],
+    "systems": list(load_contracts()),
+    "files": sorted({m.__file__ for m in sys.modules.values() if getattr(m, "__file__", None)}),
+    "packages": sorted({d.metadata["Name"].lower().replace("_", "-").replace(".", "-") for d in distributions()}),
+}))
 """
 
 
@@ -40,29 +52,31 @@ def test_the_dockerfile_pins_checks_and_drops_its_rights() -> None:
     users = [at for at, (name, rest) in enumerate(steps) if at > last and name == "USER" and rest == "1000:1000"]
     assert users
     assert not [rest for name, rest in steps[users[0] :] if name in ("RUN", "USER") and rest != "1000:1000"]
+    installs = re.findall(r"pip\"? install .*", BUILD.read_text(encoding="utf-8"))
+    assert len(installs) == 3
+    for install in installs:
+        assert "--no-deps" in install, install
+        assert "--require-hashes" in install or "--no-index" in install, install
     for name, rest in steps:
         if name == "RUN":
-            assert not re.search(r"curl|wget|apt-get|--privileged|latest", rest), rest
-            for install in re.findall(r"pip install[^&]*", rest):
-                assert "--no-deps" in install, install
-                assert "--require-hashes" in install or "--no-index" in install, install
+            assert not re.search(r"curl|wget|apt-get|--privileged|latest|pip", rest), rest
         if name in ("ENV", "ARG"):
             assert not re.search(r"PASSWORD|SECRET|TOKEN", rest), rest
 
 
 def test_what_it_copies_is_there_and_nothing_else_reaches_the_builder() -> None:
-    copied = {
+    sources = {
         source
         for name, rest in instructions()
         if name == "COPY" and not rest.startswith("--from")
         for source in rest.split()[:-1]
     }
-    assert [source for source in copied if not (PROJECT / source).exists()] == []
+    assert [source for source in sources if not (PROJECT / source).exists()] == []
     ignore = DOCKERFILE.with_name("Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in ignore if line and not line.startswith("#")]
     assert rules[0] == "*"
-    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
-    locks = [PROJECT / source for source in copied if source.endswith(".lock")]
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == sources
+    locks = [PROJECT / source for source in sources if source.endswith(".lock")]
     for lock in locks:
         text = lock.read_text(encoding="utf-8")
         assert len(re.findall(r"^\S+==", text, re.M)) <= text.count("--hash=sha256:"), lock
@@ -71,28 +85,45 @@ def test_what_it_copies_is_there_and_nothing_else_reaches_the_builder() -> None:
 MADE_BY_DBT = ("target/", "logs/")
 
 
+def unneeded(folder: str, names: list[str]) -> set[str]:
+    """What the build does not get, as `Dockerfile.dockerignore` says."""
+    made = {f"{PROJECT}/dbt_project/{name}".rstrip("/") for name in MADE_BY_DBT}
+    return {name for name in names if name == "__pycache__" or f"{folder}/{name}" in made}
+
+
+def copied(rest: str, source: Path) -> None:
+    """The instruction COPY, from the project into the stage's folder."""
+    *names, target = rest.split()
+    for name in names:
+        place = source / target / Path(name).name if target.endswith("/") else source / target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (PROJECT / name).is_dir():
+            shutil.copytree(PROJECT / name, place, ignore=unneeded)
+        else:
+            shutil.copy(PROJECT / name, place)
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built and installed as the Dockerfile does, without its dependencies: those are in this environment."""
-    folder = tmp_path_factory.mktemp("wheel")
-    run = [sys.executable, "-m"]
-    subprocess.run(
-        [*run, "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=PROJECT, check=True, capture_output=True
-    )
-    wheel = next(folder.glob("assay-*.whl"))
-    pip = [
-        *run,
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--no-compile",
-        "--target",
-        str(folder / "site"),
-    ]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
-    return folder / "site"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image gets from its first stage, whose COPY and RUN are carried out in a folder of their own."""
+    root = tmp_path_factory.mktemp("image")
+    source, opt = root / "src", root / "opt"
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    steps = instructions()
+    # An environment's scripts name their interpreter: it is copied to where it was.
+    end = steps.index(("COPY", "--from=build /opt/assay /opt/assay"))
+    ran = []
+    for name, rest in steps[:end]:
+        if name == "COPY":
+            copied(rest, source)
+        elif name == "RUN":
+            command = shlex.split(rest.replace("/opt", str(opt)))
+            done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            ran.append(rest)
+    assert ran == [f"{BUILD.relative_to(PROJECT)} {step} /opt" for step in ("packages", "assay")]
+    return opt / "assay"
 
 
 def files(root: Path) -> set[str]:
@@ -103,29 +134,44 @@ def files(root: Path) -> set[str]:
     }
 
 
-def test_the_wheel_holds_the_whole_package(installed: Path) -> None:
+def site(image: Path) -> Path:
+    [found] = image.glob("lib/python3.*/site-packages")
+    return found
+
+
+def test_the_wheel_holds_the_whole_package(image: Path) -> None:
     models = {f"dbt_project/{name}" for name in files(PROJECT / "dbt_project") if not name.startswith(MADE_BY_DBT)}
-    assert files(installed / "platform_assets") == files(PROJECT / "platform_assets") | models
+    assert files(site(image) / "platform_assets") == files(PROJECT / "platform_assets") | models
 
 
-def test_the_installed_package_works_anywhere_and_writes_nothing_into_itself(installed: Path, tmp_path: Path) -> None:
-    before = files(installed)
-    for folder in (installed, *(path for path in installed.rglob("*") if path.is_dir())):
+def test_what_is_installed_works_alone_and_writes_nothing_into_itself(
+    image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before = files(image)
+    for folder in (image, *(path for path in image.rglob("*") if path.is_dir())):
         folder.chmod(0o555)
-    environment = {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
-    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tmp_path_factory.mktemp("dbt"))}
+    settings = DOCKERFILE.with_name("dagster.yaml")
     try:
-        loaded = subprocess.run([sys.executable, "-P", "-c", LOAD], check=False, **options)
-        assert loaded.returncode == 0, loaded.stderr
-        place, jobs, *systems = loaded.stdout.split()
-        assert Path(place) == installed / "platform_assets"  # not the checkout
-        assert int(jobs) > 0
-        assert "logs" in systems
-        helped = subprocess.run([sys.executable, "-P", "-m", "platform_assets.cli", "--help"], check=False, **options)
-        assert helped.returncode == 0, helped.stderr
-        assert "backup" in helped.stdout
+        loaded = answer([image / "bin/python", "-P", "-c", LOAD, settings], tmp_path, environment)
+        helped = answer([image / "bin/assay", "--help"], tmp_path, environment)
     finally:
-        for folder in (installed, *(path for path in installed.rglob("*") if path.is_dir())):
+        for folder in (image, *(path for path in image.rglob("*") if path.is_dir())):
             folder.chmod(0o755)
-    assert {name for name in files(installed) if "__pycache__" not in name} == before
+    found = json.loads(loaded)
+    assert {"logs_lane", "logs_gold", "purge"} <= set(found["jobs"])
+    assert "logs" in found["systems"]
+    ours = (PROJECT, Path(sys.prefix))  # the checkout, and the environment that tests run in
+    assert [path for path in found["files"] if any(Path(path).is_relative_to(folder) for folder in ours)] == []
+    lock = DOCKERFILE.with_name("requirements.lock").read_text(encoding="utf-8")
+    assert set(found["packages"]) <= {"assay", *re.findall(r"^([a-z0-9-]+)==", lock, re.M)}
+    assert "backup" in helped
+    assert files(image) == before
     assert not list(tmp_path.iterdir())
+
+
+def answer(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> str:
+    """What a command of the image prints, run in an empty folder."""
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
