@@ -26,6 +26,8 @@ from platform_assets.alerts.text import plain
 URLS = "ASSAY_ALERT_URLS"
 RUNBOOKS = "ASSAY_RUNBOOK_URL"
 RUNBOOK_FOLDER = "docs/runbooks/"
+API = "ASSAY_API_URL"
+"""Where people reach the page and the API, such as `https://assay.example`: messages link to it."""
 TIMEOUT_S = 5.0
 """To connect, and to read: a receiver that hangs holds up other receivers, never the lane."""
 TEXT_LENGTH = 1500
@@ -142,7 +144,8 @@ def message(alert: Alert, values: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def runbook(page: str, values: Mapping[str, str] = os.environ) -> str:
-    """Where the page is: below `ASSAY_RUNBOOK_URL` if that is set, else relative to the project."""
+    """Where the page is: below `ASSAY_RUNBOOK_URL`, else `ASSAY_API_URL`, else relative to the project."""
     if page.startswith("https://"):
         return page
-    return f"{(values.get(RUNBOOKS) or RUNBOOK_FOLDER).rstrip('/')}/{page}"
+    base = values.get(RUNBOOKS) or (f"{values[API].rstrip('/')}/runbooks" if values.get(API) else RUNBOOK_FOLDER)
+    return f"{base.rstrip('/')}/{page}"

@@ -18,6 +18,8 @@ from pathlib import Path
 import platform_assets
 from platform_assets.definitions import defs
 from platform_assets.contracts.read import load_contracts
+from platform_assets.alerts.runbooks import runbooks
+assert "gap.md" in runbooks()
 print(Path(platform_assets.__file__).parent, len(defs.get_repository_def().get_all_jobs()), *load_contracts())
 """
 
@@ -105,7 +107,8 @@ def files(root: Path) -> set[str]:
 
 def test_the_wheel_holds_the_whole_package(installed: Path) -> None:
     models = {f"dbt_project/{name}" for name in files(PROJECT / "dbt_project") if not name.startswith(MADE_BY_DBT)}
-    assert files(installed / "platform_assets") == files(PROJECT / "platform_assets") | models
+    pages = {f"runbooks/{name}" for name in files(PROJECT / "docs/runbooks")}
+    assert files(installed / "platform_assets") == files(PROJECT / "platform_assets") | models | pages
 
 
 def test_the_installed_package_works_anywhere_and_writes_nothing_into_itself(installed: Path, tmp_path: Path) -> None:
