@@ -52,9 +52,8 @@ def message(built: Built, page: Path, values: Mapping[str, str]) -> tuple[str, s
                 lines.append(f"- {neutral(str(row[columns[0].name]))}: {', '.join(texts)}")
     if built.empty:
         lines = ["nothing on this day"]
-    return plain(f"{built.report.title} of {built.system}, {built.day}", 200), "\n".join(
-        [*lines, f"page: {_place(built, page, values)}"]
-    )
+    lines.append(f"page: {_place(built, page, values)}")
+    return plain(f"{built.report.title} of {built.system}, {built.day}", 200), "\n".join(lines)
 
 
 def _place(built: Built, page: Path, values: Mapping[str, str]) -> str:
@@ -64,7 +63,7 @@ def _place(built: Built, page: Path, values: Mapping[str, str]) -> str:
 
 
 def send(built: Built, page: Path, values: Mapping[str, str]) -> list[str]:
-    """Tell every target of `ASSAY_ALERT_URLS` (the log when there is none), with the page; the names of those that did not take it."""
+    """Send message and page to every target of `ASSAY_ALERT_URLS` (the log without one); who did not take it, by name."""
     title, body = message(built, page, values)
     name = f"{built.system}-{built.report.name}-{built.day}.html"
     attached = Attached(page, name) if page.stat().st_size <= _ATTACHED_BYTES else None

@@ -163,6 +163,8 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
         expect(page.get_by_role("list", name="Chosen values")).to_contain_text(f"service {INVENTED}")
         link = str(reasons.first.get_by_role("link", name="one of them").get_attribute("href"))
         assert dict(httpx.QueryParams(link.partition("?")[2]))["q"] == 'id:"AAAAAAAA.0.9"'
+        visit.go("#/logs/figures?report=errors&day=2015-05-19")  # as a message links to it
+        expect(page.locator("#day")).to_have_value("2015-05-19")
         page.locator("#day").fill("2015-05-20")
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Download").click()
