@@ -106,8 +106,8 @@ def pages(
     """All rows with `since <= time < until`, newest first, up to 10,000 at a time.
 
     `key` are the columns that tell rows apart, the mart's time among them: pages are cut between their values. A row that is
-    replaced meanwhile stays where it is. Raises QueryError for a column that the mart does not have, Unavailable when not all have
-    come by `deadline` (of `time.monotonic`), SearchError.
+    replaced meanwhile stays where it is. Raises QueryError for a column that the mart does not have, Unavailable when not all
+    have come by `deadline` (of `time.monotonic`), SearchError.
     """
     [time] = mart.times
     kinds = (*_VALUES, *_DATES, *_NUMBERS)
