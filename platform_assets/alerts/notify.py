@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from platform_assets.alerts.incident import ESCALATED, ONGOING, OPENED, RESOLVED, Alert
@@ -26,6 +27,8 @@ from platform_assets.alerts.text import plain
 URLS = "ASSAY_ALERT_URLS"
 RUNBOOKS = "ASSAY_RUNBOOK_URL"
 RUNBOOK_FOLDER = "docs/runbooks/"
+API = "ASSAY_API_URL"
+"""Where people reach the page and the API, such as `https://assay.example`: messages link to it."""
 TIMEOUT_S = 5.0
 """To connect, and to read: a receiver that hangs holds up other receivers, never the lane."""
 TEXT_LENGTH = 1500
@@ -65,6 +68,14 @@ for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
     logging.getLogger(_name).addFilter(_hushed)
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that goes with a message, and what it is called there; its type follows from that name."""
+
+    path: Path
+    name: str
+
+
 class Target(Protocol):
     """Somebody to tell. `id` is no secret, `name` is safe to show."""
 
@@ -72,8 +83,8 @@ class Target(Protocol):
     def id(self) -> str: ...
     @property
     def name(self) -> str: ...
-    def send(self, title: str, body: str, kind: str) -> bool:
-        """Whether the receiver took it, within the timeouts."""
+    def send(self, title: str, body: str, kind: str, attached: Attached | None = None) -> bool:
+        """Whether the receiver took it, within the timeouts. Who takes no attachments gets the text alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +95,17 @@ class _Service:
     name: str
     sender: Any = field(repr=False)
 
-    def send(self, title: str, body: str, kind: str) -> bool:
+    def send(self, title: str, body: str, kind: str, attached: Attached | None = None) -> bool:
         from apprise import Apprise, NotifyFormat
+        from apprise.attachment.file import AttachFile
 
         told = Apprise()
         told.add(self.sender)
+        file = AttachFile(str(attached.path), name=attached.name) if attached else None
         with _hushed():
-            return bool(told.notify(body=body, title=title, notify_type=kind, body_format=NotifyFormat.TEXT))
+            return bool(
+                told.notify(body=body, title=title, notify_type=kind, body_format=NotifyFormat.TEXT, attach=file)
+            )
 
 
 class _Log:
@@ -98,7 +113,7 @@ class _Log:
 
     id = name = "log"
 
-    def send(self, title: str, body: str, kind: str) -> bool:
+    def send(self, title: str, body: str, kind: str, attached: Attached | None = None) -> bool:
         _log.warning("%s: %s", title, body.replace("\n", " | "))
         return True
 
@@ -142,7 +157,8 @@ def message(alert: Alert, values: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def runbook(page: str, values: Mapping[str, str] = os.environ) -> str:
-    """Where the page is: below `ASSAY_RUNBOOK_URL` if that is set, else relative to the project."""
+    """Where the page is: below `ASSAY_RUNBOOK_URL`, else `ASSAY_API_URL`, else relative to the project."""
     if page.startswith("https://"):
         return page
-    return f"{(values.get(RUNBOOKS) or RUNBOOK_FOLDER).rstrip('/')}/{page}"
+    base = values.get(RUNBOOKS) or (f"{values[API].rstrip('/')}/runbooks" if values.get(API) else RUNBOOK_FOLDER)
+    return f"{base.rstrip('/')}/{page}"

@@ -11,19 +11,13 @@ import click
 from platform_assets.cli.session import Command, Session, Stop, pass_session, stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import RenderableType
 
     from platform_assets.contracts.model import Contract
     from platform_assets.local.demo import Demo
 
-QUESTIONS = {
-    "500 errors": "logs/search?q=status:500+level:ERROR&last=24h",
-    "errors per hour": "logs/figures?mart=errors_hour",
-    "why payments fail": "logs/figures?mart=failures_hour&is.service=payments",
-    "web requests of 2015": "logs/search?table=access&last=24h&as_of=2015-05-20",
-    "alerts": "logs/alerts",
-}
-"""What people ask first, and where the page answers."""
 REFRESH_S = 2.0
 LINE_S = 15.0
 """Between two lines of text where there is no terminal to redraw."""
@@ -44,15 +38,24 @@ def demo(ctx: click.Context, session: Session, once: bool, rate: float, port: in
     shows what arrives, until Ctrl-C; then everything that it started ends. With --once it also sends bad input, waits for two
     runs of the lane and for an alert to open and resolve, and proves the result.
     """
-    from platform_assets.local.demo import SYSTEM, Stopped, demonstration, run_through, send_samples, shared_data
+    from platform_assets.local.demo import (
+        SYSTEM,
+        Stopped,
+        demonstration,
+        run_through,
+        sampled_day,
+        send_samples,
+        shared_data,
+    )
 
     contracts = session.contracts
     holds = True
     with demonstration(session.settings, contracts, rate=rate, port=port, say=_say) as running:
         session.reload()
-        _introduce(running, session)
-        for name, count in send_samples(running, shared_data()).items():
+        sent = send_samples(running, shared_data())
+        for name, count in sent.items():
             _say(f"Sent {count:,} records of real logs to {name}")
+        _introduce(running, session, questions(datetime.now(UTC), sampled_day(running, sent)))
         with stopping(quietly=not once) as stop:
             if not once:
                 _watch(running, stop)
@@ -69,13 +72,30 @@ def _say(text: str) -> None:
     click.echo(f"{datetime.now(UTC):%H:%M:%S} {text}", err=True)
 
 
-def _introduce(running: Demo, session: Session) -> None:
+def questions(now: datetime, sampled: str | None) -> dict[str, str]:
+    """What people ask first, and where the page answers; `sampled` is a day of real web requests, if there are any."""
+    found = {
+        "500 errors": "logs/search?q=status:500+level:ERROR&last=24h",
+        "payment errors today": f"logs/search?q=service:payments+level:ERROR,FATAL&last=24h&as_of={now:%Y-%m-%d}",
+        "errors per hour": "logs/figures?mart=errors_hour",
+        "why payments fail": "logs/figures?mart=failures_hour&is.service=payments",
+        "alerts": "logs/alerts",
+    }
+    if sampled:
+        found[f"web, {sampled}"] = f"logs/search?table=access&last=24h&as_of={sampled}"
+    return found
+
+
+def _introduce(running: Demo, session: Session, asked: Mapping[str, str]) -> None:
     """Where things are. Passwords stay in their file."""
     settings = session.settings
     click.echo(f"Page        {running.page.url}")
     click.echo(f"  its key   {running.page.key} (until the demonstration ends)")
-    for question, place in QUESTIONS.items():
+    for question, place in asked.items():
         click.echo(f"  {question:<22}{running.page.url}/#/{place}")
+    click.echo(
+        f"  {'all logs of a user':<22}Person… beside the query, such as user_id u-0: this key may ask for personal data"
+    )
     click.echo(f"API         {running.page.url}/docs")
     click.echo(f"Dagster     {running.dagster.url}")
     click.echo(f"OpenSearch  {settings.opensearch_url}")

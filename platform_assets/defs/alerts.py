@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dagster import (
     AssetCheckKey,
     AssetCheckSeverity,
-    AssetKey,
     AssetMaterialization,
     AssetSpec,
     DagsterInstance,
@@ -36,7 +35,8 @@ from dagster import (
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.defs import keys, policies
 from platform_assets.defs.checks import LAYER, Check
-from platform_assets.defs.specs import Layer, key, owners
+from platform_assets.defs.specs import Layer, alerts_key, key, owners
+from platform_assets.defs.stale import stale_alerts, stale_lane, stale_marts
 from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
@@ -56,16 +56,11 @@ HOUSEKEEPING = "assay"
 
 def alert_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     """The asset and the sensor of each system, and the sensor of failed runs."""
-    looks = [_look_sensor(contract.system, contract) for contract in contracts.values()]
+    looks = [_look_sensor(system, contracts) for system in (HOUSEKEEPING, *contracts)]
     return Definitions(
         assets=[alerts_spec(contract) for contract in contracts.values()],
-        sensors=[_failed_runs(tuple(contracts)), _look_sensor(HOUSEKEEPING, None), *looks],
+        sensors=[_failed_runs(tuple(contracts)), *looks],
     )
-
-
-def alerts_key(system: str) -> AssetKey:
-    """`alerts/<system>`."""
-    return AssetKey(["alerts", system])
 
 
 def alerts_spec(contract: Contract) -> AssetSpec:
@@ -74,17 +69,18 @@ def alerts_spec(contract: Contract) -> AssetSpec:
         alerts_key(contract.system),
         deps=[key(Layer.SILVER, table) for table in contract.tables],
         description="Incidents: rules over windows of silver, and what the platform tells of itself. Written beside the lane; "
-        "reported here whenever the counts change.",
+        "reported here whenever the counts change, and every ten minutes.",
         group_name=contract.system,
         owners=owners(contract),
         kinds={"delta", "opensearch"},
+        freshness_policy=policies.ALERTS_FRESHNESS.policy,
     )
 
 
 # -- each minute -----------------------------------------------------------------------------------------------------------
 
 
-def _look_sensor(system: str, contract: Contract | None) -> SensorDefinition:
+def _look_sensor(system: str, contracts: Mapping[str, Contract]) -> SensorDefinition:
     @sensor(
         name=f"{system}_alerts",
         minimum_interval_seconds=LOOK_SECONDS,
@@ -92,11 +88,12 @@ def _look_sensor(system: str, contract: Contract | None) -> SensorDefinition:
         description="Silence, windows that ran empty, freshness, checks, runs that succeed again; then index and messages.",
     )
     def look(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        figures, problems = look_now(context.instance, system, contract)
+        now = datetime.now(UTC)
+        figures, problems = look_now(context.instance, system, contracts, now)
         if problems:
             raise AssayError("; ".join(problems), "the next tick tries again")
-        told = json.dumps(figures, sort_keys=True)
-        if contract is None or told == context.cursor:
+        told = json.dumps([figures, now.timestamp() // policies.ALERTS_IDLE_SECONDS], sort_keys=True)
+        if system not in contracts or told == context.cursor:
             return SkipReason(", ".join(f"{name} {number}" for name, number in figures.items()))
         event = AssetMaterialization(
             alerts_key(system), metadata={name: MetadataValue.int(number) for name, number in figures.items()}
@@ -106,19 +103,27 @@ def _look_sensor(system: str, contract: Contract | None) -> SensorDefinition:
     return look
 
 
-def look_now(instance: DagsterInstance, system: str, contract: Contract | None) -> tuple[dict[str, int], Sequence[str]]:
-    """One look: counts of alerts by state, and what did not work (the rest was done all the same)."""
+def look_now(
+    instance: DagsterInstance, system: str, contracts: Mapping[str, Contract], now: datetime
+) -> tuple[dict[str, int], Sequence[str]]:
+    """One look: counts of alerts by state, and what did not work (the rest was done all the same).
+
+    The look of `HOUSEKEEPING` sees whether those of the systems still happen.
+    """
     from platform_assets.alerts.room import AlertRoom, counts
     from platform_assets.settings import Settings
 
-    settings, now = Settings.load(), datetime.now(UTC)
+    settings, contract = Settings.load(), contracts.get(system)
     room = AlertRoom(settings, system)
     works: list[Callable[[], object]] = [partial(_see, room, partial(_recovered, instance, room, now))]
-    if contract is not None:
+    if contract is None:
+        works.append(partial(_see, room, partial(stale_alerts, instance, contracts, now)))
+    else:
         works += [
             partial(_own_rules, settings, contract, room),
             partial(_see, room, partial(_late_data, settings, contract, now)),
-            partial(_see, room, partial(_stale_assets, instance, contract, now)),
+            partial(_see, room, partial(stale_lane, instance, contract, now)),
+            partial(_see, room, partial(stale_marts, instance, contract, now)),
             partial(_see, room, partial(_failed_checks, instance, contract, now)),
         ]
     works += [room.publish, lambda: room.tell(most=MESSAGES)]
@@ -162,26 +167,6 @@ def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Itera
             FRESHNESS, table.qualified_name, now, breach=late > table.freshness_warn, severity=severity,
             value=late.total_seconds(), detail=f"the newest event is {minutes:,.0f} minutes old",
         )  # fmt: skip
-
-
-def _stale_assets(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator["Sighting"]:
-    """Dagster's own freshness states: whether the lane still reports. One incident a system, for one lane writes all."""
-    from platform_assets.alerts.model import Severity
-    from platform_assets.alerts.platform import FRESHNESS, sighting
-
-    every = [key(layer, table) for table in contract.tables for layer in ("topic", *Layer)]
-    states = {
-        found.to_user_string(): record.freshness_state.value
-        for found, record in instance.get_freshness_state_records(every).items()
-    }
-    stale = sorted(name for name, state in states.items() if state in ("WARN", "FAIL"))
-    failed = any(states[name] == "FAIL" for name in stale)
-    more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
-    yield sighting(
-        FRESHNESS, f"the lane of {contract.system}", now, breach=bool(stale), value=len(stale),
-        severity=Severity.CRITICAL if failed else Severity.WARNING,
-        detail=f"no materialization for too long of {stale[0]}{more}" if stale else "",
-    )  # fmt: skip
 
 
 def _failed_checks(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator["Sighting"]:

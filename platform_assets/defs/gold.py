@@ -36,7 +36,7 @@ from platform_assets.defs import policies
 from platform_assets.defs.gold_run import GoldRun, Result
 from platform_assets.defs.lane import UNFINISHED
 from platform_assets.defs.partitions import DAYS, day_of
-from platform_assets.defs.specs import Layer, owners
+from platform_assets.defs.specs import Layer, gold_key, owners
 from platform_assets.errors import AssayError
 from platform_assets.gold.project import has_models, manifest_path, project_folder, selection
 
@@ -145,7 +145,7 @@ class Translator(DagsterDbtTranslator):
         """`silver/<system>/<table>`, or `gold/<system>/<model>`."""
         if dbt_resource_props["resource_type"] == "source":
             return AssetKey([Layer.SILVER.value, dbt_resource_props["source_name"], dbt_resource_props["name"]])
-        return AssetKey(["gold", self._contract.system, dbt_resource_props["name"]])
+        return gold_key(self._contract.system, dbt_resource_props["name"])
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """What the properties file says, and what a click on Materialize does."""
@@ -167,5 +167,5 @@ class Translator(DagsterDbtTranslator):
         """As dbt's, with the freshness that refreshes promise."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         if unique_id.startswith("model"):
-            return spec.replace_attributes(kinds={"dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS)
+            return spec.replace_attributes(kinds={"dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS.policy)
         return spec

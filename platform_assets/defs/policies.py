@@ -5,11 +5,29 @@ Limits that tags refer to are enforced by the instance (`deploy/dagster/dagster.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from dagster import FreshnessPolicy
 
 from platform_assets.contracts.model import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """How old an asset's last materialization may become: a warning after `warn`, a failure after `fail`.
+
+    Beside Dagster's policy, whose states are written only for assets of code locations that are loaded.
+    """
+
+    fail: timedelta
+    warn: timedelta | None = None
+
+    @property
+    def policy(self) -> FreshnessPolicy:
+        """The same for Dagster."""
+        return FreshnessPolicy.time_window(fail_window=self.fail, warn_window=self.warn)
+
 
 LANE_TAG = "assay/lane"
 """On every run that follows a lane; its value is the system. The instance limits runs by value."""
@@ -33,11 +51,15 @@ GOLD_IDLE_SECONDS = 600
 """Gold reports at least this often, even that nothing is new."""
 GOLD_RETRY_SECONDS = 300
 """How long after a failed refresh the next one is tried: what failed is a test or a model, and waits for a person."""
-GOLD_FRESHNESS = FreshnessPolicy.time_window(
-    fail_window=timedelta(seconds=6 * GOLD_IDLE_SECONDS), warn_window=timedelta(seconds=2 * GOLD_IDLE_SECONDS)
-)
+GOLD_FRESHNESS = Promise(fail=timedelta(seconds=6 * GOLD_IDLE_SECONDS), warn=timedelta(seconds=2 * GOLD_IDLE_SECONDS))
 GOLD_TAGS = {"dagster/priority": "5", "dagster/max_runtime": "3600"}
 """Tags of refreshes: behind the lanes, before what people start."""
+
+ALERTS_IDLE_SECONDS = 600
+"""The look at a system's alerts reports at least this often, even that nothing has changed."""
+ALERTS_FRESHNESS = Promise(
+    fail=timedelta(seconds=6 * ALERTS_IDLE_SECONDS), warn=timedelta(seconds=2 * ALERTS_IDLE_SECONDS)
+)
 
 
 def lane_tags(system: str) -> dict[str, str]:
@@ -49,7 +71,7 @@ BACKGROUND_TAGS = {"dagster/priority": "-5"}
 """Tags of rebuilds and housekeeping: behind the lanes."""
 
 
-def freshness(table: Table) -> FreshnessPolicy:
+def freshness(table: Table) -> Promise:
     """How old the last materialization may be, from the contract, but never under a run's length: runs report at their end.
 
     An empty minute materializes too: this tells whether the lane is alive. Whether the *data* is late is told by the check
@@ -57,4 +79,4 @@ def freshness(table: Table) -> FreshnessPolicy:
     """
     fail = max(table.freshness_fail, SHORTEST_FRESHNESS)
     warn = max(table.freshness_warn, SHORTEST_FRESHNESS)
-    return FreshnessPolicy.time_window(fail_window=fail, warn_window=warn if warn < fail else None)
+    return Promise(fail, warn if warn < fail else None)

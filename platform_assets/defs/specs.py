@@ -57,6 +57,16 @@ def topic_key(table: Table) -> AssetKey:
     return key("topic", table)
 
 
+def gold_key(system: str, mart: str) -> AssetKey:
+    """`gold/<system>/<mart>`."""
+    return AssetKey(["gold", system, mart])
+
+
+def alerts_key(system: str) -> AssetKey:
+    """`alerts/<system>`."""
+    return AssetKey(["alerts", system])
+
+
 def owners(contract: Contract) -> list[str]:
     """An e-mail address as it is, anything else as a team."""
     if not contract.owner:
@@ -179,7 +189,7 @@ def layer_spec(contract: Contract, table: Table, layer: Layer) -> AssetSpec:
             "contract": MetadataValue.md(documentation(contract, table)),
         },
         partitions_def=DAYS,
-        freshness_policy=freshness(table),
+        freshness_policy=freshness(table).policy,
     )
 
 
@@ -193,7 +203,7 @@ def topic_spec(contract: Contract, table: Table) -> AssetSpec:
         tags=tags(table, "topic"),
         kinds={"kafka"},
         metadata={"topic": table.topic, "contract": MetadataValue.md(documentation(contract, table))},
-        freshness_policy=freshness(table),
+        freshness_policy=freshness(table).policy,
     )
 
 

@@ -86,7 +86,7 @@ def _write_roles(folder: Path, known: Mapping[str, str], own: Mapping[str, str])
 
     kafka = {name: value for name, value in known.items() if name.startswith("ASSAY_KAFKA_")}
     masking = ("ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID", "ASSAY_HMAC_OLD_KEYS")
-    messages = ("ASSAY_ALERT_URLS", "ASSAY_RUNBOOK_URL")
+    messages = ("ASSAY_ALERT_URLS", "ASSAY_API_URL", "ASSAY_RUNBOOK_URL")
     roles = {
         "prepare": {
             **kafka,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ FAILURES = 2
 """So many failed runs in a row are no accident: the lane would not come right by waiting."""
 SAMPLES = {"access": "logs/apache_access.log", "broker": "logs/kafka-broker-1/*"}
 """Real logs, table by table, below the folder of shared data, for where there is one."""
+SAMPLE_TABLE, SAMPLE_DAY = "access", "2015-05-20"
+"""A day that they are of."""
 
 Say = Callable[[str], None]
 
@@ -273,6 +275,15 @@ def send_samples(demo: Demo, folder: Path) -> dict[str, int]:
         producer.flush()
         sent[table.topic] = producer.delivered
     return sent
+
+
+def sampled_day(demo: Demo, sent: Mapping[str, int]) -> str | None:
+    """A day of the real web requests, when they were sent: now, or to this home before."""
+    from platform_assets.trust.state import table_state
+
+    table = demo.contract.table(SAMPLE_TABLE)
+    there = table.topic in sent or SAMPLE_DAY in table_state(demo.settings, table).rows_by_partition
+    return SAMPLE_DAY if there else None
 
 
 def send_bad(demo: Demo) -> int:

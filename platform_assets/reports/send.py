@@ -1,4 +1,4 @@
-"""A report kept and told: the page in a folder, its totals to those who get alerts.
+"""A report kept and told: the page in a folder; page and totals to those who get alerts.
 
 Belongs here: the file and the message. Does not belong here: when (`defs/reports.py`), and the targets themselves (alerts).
 """
@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from platform_assets.alerts.notify import targets
+from platform_assets.alerts.notify import API, Attached, targets
 from platform_assets.alerts.text import neutral, plain
 from platform_assets.reports.build import Built
 from platform_assets.reports.declare import Kind
@@ -18,6 +18,8 @@ from platform_assets.reports.render import column_text, to_html
 FOLDER = "reports"
 """Below the home."""
 _LINES = 5
+_ATTACHED_BYTES = 5 * 1024 * 1024
+"""A larger page stays where it is: receivers refuse what is too large, and the message with it."""
 
 
 def keep(built: Built, home: Path) -> Path:
@@ -32,8 +34,12 @@ def keep(built: Built, home: Path) -> Path:
     return path
 
 
-def message(built: Built, page: Path) -> tuple[str, str]:
-    """(title, body): the totals, the first rows of the first table, where the page is. Values of data are neutralised."""
+def message(built: Built, page: Path, values: Mapping[str, str]) -> tuple[str, str]:
+    """(title, body): the totals, the first rows of the first table, where to find the page. Values of data are neutralised.
+
+    The page is found by people where `ASSAY_API_URL` says, with their key, so that each sees their own services; without that
+    address it is a path on the machine that made it.
+    """
     lines = []
     for filled in built.sections:
         columns = filled.section.columns
@@ -46,10 +52,19 @@ def message(built: Built, page: Path) -> tuple[str, str]:
                 lines.append(f"- {neutral(str(row[columns[0].name]))}: {', '.join(texts)}")
     if built.empty:
         lines = ["nothing on this day"]
-    return plain(f"{built.report.title} of {built.system}, {built.day}", 200), "\n".join([*lines, f"page: {page}"])
+    lines.append(f"page: {_place(built, page, values)}")
+    return plain(f"{built.report.title} of {built.system}, {built.day}", 200), "\n".join(lines)
+
+
+def _place(built: Built, page: Path, values: Mapping[str, str]) -> str:
+    if not (base := values.get(API)):
+        return str(page)
+    return f"{base.rstrip('/')}/#/{built.system}/figures?report={built.report.name}&day={built.day}"
 
 
 def send(built: Built, page: Path, values: Mapping[str, str]) -> list[str]:
-    """Tell every target of `ASSAY_ALERT_URLS` (the log when there is none); the names of those that did not take it."""
-    title, body = message(built, page)
-    return [target.name for target in targets(values).values() if not target.send(title, body, "info")]
+    """Send message and page to every target of `ASSAY_ALERT_URLS` (the log without one); who did not take it, by name."""
+    title, body = message(built, page, values)
+    name = f"{built.system}-{built.report.name}-{built.day}.html"
+    attached = Attached(page, name) if page.stat().st_size <= _ATTACHED_BYTES else None
+    return [target.name for target in targets(values).values() if not target.send(title, body, "info", attached)]

@@ -7,9 +7,10 @@ A mart's alias is `<system>-<mart>`. Its time is its only date column; whole num
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from opensearchpy import OpenSearch
@@ -19,8 +20,10 @@ from platform_assets.search.errors import QueryError, Unavailable, translate
 from platform_assets.search.query import PARAMS, TIMEOUT_S, iso
 
 MAX_GROUPS = 10_000
+"""Rows or groups in one answer of OpenSearch."""
 _DATES = ("date", "date_nanos")
 _COUNTS = ("long", "integer", "short", "unsigned_long")
+_NUMBERS = ("double", "float")
 _VALUES = (*_COUNTS, "keyword", "boolean")
 _OBJECTS = ("object", "nested", "flat_object")
 
@@ -95,6 +98,36 @@ def rows(
         "track_total_hits": False,
     }
     return _rows(_search(client, mart, body, timeout_s))
+
+
+def pages(
+    client: OpenSearch, mart: Mart, *, key: Sequence[str], since: datetime, until: datetime, deadline: float
+) -> Iterator[list[dict[str, Any]]]:
+    """All rows with `since <= time < until`, newest first, up to 10,000 at a time.
+
+    `key` are the columns that tell rows apart, the mart's time among them: pages are cut between their values. A row that is
+    replaced meanwhile stays where it is. Raises QueryError for a column that the mart does not have, Unavailable when not all
+    have come by `deadline` (of `time.monotonic`), SearchError.
+    """
+    [time] = mart.times
+    kinds = (*_VALUES, *_DATES, *_NUMBERS)
+    order = [{time: "desc"}, *({mart.check(name, kinds, "to sort by"): "asc"} for name in key if name != time)]
+    body: dict[str, Any] = {
+        "size": MAX_GROUPS,
+        "query": _query(mart, time, since, until, {}),
+        "sort": order,
+        "track_total_hits": False,
+    }
+    while True:
+        left = deadline - monotonic()
+        if left <= 0:
+            raise Unavailable(f"there was no time left for {mart.index}", "ask again when the index is less busy")
+        found = _search(client, mart, body, left)
+        hits = found["hits"]["hits"]
+        yield _rows(found)
+        if len(hits) < MAX_GROUPS:
+            return
+        body["search_after"] = hits[-1]["sort"]
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""What there is to ask: systems, tables, fields, marts, reports, and what the caller's key may do.
+"""What there is to ask: systems, tables, fields, marts, reports, runbooks, and what the caller's key may do.
 
-Belongs here: the contracts, declared marts and reports as the page for operators needs them. Does not belong here: data.
+Belongs here: contracts, marts, reports and runbooks as the page for operators needs them. Does not belong here: data.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
+from platform_assets.alerts.runbooks import runbooks
 from platform_assets.contracts.model import Contract, Mask, Table
 from platform_assets.gold.marts import Mart, load_marts
 from platform_assets.gold.project import project_folder
@@ -29,9 +30,12 @@ def router(backend: Backend) -> APIRouter:
     }
 
     def systems(caller: Annotated[Caller, Depends(allow(backend, Role.READER, Role.WRITER))]) -> Json:
-        """The systems that the key is for, with their tables, marts and reports; and the key itself, without its secret."""
+        """The systems that the key is for, with their tables, marts and reports; the key itself, without its secret; runbooks.
+
+        A runbook is a page at `/runbooks/<name>`.
+        """
         own = [found for name, found in told.items() if caller.key.system in (None, name)]
-        return Json({"key": caller.key.public(), "systems": own})
+        return Json({"key": caller.key.public(), "systems": own, "runbooks": list(runbooks())})
 
     add_get(made, "/v1/systems", systems, "What there is to ask", (401, 403, 429, 503))
     return made

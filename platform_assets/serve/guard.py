@@ -19,7 +19,7 @@ from platform_assets.errors import AssayError
 from platform_assets.serve.access import presented
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_BODY_BYTES
-from platform_assets.serve.page import PREFIX
+from platform_assets.serve.page import PREFIX, RUNBOOKS
 from platform_assets.serve.problems import LOG, from_error, problem, unexpected
 
 MAX_QUERY_BYTES = 16 * 1024
@@ -88,7 +88,7 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:12]) > MAX_BODY_BYTES:
             return problem(request_id, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-        if scope["path"] in _OPEN or scope["path"].startswith(PREFIX):
+        if scope["path"] in _OPEN or scope["path"].startswith((PREFIX, RUNBOOKS)):
             return None
         backend = self._backend
         try:

@@ -22,7 +22,10 @@ MAX_PAGE = 1000
 MAX_TOP = 200
 MAX_RANGE = timedelta(days=366)
 DEFAULT_RANGE = timedelta(days=31)
+MAX_REPORT_ROWS = 200_000
 SEARCH_TIMEOUT_S = 10.0
+REPORT_TIMEOUT_S = 30.0
+"""For all rows that a report rests on: less than a caller's token is good for."""
 SUBMIT_TIMEOUT_S = 15.0
 
 

@@ -5,13 +5,17 @@ Belongs here: finding a mart's index and reading it. Does not belong here: route
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from time import monotonic
+from typing import Any
 
 import pyarrow as pa
 from opensearchpy import OpenSearch
 
-from platform_assets.search.marts import MAX_GROUPS, Mart, describe, rows
-from platform_assets.serve.limits import SEARCH_TIMEOUT_S
+from platform_assets.gold.marts import Mart as Declared
+from platform_assets.search.marts import Mart, describe, pages
+from platform_assets.serve.limits import MAX_REPORT_ROWS, REPORT_TIMEOUT_S
 from platform_assets.serve.problems import refuse
 
 _ARROW = {
@@ -38,29 +42,34 @@ def find_mart(client: OpenSearch, system: str, name: str) -> Mart:
 class IndexMarts:
     """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs."""
 
-    def __init__(self, client: OpenSearch, system: str) -> None:
+    def __init__(self, client: OpenSearch, marts: Iterable[Declared]) -> None:
         self._client = client
-        self._system = system
+        self._marts = {mart.name: mart for mart in marts}
+        self._deadline = monotonic() + REPORT_TIMEOUT_S
 
     def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table:
-        """The rows whose time is in [begin, end). 404 when there is no such index or the caller may not see it."""
-        found = find_mart(self._client, self._system, mart)
-        [time] = found.times
-        got = rows(
-            self._client,
-            found,
-            time=time,
-            since=begin,
-            until=end,
-            where={},
-            limit=MAX_GROUPS,
-            timeout_s=SEARCH_TIMEOUT_S,
-        )
-        if len(got) >= MAX_GROUPS:
-            raise refuse(422, f"{mart} has more than {MAX_GROUPS} rows in that time")
+        """The rows whose time is in [begin, end).
+
+        404 when there is no such mart or index, or the caller may not see it; 422 for more than `MAX_REPORT_ROWS` rows. Raises
+        Unavailable when all reading together takes longer than `REPORT_TIMEOUT_S`.
+        """
+        declared = self._marts.get(mart)
+        if declared is None:
+            raise refuse(404, f"there is no mart {mart}")
+        found = find_mart(self._client, declared.system, mart)
         schema = pa.schema([(name, _ARROW.get(kind, pa.string())) for name, kind in found.columns.items()])
-        columns = {
-            name: [datetime.fromisoformat(row[name]) if name == time else row.get(name) for row in got]
-            for name in schema.names
-        }
-        return pa.table(columns, schema=schema)
+        parts, count = [schema.empty_table()], 0
+        for page in pages(self._client, found, key=declared.key, since=begin, until=end, deadline=self._deadline):
+            count += len(page)
+            if count > MAX_REPORT_ROWS:
+                raise refuse(422, f"{mart} has more than {MAX_REPORT_ROWS:,} rows in that time: use `assay report`")
+            parts.append(_table(page, schema, found.times))  # at once: Python's rows take ten times the memory
+        return pa.concat_tables(parts)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, times: Collection[str]) -> pa.Table:
+    columns = {
+        name: [datetime.fromisoformat(row[name]) if name in times else row.get(name) for row in rows]
+        for name in schema.names
+    }
+    return pa.table(columns, schema=schema)

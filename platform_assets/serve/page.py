@@ -1,7 +1,7 @@
-"""The page for operators and that of the API's documentation: their files, and the headers that they are served with.
+"""The page for operators, that of the API's documentation, runbooks: their files, and the headers that they are served with.
 
-Belongs here: reading `static/` once and handing it out. Does not belong here: anything that the page shows: it asks the API for
-that, with its reader's key, as every other program does.
+Belongs here: reading `static/` and runbooks once and handing them out. Does not belong here: anything that the page shows: it
+asks the API for that, with its reader's key, as every other program does.
 
 All files are below one folder that is named by a digest of them all: what a browser has kept is never stale, and never asked for
 again.
@@ -17,12 +17,16 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
 from starlette.responses import Response
 
+from platform_assets.alerts.runbooks import runbooks
 from platform_assets.serve.problems import refuse
 
 FOLDER = Path(__file__).with_name("static")
 PREFIX = "/static/"
+RUNBOOKS = "/runbooks/"
 _PAGES = {"/": "index.html", "/docs": "docs.html"}
 _SERVED = {".html", ".js", ".css", ".svg", ".woff2"}  # the rest of the folder is for people
 _PACKED = {".html", ".js", ".css", ".svg"}
@@ -36,6 +40,11 @@ _POLICY = (
 # Swagger UI styles its elements and makes markup; it shows our own description only. A key of the page may lie in the same tab.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Text alone.
+_RUNBOOK_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _STATIC = {
@@ -89,8 +98,26 @@ def _files() -> tuple[str, dict[str, _File]]:
     return mark, {name: _File.of(body, Path(name).suffix) for name, body in found.items()}
 
 
+@cache
+def _runbooks() -> dict[str, _File]:
+    """Each runbook as a page, by the name of its file. Tags in its text stay text."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    frame = Environment(
+        loader=PackageLoader("platform_assets.serve"), autoescape=True, undefined=StrictUndefined
+    ).get_template("runbook.html")
+    pages = {
+        name: frame.render(
+            title=text.partition("\n")[0].lstrip("# "),
+            digest=_files()[0],
+            text=markdown.render(text),
+        )
+        for name, text in runbooks().items()
+    }
+    return {name: _File.of(page.encode(), ".html") for name, page in pages.items()}
+
+
 def router() -> APIRouter:
-    """`/`, `/docs`, and the files that they load. They need no key: they hold nothing of anybody's."""
+    """`/`, `/docs`, runbooks, and the files that they load. They need no key: they hold nothing of anybody's."""
     made = APIRouter(include_in_schema=False)
 
     def page(request: Request) -> Response:
@@ -103,7 +130,14 @@ def router() -> APIRouter:
             raise refuse(404, "there is no such file: load the page again")
         return files[path].response(request, _STATIC)
 
+    def runbook(request: Request, name: str) -> Response:
+        pages = _runbooks()
+        if name not in pages:
+            raise refuse(404, "there is no such runbook")
+        return pages[name].response(request, {**_PAGE, "Content-Security-Policy": _RUNBOOK_POLICY})
+
     for path in _PAGES:
         made.add_api_route(path, page, methods=["GET"], response_model=None)
+    made.add_api_route(f"{RUNBOOKS}{{name}}", runbook, methods=["GET"], response_model=None)
     made.add_api_route(f"{PREFIX}{{digest}}/{{path:path}}", static, methods=["GET"], response_model=None)
     return made

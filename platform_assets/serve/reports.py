@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
+from platform_assets.gold.marts import load_marts
+from platform_assets.gold.project import project_folder
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
 from platform_assets.reports.render import RENDERERS
@@ -29,6 +31,7 @@ def router(backend: Backend) -> APIRouter:
     """The routes: reports have names, systems are named where two have one of the same name."""
     made = APIRouter(tags=["platform"])
     known = {system: load_reports(system, backend.settings.systems) for system in backend.contracts}
+    marts = {system: load_marts(project_folder(), system) for system in known}
     reader = allow(backend, Role.READER)
 
     def own(caller: Caller, system: str | None) -> list[str]:
@@ -57,7 +60,7 @@ def router(backend: Backend) -> APIRouter:
         if not 1970 <= day.year <= 9000:
             raise refuse(404, f"there is no report of the year {day.year}")
         [chosen] = having
-        built = build(chosen, known[chosen][name], day, IndexMarts(backend.client(caller.key), chosen))
+        built = build(chosen, known[chosen][name], day, IndexMarts(backend.client(caller.key), marts[chosen]))
         media, render = RENDERERS[form]
         made = render(built)
         return Json(made) if form == "json" else Response(made, media_type=f"{media}; charset=utf-8")

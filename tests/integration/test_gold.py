@@ -284,7 +284,10 @@ def test_a_report_says_the_same_from_the_lake_and_from_the_index(gold: Gold) -> 
             gold.indices.refresh(MartDocuments(mart, "1"))
     report = load_reports("logs")["errors"]
     lake = LakeMarts(gold.settings.lake_path, list(gold.marts.values()))
-    sides = [build("logs", report, NOON.date(), side) for side in (lake, IndexMarts(gold.indices.client, "logs"))]
+    sides = [
+        build("logs", report, NOON.date(), side)
+        for side in (lake, IndexMarts(gold.indices.client, gold.marts.values()))
+    ]
     rows = [
         [[{n: _moment(v) for n, v in row.items()} for row in filled.rows.to_pylist()] for filled in side.sections]
         for side in sides

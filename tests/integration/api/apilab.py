@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,8 @@ from opensearchpy import OpenSearch
 from support import event
 
 from platform_assets.contracts.model import Contract
+from platform_assets.gold.marts import Mart, load_marts
+from platform_assets.gold.project import project_folder
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.serve.keys import KeyStore, Role
@@ -101,6 +103,10 @@ class Api:
         answer = self.client.post(self.path(rest), headers=headers, **request)
         assert answer.status_code == expected, answer.text[:500]
         return answer.json()
+
+    def declared(self) -> list[Mart]:
+        """The marts of `logs`, as if this system had declared them."""
+        return [replace(mart, system=self.contract.system) for mart in load_marts(project_folder(), "logs")]
 
     def drain(self) -> None:
         Lane(self.settings, self.contract).drain()

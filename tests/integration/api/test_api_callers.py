@@ -53,7 +53,7 @@ def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
                 continue
             with recorded() as asked:
                 if name == "/v1/reports/{name}/{day}":  # this system declares no report: what one of them would read
-                    read = IndexMarts(backend.client(key), api.contract.system).rows
+                    read = IndexMarts(backend.client(key), api.declared()).rows
                     assert (
                         read("errors_minute", START - timedelta(minutes=1), START + timedelta(hours=1)).num_rows == 20
                     )

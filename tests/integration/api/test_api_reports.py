@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from apilab import MINUTES, Api, index_rows
+from caller_requests import faults, recorded
+from fastapi import HTTPException
 from support import event, publish
 
+from platform_assets.reports.build import build
+from platform_assets.reports.declare import parse_reports
 from platform_assets.search.client import connect
+from platform_assets.search.errors import Unavailable
+from platform_assets.serve.backend import Backend
+from platform_assets.serve.keys import Role
+from platform_assets.serve.marts import IndexMarts
 
 pytestmark = pytest.mark.services
 
@@ -29,6 +39,52 @@ class TestReports:
             api.get("stats", admin, 422, **day, **wrong)
         assert "no mart" in api.get("stats", admin, 404, mart="latency_hour")["detail"]
         assert "no main mart" in api.get("stats", admin, 422)["detail"]
+
+    def test_a_report_rests_on_more_rows_than_one_answer_of_the_index_holds(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hours, services, statuses = range(5), [f"s{n}" for n in range(9)], range(200, 500)
+        day = datetime(2026, 3, 5, tzinfo=UTC)
+        rows = [  # a page ends within an hour
+            {
+                "hour": f"{day + timedelta(hours=h):%Y-%m-%dT%H:00:00Z}",
+                "service": s,
+                "status": c,
+                "events": 2,
+                "errors": h,
+            }
+            for h in hours
+            for s in services
+            for c in statuses
+        ]
+        assert len(rows) == 13_500
+        lane = connect(api.settings.opensearch_url, api.settings.opensearch_auth("lane"), api.settings.opensearch_ca)
+        columns = {"hour": "date", "service": "keyword", "status": "integer", "events": "long", "errors": "long"}
+        index_rows(lane, f"{api.contract.system}-errors_hour", columns, rows)
+        lane.close()
+        backend = Backend(api.settings, {})
+
+        def marts(**rights: Any) -> IndexMarts:
+            return IndexMarts(backend.client(api.keys.add("test", Role.READER, **rights)[0]), api.declared())
+
+        section = "{title: T, kind: table, mart: errors_hour, group: [hour], sum: [errors], order: hour, columns: [hour, errors]}"
+        (declared,) = parse_reports(f"reports: [{{name: r, title: R, sections: [{section}]}}]", "here").values()
+        try:
+            with recorded() as asked:
+                every = marts().rows("errors_hour", day, day + timedelta(days=1))
+                built = build(api.contract.system, declared, day.date(), marts(services=("s3", "s4")))
+            assert {fault for one in asked for fault in faults(one)} == set()
+            assert every.num_rows == every.group_by(["hour", "service", "status"]).aggregate([]).num_rows == len(rows)
+            assert pc.sum(every["errors"]).as_py() == sum(row["errors"] for row in rows)
+            assert [row["errors"] for row in built.sections[0].rows.to_pylist()] == [h * 2 * 300 for h in hours]
+            monkeypatch.setattr("platform_assets.serve.marts.MAX_REPORT_ROWS", len(rows) - 1)
+            with pytest.raises(HTTPException, match="more than 13,499 rows"):
+                marts().rows("errors_hour", day, day + timedelta(days=1))
+            monkeypatch.setattr("platform_assets.serve.marts.REPORT_TIMEOUT_S", 0.0)
+            with pytest.raises(Unavailable, match="no time left"):
+                marts().rows("errors_hour", day, day + timedelta(days=1))
+        finally:
+            backend.close()
 
     def test_alerts_are_read_with_the_caller_s_rights(self, api: Api, admin: dict[str, str]) -> None:
         mine = {"system": api.contract.system}

@@ -49,6 +49,12 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     expect(page.locator("nav .count")).to_have_text("2")
     own = page.locator(".alert", has_text="the platform itself")
     expect(own).to_contain_text("purge: run 1a2b failed")
+    expect(card).to_contain_text("Runbook: many.md")  # a page that the API does not have
+    with page.expect_popup() as opened:
+        own.get_by_role("link", name="Runbook").click()
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text("A Dagster run failed")
+    assert opened.value.url == f"{site.url}/runbooks/run_failed.md"
+    opened.value.close()
     own.get_by_role("button", name="Acknowledge").click()
     expect(own).to_contain_text("acknowledged by Ada")
     card.get_by_role("button", name="Acknowledge").click()
@@ -157,6 +163,8 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
         expect(page.get_by_role("list", name="Chosen values")).to_contain_text(f"service {INVENTED}")
         link = str(reasons.first.get_by_role("link", name="one of them").get_attribute("href"))
         assert dict(httpx.QueryParams(link.partition("?")[2]))["q"] == 'id:"AAAAAAAA.0.9"'
+        visit.go("#/logs/figures?report=errors&day=2015-05-19")  # as a message links to it
+        expect(page.locator("#day")).to_have_value("2015-05-19")
         page.locator("#day").fill("2015-05-20")
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Download").click()

@@ -79,6 +79,12 @@ def test_a_message_is_short_and_says_where_to_look(tmp_path: Path) -> None:
     assert "<!here>" not in body and len(alert.summary) < SUMMARY_LENGTH
     assert "runbook: https://example.com/runbooks/made_up.md" in body and alert.alert_id in body
     assert "runbook: docs/runbooks/made_up.md" in message(alert, {})[1]
+    api = {"ASSAY_API_URL": "https://assay.example/"}
+    assert "runbook: https://assay.example/runbooks/made_up.md" in message(alert, api)[1]
+    assert (
+        "runbook: https://wiki.example/made_up.md"
+        in message(alert, api | {"ASSAY_RUNBOOK_URL": "https://wiki.example"})[1]
+    )
 
 
 def test_what_is_not_taken_is_sent_again_and_shown_without_the_address(

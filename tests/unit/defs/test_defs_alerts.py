@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dagster import (
     AssetKey,
+    AssetMaterialization,
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
+    SensorResult,
+    SkipReason,
     build_run_status_sensor_context,
-    deserialize_value,
-    serialize_value,
+    build_sensor_context,
 )
 from shop_system import SHOP, Rooms, State
 
+from platform_assets import gold_definitions
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.defs import alerts as room_of_defs
+from platform_assets.defs import policies
 from platform_assets.defs.alerts import checks_of, look_now, raise_failed_run, system_of
 from platform_assets.defs.build import build_definitions
 from platform_assets.defs.partitions import day_of
-from platform_assets.defs.specs import Layer, key
+from platform_assets.defs.specs import Layer, alerts_key, gold_key, key
+from platform_assets.defs.stale import mart_keys, stale_marts
 from platform_assets.errors import AssayError
 from platform_assets.settings import Settings
 
@@ -45,18 +48,6 @@ def room(instance: DagsterInstance) -> Iterator[AlertRoom]:
 def lane(instance: DagsterInstance) -> DagsterRun:
     job = DEFS.resolve_job_def("shop_lane")
     return job.execute_in_process(instance=instance, partition_key=day_of(), raise_on_error=False).dagster_run
-
-
-def stale(asset: AssetKey) -> Any:
-    """The event by which Dagster's daemon says that an asset is stale, as it stores it: Dagster 1.13 exports no name for it."""
-    states = {name: {"__enum__": f"FreshnessState.{state}"} for name, state in (("new", "FAIL"), ("previous", "PASS"))}
-    event = {
-        "__class__": "FreshnessStateChange",
-        "key": json.loads(serialize_value(asset)),
-        **{f"{name}_state": state for name, state in states.items()},
-        "state_change_timestamp": datetime.now(UTC).timestamp(),
-    }
-    return deserialize_value(json.dumps(event))
 
 
 def test_a_failed_run_is_told_and_over_when_the_job_succeeds(
@@ -85,20 +76,86 @@ def test_a_failed_run_is_told_and_over_when_the_job_succeeds(
     assert room.alerts()[0].state == "resolved"
 
 
+def materialized(instance: DagsterInstance, *assets: AssetKey) -> None:
+    for asset in assets:
+        instance.report_runless_asset_event(AssetMaterialization(asset))
+
+
+def stored(room: AlertRoom) -> dict[str, tuple[str, str]]:
+    """(state, severity) of each alert, by what it is about."""
+    return {alert.summary.partition(":")[0]: (alert.state, alert.severity) for alert in room.alerts()}
+
+
 def test_one_look_sees_late_data_failed_checks_and_a_lane_that_does_not_report(
     instance: DagsterInstance, rooms: Rooms, room: AlertRoom
 ) -> None:
-    rooms.states["orders"] = State(watermark=datetime.now(UTC) - timedelta(hours=1), bronze_seq=5000, silver_seq=1)
+    now = datetime.now(UTC) + policies.freshness(ORDERS).fail
+    rooms.states["orders"] = State(watermark=now - timedelta(hours=1), bronze_seq=5000, silver_seq=1)
     assert lane(instance).is_success
-    instance.report_runless_asset_event(stale(key(Layer.SILVER, ORDERS)))
-    figures, problems = look_now(instance, "shop", SHOP)
-    found = {alert.summary.partition(":")[0] for alert in room.alerts()}
-    assert found == {"shop.orders", "the lane of shop", "silver/shop/orders"}
+    figures, problems = look_now(instance, "shop", {"shop": SHOP}, now + timedelta(seconds=5))
+    assert set(stored(room)) == {"shop.orders", "the lane of shop", "silver/shop/orders"}
     assert figures["open"] == 3
     assert any("60 minutes old" in alert.summary for alert in room.alerts())
     # The index cannot be reached here: that is told, and the rest is done all the same.
     assert len(problems) == 1 and "OpenSearch" in problems[0]
     assert all(alert.notified_at is not None for alert in room.alerts())
+
+
+@pytest.mark.parametrize("refreshed", [True, False], ids=["stopped", "never started"])
+def test_gold_that_stands_still_is_told_though_its_code_location_is_gone(
+    instance: DagsterInstance, room: AlertRoom, monkeypatch: pytest.MonkeyPatch, refreshed: bool
+) -> None:
+    """Only Dagster's records are looked at: there is neither a daemon nor another code location here."""
+    marts = tuple(gold_key("shop", name) for name in ("sales_hour", "sales_day"))
+    monkeypatch.setattr("platform_assets.defs.stale.mart_keys", {"shop": marts}.__getitem__)
+    materialized(instance, key(Layer.SILVER, ORDERS), *(marts if refreshed else ()))
+    began = datetime.now(UTC)
+
+    def look(after: timedelta) -> None:
+        room.see(stale_marts(instance, SHOP, began + after))
+
+    assert policies.GOLD_FRESHNESS.warn is not None
+    look(policies.GOLD_FRESHNESS.warn - timedelta(seconds=60))
+    assert room.alerts() == []
+    look(policies.GOLD_FRESHNESS.warn + timedelta(seconds=60))
+    assert stored(room) == {"the marts of shop": ("open", "warning")}
+    look(policies.GOLD_FRESHNESS.fail + timedelta(seconds=60))
+    assert stored(room) == {"the marts of shop": ("open", "critical")}
+    [alert] = room.alerts()
+    assert "gold/shop/sales_day and 1 more" in alert.summary
+    assert alert.runbook == "freshness_late.md"
+    materialized(instance, marts[0])
+    [seen] = stale_marts(instance, SHOP, datetime.now(UTC) + timedelta(seconds=60))
+    assert not seen.breach
+    [seen] = stale_marts(instance, SHOP, datetime.now(UTC) + policies.GOLD_FRESHNESS.fail)
+    assert (seen.breach, seen.value) == (True, 2 if refreshed else 1), "a new mart is waited for"
+
+
+def test_the_marts_that_are_watched_are_those_of_the_other_code_location() -> None:
+    made = gold_definitions.defs.resolve_asset_graph().get_all_asset_keys()
+    assert set(mart_keys("logs")) == {asset for asset in made if asset.path[0] == "gold"}
+    assert mart_keys("shop") == ()
+
+
+def test_a_look_reports_and_another_sees_when_it_does_not(
+    instance: DagsterInstance, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform_assets.alerts.room.AlertRoom.publish", lambda self: 0)  # there is no index here
+    [look] = [one for one in DEFS.get_repository_def().sensor_defs if one.name == "shop_alerts"]
+    told = look(build_sensor_context(instance=instance, definitions=DEFS))
+    assert isinstance(told, SensorResult)
+    assert [event.asset_key for event in told.asset_events] == [alerts_key("shop")]
+    again = look(build_sensor_context(instance=instance, definitions=DEFS, cursor=str(told.cursor)))
+    assert isinstance(again, SkipReason) or again.cursor != told.cursor  # the next ten minutes may have begun
+    materialized(instance, alerts_key("shop"))
+    later = datetime.now(UTC) + policies.ALERTS_FRESHNESS.fail + timedelta(seconds=60)
+    figures, problems = look_now(instance, "assay", {"shop": SHOP}, later)
+    assert (figures["open"], problems) == (1, [])
+    own = AlertRoom(Settings.load(), "assay", index=False)
+    try:
+        assert stored(own) == {"the alerts of shop": ("open", "critical")}
+    finally:
+        own.close()
 
 
 def test_checks_with_a_rule_of_their_own_raise_no_second_alert() -> None:
@@ -117,7 +174,7 @@ def test_a_run_belongs_to_its_system_or_to_housekeeping() -> None:
 
 def test_the_catalogue_shows_alerts_behind_silver(tmp_path: Path) -> None:
     graph = DEFS.resolve_asset_graph()
-    node = graph.get(room_of_defs.alerts_key("shop"))
+    node = graph.get(alerts_key("shop"))
     assert set(node.parent_keys) == {key(Layer.SILVER, table) for table in SHOP.tables}
     names = {sensor.name for sensor in DEFS.get_repository_def().sensor_defs}
     assert {"shop_alerts", "assay_alerts", "failed_runs"} <= names

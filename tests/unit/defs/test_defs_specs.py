@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-from dagster import AssetKey, AssetSpec, Definitions
+from dagster import AssetKey, AssetSpec
 from shop_system import SHOP
 
+from platform_assets import definitions, gold_definitions
 from platform_assets.contracts.read import load_contracts
 from platform_assets.defs.build import build_definitions
-from platform_assets.defs.specs import Layer, key, lane_specs, topic_spec
+from platform_assets.defs.specs import Layer, alerts_key, key, lane_specs, topic_spec
+from platform_assets.defs.stale import mart_keys
 
 SNAPSHOT = Path(__file__).with_name("specs.snapshot.json")
 
@@ -46,22 +47,24 @@ def test_specs_are_as_recorded() -> None:
     assert json.loads(found) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def packaged() -> Definitions:
-    """The code location's definitions."""
-    return build_definitions(load_contracts())
-
-
-def test_every_asset_of_every_system_is_fresh_owned_and_described(packaged: Definitions) -> None:
-    graph = packaged.resolve_asset_graph()
-    for contract in load_contracts().values():
-        for table in contract.tables:
-            for layer in ("topic", *Layer):
-                node = graph.get(key(layer, table))
-                assert node.freshness_policy is not None, node.key
-                assert node.owners and node.description and node.kinds, node.key
-                assert node.group_name == contract.system
-                assert node.is_materializable == (layer != "topic")
+def test_every_asset_of_every_system_is_fresh_owned_and_described() -> None:
+    contracts = load_contracts()
+    graph, gold = (location.defs.resolve_asset_graph() for location in (definitions, gold_definitions))
+    known = graph.get_all_asset_keys()
+    made = {asset: graph.get(asset) for asset in known}
+    made |= {
+        asset: gold.get(asset) for asset in gold.get_all_asset_keys() - known
+    }  # it names silver, which is not its own
+    layers = {asset.path[0] for asset in made}
+    assert layers == {"topic", *Layer, "gold", "alerts"}
+    for contract in contracts.values():
+        expected = {key(layer, table) for table in contract.tables for layer in ("topic", *Layer)}
+        assert expected | {alerts_key(contract.system), *mart_keys(contract.system)} <= set(made)
+    for asset, node in made.items():
+        assert node.freshness_policy is not None, asset
+        assert node.owners and node.description and node.kinds, asset
+        assert node.group_name == asset.path[1] and asset.path[1] in contracts
+        assert node.is_materializable == (asset.path[0] not in ("topic", "alerts")), asset
 
 
 def test_lineage_reads_from_topic_to_index() -> None:

@@ -23,6 +23,8 @@ from importlib.metadata import distributions
 import dagster_postgres, sqlalchemy, yaml
 from platform_assets import definitions, gold_definitions
 from platform_assets.contracts.read import load_contracts
+from platform_assets.alerts.runbooks import runbooks
+assert "gap.md" in runbooks()
 with open(sys.argv[1]) as settings:
     sqlalchemy.create_engine(yaml.safe_load(settings)["storage"]["postgres"]["postgres_url"])  # loads its driver
 print(json.dumps({
@@ -141,7 +143,8 @@ def site(image: Path) -> Path:
 
 def test_the_wheel_holds_the_whole_package(image: Path) -> None:
     models = {f"dbt_project/{name}" for name in files(PROJECT / "dbt_project") if not name.startswith(MADE_BY_DBT)}
-    assert files(site(image) / "platform_assets") == files(PROJECT / "platform_assets") | models
+    pages = {f"runbooks/{name}" for name in files(PROJECT / "docs/runbooks")}
+    assert files(site(image) / "platform_assets") == files(PROJECT / "platform_assets") | models | pages
 
 
 def test_what_is_installed_works_alone_and_writes_nothing_into_itself(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from webhook import receiver
 
 from platform_assets.errors import AssayError
 from platform_assets.reports.build import Built, build
@@ -155,15 +157,42 @@ def test_a_report_is_kept_for_its_owner_and_told_without_markup(
     page = keep(built, tmp_path)
     assert page.stat().st_mode & 0o777 == 0o600
     assert page.read_text(encoding="utf-8") == to_html(built)
-    title, body = message(built, page)
+    title, body = message(built, page, {})
     assert title == "R of logs, 2026-03-05"
     assert body.splitlines()[0] == "5 errors"
     assert len(body.splitlines()) == 4
+    assert body.splitlines()[-1] == f"page: {page}"
+    link = message(built, page, {"ASSAY_API_URL": "https://assay.example/"})[1].splitlines()[-1]
+    assert link == "page: https://assay.example/#/logs/figures?report=r&day=2026-03-05"
     assert "@" not in body
     assert "<" not in body
     with caplog.at_level("WARNING", "assay.alerts"):
         assert send(built, page, {}) == []
     assert title in caplog.text
+
+
+def test_who_takes_attachments_gets_the_page_with_its_data_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marts = InMemory(errors_hour=hours(HOSTILE, [3]))
+    table = "{title: T, kind: table, mart: errors_hour, group: [service], sum: [errors], columns: [service, errors]}"
+    built = one(table, marts)
+    page = keep(built, tmp_path)
+    with receiver() as hook, receiver(500) as deaf:
+        values = {"ASSAY_ALERT_URLS": f"{hook.url}, {deaf.url}"}
+        assert send(built, page, values) == ["target 2 (json)"]
+        monkeypatch.setattr("platform_assets.reports.send._ATTACHED_BYTES", 10)
+        send(built, page, values)
+    with_page, too_large = (json.loads(body) for body in hook.bodies)
+    [attached] = with_page["attachments"]
+    assert (attached["filename"], attached["mimetype"]) == ("logs-r-2026-03-05.html", "text/html")
+    arrived = base64.b64decode(attached["base64"]).decode()
+    assert arrived == page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;" in arrived and "<script" not in arrived
+    assert too_large["attachments"] == []
+    for told in (with_page, too_large):
+        assert told["title"] == "R of logs, 2026-03-05"
+        assert "<" not in told["message"] and "3 errors" in told["message"]
 
 
 def test_the_reports_of_logs_are_well_formed() -> None:

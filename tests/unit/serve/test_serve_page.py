@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from platform_assets.alerts.runbooks import runbooks
 from platform_assets.contracts.read import load_contracts
+from platform_assets.serve import page as serve_page
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.page import FOLDER
@@ -43,8 +45,8 @@ def test_the_page_needs_no_key_and_runs_nothing_but_its_own_files(client: TestCl
 
 
 def test_every_file_that_the_page_names_is_there_for_ever_under_its_digest(client: TestClient) -> None:
-    pages = [client.get(path).text for path in ("/", "/docs")]
-    seen, waiting = set(), [path for page in pages for path in re.findall(r'(?:href|src)="([^"]+)"', page)]
+    pages = [client.get(path).text for path in ("/", "/docs", "/runbooks/gap.md")]
+    seen, waiting = set(), [path for page in pages for path in re.findall(r'(?:href|src)="(/[^"]+)"', page)]
     assert all("/static/" in page and "<script>" not in page for page in pages)
     while waiting:
         path = waiting.pop()
@@ -69,6 +71,33 @@ def test_every_file_that_the_page_names_is_there_for_ever_under_its_digest(clien
     assert (stale.status_code, stale.headers["content-type"]) == (404, "application/problem+json")
     for path in ("../page.py", "..%2fpage.py", "vendor/vendored.toml", "js/nothing.js"):
         assert client.get(f"/static/{folder}/{path}").status_code in (401, 404), path
+
+
+def test_runbooks_are_text_that_needs_no_key(client: TestClient) -> None:
+    for name in runbooks():
+        found = client.get(f"/runbooks/{name}")
+        assert found.status_code == 200, name
+        assert found.headers["content-type"] == "text/html; charset=utf-8"
+        assert f"Rule <code>{name.removesuffix('.md')}</code>" in found.text
+        policy = found.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self';") and "script" not in policy
+        assert found.headers["x-frame-options"] == "DENY"
+    for name in ("nothing.md", "gap", "", "..%2falerts.md", "..%2f..%2fpyproject.toml", "%2fetc%2fpasswd", "gap.md%00"):
+        refused = client.get(f"/runbooks/{name}")
+        assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json"), name
+
+
+def test_a_runbook_s_tags_and_scripts_stay_text(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = "# A <b>title</b>\n\n<script>alert(1)</script>\n\n[x](javascript:alert(1)) a<img src=x onerror=alert(1)>\n"
+    monkeypatch.setattr(serve_page, "runbooks", lambda: {"evil.md": evil})
+    serve_page._runbooks.cache_clear()
+    try:
+        text = client.get("/runbooks/evil.md").text
+    finally:
+        serve_page._runbooks.cache_clear()
+    assert "&lt;script&gt;" in text and "<title>A &lt;b&gt;title" in text
+    for forbidden in ("<script", "<img", "<b>", 'href="javascript'):
+        assert forbidden not in text
 
 
 def test_a_small_answer_for_those_who_take_one(client: TestClient) -> None:
@@ -133,4 +162,5 @@ def test_what_there_is_to_ask_depends_on_the_key(client: TestClient, tmp_path: P
         assert found["display"] == list(table.display)
     assert {"errors_hour", "failures_hour"} <= {mart["mart"] for mart in system["marts"]}
     assert [report["name"] for report in system["reports"]] == ["errors"]
+    assert told(Role.READER)["runbooks"] == list(runbooks())
     assert "error_users_hour" not in {mart["mart"] for mart in system["marts"]}, "a mart that has no index"

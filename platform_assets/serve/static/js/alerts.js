@@ -113,7 +113,7 @@ export function alerts(app) {
             )
           : nothing
       }
-      ${runbook(alert)}
+      ${runbook(alert, app.runbooks)}
     </div>`;
   }
 
@@ -168,10 +168,11 @@ function groupOf(alert) {
   }
 }
 
-function runbook({ runbook: page }) {
-  return /^https:\/\//.test(page ?? "")
-    ? html`<a class="button quiet" href=${page} target="_blank" rel="noopener noreferrer">Runbook</a>`
-    : page
-      ? html`<span class="dim small">Runbook: <code>${shown(page)}</code></span>`
-      : nothing;
+/** A link to a page elsewhere or to one that the API has; a name that it does not know stays text. */
+function runbook({ runbook: page }, known) {
+  if (!page) return nothing;
+  const target = /^https:\/\//.test(page) ? page : known.includes(page) ? `/runbooks/${seg(page)}` : "";
+  return target
+    ? html`<a class="button quiet" href=${target} target="_blank" rel="noopener noreferrer">Runbook</a>`
+    : html`<span class="dim small">Runbook: <code>${shown(page)}</code></span>`;
 }

@@ -2,7 +2,8 @@
  * Figures of the gold marts that the system declares, and its reports of a day.
  *
  * Belongs here: sums over time and the largest groups, of all rows or of those with chosen values, and the rows behind them. Marts,
- * their columns and keys, and reports come from the API. A chosen value is in the address as `is.<column>`.
+ * their columns and keys, and reports come from the API. A chosen value is in the address as `is.<column>`; `report` and `day` there
+ * say which report is meant: messages link to it so.
  */
 import { ask, file, seg } from "./api.js";
 import { Chart, legend, merged } from "./chart.js";
@@ -24,6 +25,7 @@ const TOP = 100;
 const USUAL = "24h";
 const ALL = "*";
 const CHOSEN = "is.";
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const WHOLE = /^(big|huge|small)?int(eger)?$/i;
 
 export function figures(app) {
@@ -114,8 +116,8 @@ export function figures(app) {
 
   const yesterday = new Date(Date.now() - GRAIN_MS.day).toISOString().slice(0, 10);
   const reports = () => html`<form class="report" @submit=${report} aria-label="Report of a day">
-    <select name="report" aria-label="Report">${app.system.reports.map((one) => html`<option value=${one.name} title=${one.about}>${one.title}</option>`)}</select>
-    <label for="day">of</label><input id="day" name="day" type="date" required value=${yesterday} max=${new Date().toISOString().slice(0, 10)} />
+    <select name="report" aria-label="Report">${app.system.reports.map((one) => html`<option value=${one.name} title=${one.about} ?selected=${one.name === params.report}>${one.title}</option>`)}</select>
+    <label for="day">of</label><input id="day" name="day" type="date" required value=${DAY.test(params.day ?? "") ? params.day : yesterday} max=${new Date().toISOString().slice(0, 10)} />
     <select name="form" aria-label="Form"><option value="html">HTML</option><option value="csv">CSV</option><option value="json">JSON</option></select>
     <button class="button" ?disabled=${reporting}>${reporting ? "Fetching…" : "Download"}</button>
   </form>`;

@@ -38,6 +38,7 @@ function reads(one) {
 const app = {
   me: null,
   systems: [],
+  runbooks: [],
   system: null,
   openAlerts: 0,
   update,
@@ -138,6 +139,7 @@ function enter(text, found) {
 function take(found) {
   app.me = found.key;
   app.systems = found.systems;
+  app.runbooks = found.runbooks;
   problem = null;
   arrive();
   countAlerts();
