@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from platform_assets.alerts.judge import Judge
+from platform_assets.alerts.judge import Judge, failing
 from platform_assets.alerts.model import AlertError, Rule
 from platform_assets.alerts.platform import TableHealth, Vitals
 from platform_assets.alerts.room import AlertRoom
@@ -84,11 +84,13 @@ class Watch:
     def error(self) -> str:
         """What does not work now, in one line; empty when all is well."""
         crowded = sorted(name for judge in self._judges.values() for name in judge.crowded)
+        broken = {name: why for judge in self._judges.values() for name, why in judge.broken.items()}
         said = [
             self._broken,
             self._trouble,
             *(f.trouble for f in self._followers),
             f"too many groups: {', '.join(crowded)}" if crowded else "",
+            failing(broken),
         ]
         return "; ".join(filter(None, said))
 

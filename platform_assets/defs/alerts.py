@@ -6,6 +6,7 @@ incidents and messages (alerts). Everything goes through the room that the lane 
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -52,6 +53,9 @@ CHECKS = (Check.COMPLETE,)
 """Checks that raise `check_failed`, besides `keys_unique`. The others have rules of their own, which the lane follows live."""
 HOUSEKEEPING = "assay"
 """The system of runs that belong to none (`alerts.platform.PLATFORM_SYSTEM`)."""
+
+
+_log = logging.getLogger("assay.alerts")
 
 
 def alert_definitions(contracts: Mapping[str, Contract]) -> Definitions:
@@ -109,6 +113,7 @@ def _look_sensor(system: str, contract: Contract | None) -> SensorDefinition:
 def look_now(instance: DagsterInstance, system: str, contract: Contract | None) -> tuple[dict[str, int], Sequence[str]]:
     """One look: counts of alerts by state, and what did not work (the rest was done all the same)."""
     from platform_assets.alerts.room import AlertRoom, counts
+    from platform_assets.alerts.text import plain
     from platform_assets.settings import Settings
 
     settings, now = Settings.load(), datetime.now(UTC)
@@ -129,6 +134,9 @@ def look_now(instance: DagsterInstance, system: str, contract: Contract | None) 
                 work()
             except AssayError as error:
                 problems.append(str(error))
+            except Exception as error:  # whatever it is, what comes behind it is done all the same
+                _log.exception("a part of the look at the alerts of %s failed", system)
+                problems.append(plain(f"{type(error).__name__}: {error}"))
         return counts(room.alerts()), problems
     finally:
         room.close()

@@ -19,6 +19,7 @@ from dagster import (
     deserialize_value,
     serialize_value,
 )
+from duckdb import ConversionException
 from shop_system import SHOP, Rooms, State
 
 from platform_assets.alerts.room import AlertRoom
@@ -99,6 +100,20 @@ def test_one_look_sees_late_data_failed_checks_and_a_lane_that_does_not_report(
     # The index cannot be reached here: that is told, and the rest is done all the same.
     assert len(problems) == 1 and "OpenSearch" in problems[0]
     assert all(alert.notified_at is not None for alert in room.alerts())
+
+
+def test_whatever_one_part_of_a_look_raises_the_others_are_done(
+    instance: DagsterInstance, rooms: Rooms, room: AlertRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConversionException("Conversion Error: no number")
+
+    monkeypatch.setattr(room_of_defs, "_own_rules", fail)
+    rooms.states["orders"] = State(watermark=datetime.now(UTC) - timedelta(hours=1))
+    _, problems = look_now(instance, "shop", SHOP)
+    assert problems[0] == "ConversionException: Conversion Error: no number"
+    (late,) = room.alerts()
+    assert late.rule == "freshness_late" and late.notified_at is not None
 
 
 def test_checks_with_a_rule_of_their_own_raise_no_second_alert() -> None:
