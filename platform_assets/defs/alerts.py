@@ -43,6 +43,7 @@ from platform_assets.errors import AssayError
 if TYPE_CHECKING:
     from platform_assets.alerts.incident import Sighting
     from platform_assets.alerts.room import AlertRoom
+    from platform_assets.gold.refresh import RefreshReport
     from platform_assets.settings import Settings
 
 LOOK_SECONDS = 60
@@ -214,6 +215,33 @@ def checks_of(table: Table) -> list[AssetCheckKey]:
     """The checks whose failure is an alert by itself."""
     own = [AssetCheckKey(key(LAYER[check], table), check.value) for check in CHECKS]
     return [*own, AssetCheckKey(key(Layer.SILVER, table), keys.NAME)] if table.key else own
+
+
+# -- after a refresh of gold -----------------------------------------------------------------------------------------------
+
+
+def see_marts(report: "RefreshReport") -> None:
+    """Raise or end the alert of each mart whose index was tried.
+
+    That there is no index at all the lane tells, of its tables. Whoever looks next tells people. Raises AssayError.
+    """
+    from platform_assets.alerts.platform import INDEX, sighting
+    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.text import DETAIL_LENGTH, neutral
+    from platform_assets.settings import Settings
+
+    now = datetime.now(UTC)
+    tried = {**dict.fromkeys(report.documents, ""), **report.index_errors}
+    if not tried:
+        return
+    room = AlertRoom(Settings.load(), report.system, index=False)
+    try:
+        room.see(
+            sighting(INDEX, f"{report.system}.{mart}", now, breach=bool(error), detail=neutral(error, DETAIL_LENGTH))
+            for mart, error in tried.items()
+        )
+    finally:
+        room.close()
 
 
 # -- failed runs -----------------------------------------------------------------------------------------------------------
