@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ GRACE = timedelta(seconds=10)
 """How long a rule that looks for too little waits for what is on its way."""
 GROUPS = 1000
 """Groups of one rule that are followed; the rest is left out, and `crowded` names the rule."""
+KEPT = timedelta(days=1)
+"""Snapshots that nobody has written for so long are of tables that are gone, or spare little; halves are of killed lanes."""
 READ_ROWS = 200_000
 RETRY = timedelta(hours=1)
 """A rule whose SQL failed on data is left out for so long; then silver is read anew, and the rule with it."""
@@ -265,6 +268,17 @@ class Buckets:
 
     def _digest(self) -> str:
         return hashlib.sha256(repr(sorted(self._rules.items())).encode()).hexdigest()
+
+
+def forget_snapshots(folder: Path) -> int:
+    """Delete what nobody has written for `KEPT`; files deleted. Safe beside lanes: whoever misses a snapshot reads silver."""
+    until, forgotten = (datetime.now(UTC) - KEPT).timestamp(), 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # a lane has just given it its name
+            if path.stat().st_mtime < until:
+                path.unlink()
+                forgotten += 1
+    return forgotten
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:

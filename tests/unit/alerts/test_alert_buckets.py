@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +15,7 @@ from lakes import SmallLake
 from samples import LOGS, private_room, rules
 from support import event
 
-from platform_assets.alerts.buckets import FOLDER, Buckets
+from platform_assets.alerts.buckets import FOLDER, KEPT, Buckets, forget_snapshots
 from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.judge import Judge, look_once
 from platform_assets.lane.settle import Settled
@@ -133,6 +134,22 @@ def test_a_new_run_knows_what_the_old_one_knew(lake: SmallLake, now: datetime) -
     third = Follower(lake)
     third.catch_up()
     assert third.cells == first.cells
+
+
+def test_old_snapshots_and_halves_of_killed_lanes_are_forgotten(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake, "many")
+    buckets.hear(carry(lake, errors(0, 1, now)))
+    buckets.judged()
+    buckets.save()
+    folder = lake.root / FOLDER
+    assert forget_snapshots(lake.root / "nothing") == forget_snapshots(folder) == 0
+    old = (now - KEPT).timestamp() - 1
+    for name in ("tmpdead.tmp", "logs.events.11111111-1111-1111-1111-111111111111.arrow"):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (old, old))
+    (folder / "tmpalive.tmp").touch()
+    assert forget_snapshots(folder) == 2
+    assert sorted(path.suffix for path in folder.iterdir()) == [".arrow", ".tmp"]
 
 
 def test_commits_that_were_missed_are_read_from_silver(lake: SmallLake, now: datetime) -> None:
