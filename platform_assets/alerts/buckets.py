@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,11 @@ GRACE = timedelta(seconds=10)
 """How long a rule that looks for too little waits for what is on its way."""
 GROUPS = 1000
 """Groups of one rule that are followed; the rest is left out, and `crowded` names the rule."""
+KEPT = timedelta(days=1)
+"""Snapshots that nobody has written for so long are of tables that are gone, or spare little; halves are of killed lanes."""
 READ_ROWS = 200_000
+RETRY = timedelta(hours=1)
+"""A rule whose SQL failed on data is left out for so long; then silver is read anew, and the rule with it."""
 SEQ, REWRITE = "seq", "rewrite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,13 +69,17 @@ class Buckets:
         self._files = session(files=True)
         sql.check_rules(self._con, table, rules)
         self._con.register("rules", sql.parameters(rules, LATE))
-        self._parts = [sql.cells_of(rule, table) for rule in rules]
+        self._parts = {rule.name: sql.cells_of(rule, table) for rule in rules}
         self._cells: pa.Table = sql.CELLS.empty_table()
         self._fresh: pa.Table = sql.CELLS.empty_table()
         self._rewrite = 0
         self._newest: datetime | None = None  # event time of the newest row that is no history
         self.covered: int | None = None  # None: nothing is loaded yet
         self.crowded: set[str] = set()
+        self.broken: dict[
+            str, str
+        ] = {}  # rules that are left out, since their SQL failed on data, and what kind of error it was
+        self._broken_at: datetime | None = None
 
     def close(self) -> None:
         """End the sessions."""
@@ -112,6 +121,7 @@ class Buckets:
         """Begin anew: the next call reads a snapshot, or silver."""
         self._cells, self._fresh = sql.CELLS.empty_table(), sql.CELLS.empty_table()
         self._newest, self.covered = None, None
+        self.broken, self._broken_at = {}, None
 
     def _recent(self) -> tuple[list[DataFile], str]:
         """Files and condition for the rows that any rule still looks at."""
@@ -134,11 +144,29 @@ class Buckets:
         if newest is not None:
             newest = newest.astimezone(UTC)
             self._newest = newest if self._newest is None else max(self._newest, newest)
-        fresh = pa.concat_tables([self._con.sql(part).to_arrow_table().cast(sql.CELLS) for part in self._parts])
+        fresh = pa.concat_tables([sql.CELLS.empty_table(), *self._cells_of_rows()])
         self._con.unregister("rows")
         self._fresh = pa.concat_tables([self._fresh, fresh])
         self._cells = self._ask(sql.MERGE, fresh=fresh).cast(sql.CELLS)
         self._expire()
+
+    def _cells_of_rows(self) -> Iterator[pa.Table]:
+        """The cells of `rows`, rule by rule: one that fails on them does not stop the others."""
+        for name, part in self._parts.items():
+            if name in self.broken:
+                continue
+            try:
+                cells = self._con.sql(part).to_arrow_table()
+            except duckdb.Error as error:
+                self._leave_out(name, type(error).__name__)  # what it says may quote data
+            else:
+                yield cells.cast(sql.CELLS)
+
+    def _leave_out(self, name: str, why: str) -> None:
+        """Judge a rule no more: its windows lack rows."""
+        self.broken[name] = why
+        self._broken_at = self._broken_at or datetime.now(UTC)
+        self._cells, self._fresh = (c.filter(pc.field("rule") != name) for c in (self._cells, self._fresh))
 
     def _expire(self) -> None:
         kept = self._ask(sql.EXPIRE, clock=_micros(self.clock()), groups=GROUPS).cast(sql.CELLS)
@@ -168,7 +196,7 @@ class Buckets:
 
     def standing(self, open_keys: Iterable[tuple[str, str]], now: datetime, *, idle: bool) -> Iterator[Sighting]:
         """How it is now: of what is open, and of what comes too little or not at all."""
-        asked = {(name, group) for name, group in open_keys if name in self._rules}
+        asked = {(name, group) for name, group in open_keys if name in self._rules and name not in self.broken}
         clock = self.clock(now, idle=idle)
         for row in self._ask(sql.STANDING, clock=_micros(clock), grace=GRACE // sql.MICROSECOND).to_pylist():
             rule, key = self._rules[row["rule"]], _key(row)
@@ -207,6 +235,8 @@ class Buckets:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         newest = "" if self._newest is None else self._newest.isoformat()
         state = {"covered": str(self.covered), "rewrite": str(self._rewrite), "rules": self._digest(), "newest": newest}
+        if self._broken_at is not None:
+            state |= {"broken": json.dumps(self.broken), "broken_at": self._broken_at.isoformat()}
         descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as sink, pa.ipc.new_file(sink, sql.CELLS.with_metadata(state)) as writer:
             writer.write_table(self._cells)
@@ -224,6 +254,10 @@ class Buckets:
             return False
         if state["rules"] != self._digest() or int(state["rewrite"]) != rewrite or int(state["covered"]) > seq:
             return False
+        broken_at = datetime.fromisoformat(state["broken_at"]) if "broken_at" in state else None
+        if broken_at is not None and datetime.now(UTC) - broken_at >= RETRY:
+            return False
+        self.broken, self._broken_at = json.loads(state.get("broken", "{}")), broken_at
         self._cells = cells.replace_schema_metadata(None).cast(sql.CELLS)
         self._newest = datetime.fromisoformat(state["newest"]) if state["newest"] else None
         self.covered, self._rewrite = int(state["covered"]), rewrite
@@ -234,6 +268,17 @@ class Buckets:
 
     def _digest(self) -> str:
         return hashlib.sha256(repr(sorted(self._rules.items())).encode()).hexdigest()
+
+
+def forget_snapshots(folder: Path) -> int:
+    """Delete what nobody has written for `KEPT`; files deleted. Safe beside lanes: whoever misses a snapshot reads silver."""
+    until, forgotten = (datetime.now(UTC) - KEPT).timestamp(), 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # a lane has just given it its name
+            if path.stat().st_mtime < until:
+                path.unlink()
+                forgotten += 1
+    return forgotten
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Belongs here: when buckets are asked what, for the lane and for whoever looks in
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 from platform_assets.alerts.buckets import FOLDER, Buckets
 from platform_assets.alerts.incident import Alert
 from platform_assets.alerts.model import Rule
+from platform_assets.alerts.platform import CHECK_FAILED, sighting
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.lake.layout import Lake
@@ -46,6 +47,11 @@ class Judge:
     def crowded(self) -> set[str]:
         """Rules with more groups than are followed."""
         return set() if self._buckets is None else self._buckets.crowded
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Rules that are left out because their SQL failed on data, and what kind of error it was."""
+        return {} if self._buckets is None else self._buckets.broken
 
     def offer(self, after: int, seq: int, rows: pa.Table | None) -> list[Alert]:
         """A silver commit; without `rows` it is read from silver. What it changed."""
@@ -101,8 +107,12 @@ class Judge:
 
 
 def look_once(settings: Settings, contract: Contract, rules: Sequence[Rule], room: AlertRoom) -> list[Alert]:
-    """Judge every table's own rules as silver is now, beside a lane or without one; what that changed."""
+    """Judge every table's own rules as silver is now, beside a lane or without one; what that changed.
+
+    A rule that fails on data is an alert of its own.
+    """
     lake, now, changed = Lake(settings.lake_path), datetime.now(UTC), []
+    broken: dict[str, str] = {}
     for table in contract.tables:
         silver = lake.tables(table).silver
         if not silver.exists():
@@ -113,6 +123,17 @@ def look_once(settings: Settings, contract: Contract, rules: Sequence[Rule], roo
             landed = max((f.high["_landed_at"] for f in silver.files() if "_landed_at" in f.high), default=None)
             changed += judge.look(now, idle=landed is None or now - landed > IDLE)
             judge.save()
+            broken |= judge.broken
         finally:
             judge.close()
-    return changed
+    seen = sighting(
+        CHECK_FAILED, f"alerts/{contract.system}:rules", now, breach=bool(broken), value=len(broken),
+        detail=failing(broken),
+    )  # fmt: skip
+    return changed + room.see([seen], now)
+
+
+def failing(broken: Mapping[str, str]) -> str:
+    """Rules that are left out, in words; empty when there are none."""
+    names = ", ".join(f"{name} ({why})" for name, why in sorted(broken.items()))
+    return f"rules that fail on data are not judged: {names}" if broken else ""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from platform_assets.alerts.buckets import FOLDER, forget_snapshots
 from platform_assets.alerts.index import NAME, AlertIndex
 from platform_assets.alerts.store import AlertStore
 from platform_assets.lake.maintain import vacuum
@@ -19,7 +20,7 @@ from platform_assets.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AlertMaintenance:
-    """Files deleted from the table's folder, documents deleted from the index."""
+    """Files deleted from the table's folder and of snapshots, documents deleted from the index."""
 
     files: int
     documents: int
@@ -28,7 +29,8 @@ class AlertMaintenance:
 def maintain_alerts(settings: Settings, system: str) -> AlertMaintenance:
     """Free the disk; delete the documents of incidents that the table has forgotten. Safe beside lanes. Raises SearchError."""
     with _parts(settings, system) as (store, index):
-        return AlertMaintenance(vacuum(store.table), index.forget(store))
+        files = vacuum(store.table) + forget_snapshots(settings.lake_path / FOLDER)
+        return AlertMaintenance(files, index.forget(store))
 
 
 def reindex_alerts(settings: Settings, system: str) -> ReindexReport:

@@ -7,7 +7,7 @@ Every table has them by its contract; nothing is declared.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -60,14 +60,24 @@ def sighting(
 class Vitals:
     """A table's running totals in a lane run, taken right after a commit or while nothing comes.
 
-    `accepted` counts duplicates too; `gaps` are partitions that stand still, in words.
+    `accepted` counts duplicates too; `gaps` are partitions that stand still, in words. `gaps` and `index_error` are None as long
+    as the run has not heard from broker and index: that is not the same as none.
     """
 
     accepted: int
     rejected: int
-    gaps: tuple[str, ...] = ()
-    index_error: str = ""
+    gaps: tuple[str, ...] | None = None
+    index_error: str | None = None
     index_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Records of a bronze commit that was settled before a lane run; `accepted` counts duplicates too."""
+
+    landed_at: datetime
+    accepted: int
+    rejected: int
 
 
 @dataclass
@@ -78,6 +88,14 @@ class TableHealth:
     _past: deque[tuple[datetime, Vitals]] = field(default_factory=deque)
     _index_since: datetime | None = None
 
+    def begin(self, before: Sequence[Counted]) -> None:
+        """Know what was settled in the rate's window before this run's figures begin, in its order."""
+        accepted, rejected = -sum(c.accepted for c in before), -sum(c.rejected for c in before)
+        self._past = deque((c.landed_at, Vitals(accepted, rejected)) for c in before[:1])
+        for counted in before:
+            accepted, rejected = accepted + counted.accepted, rejected + counted.rejected
+            self._past.append((counted.landed_at, Vitals(accepted, rejected)))
+
     def judge(self, vitals: Vitals, now: datetime) -> Iterator[Sighting]:
         """What these vitals say, compared with those before."""
         name = self.table.qualified_name
@@ -87,8 +105,9 @@ class TableHealth:
         self._past.append((now, vitals))
         while len(self._past) > 1 and self._past[1][0] <= now - RATE_WINDOW:
             self._past.popleft()
-        yield self._gap(name, vitals, now)
-        yield self._index(name, vitals, before, now)
+        if vitals.gaps is not None:
+            yield self._gap(name, vitals.gaps, now)
+        yield from self._index(name, vitals, before, now)
         yield self._rate(name, vitals, now)
         refused = vitals.rejected - before.rejected
         if refused or vitals.accepted != before.accepted:
@@ -96,18 +115,21 @@ class TableHealth:
             detail = f"all {refused:,} records of a batch were refused"
             yield sighting(POISON, name, now, breach=poison, value=refused, detail=detail)
 
-    def _gap(self, name: str, vitals: Vitals, now: datetime) -> Sighting:
-        detail = f"the lane stands still at lost offsets: {', '.join(vitals.gaps)}"
-        return sighting(GAP, name, now, breach=bool(vitals.gaps), value=len(vitals.gaps), detail=detail)
+    def _gap(self, name: str, gaps: Sequence[str], now: datetime) -> Sighting:
+        detail = f"the lane stands still at lost offsets: {', '.join(gaps)}"
+        return sighting(GAP, name, now, breach=bool(gaps), value=len(gaps), detail=detail)
 
-    def _index(self, name: str, vitals: Vitals, before: Vitals, now: datetime) -> Sighting:
+    def _index(self, name: str, vitals: Vitals, before: Vitals, now: datetime) -> Iterator[Sighting]:
+        """Nothing as long as it is not known, or may be a moment's trouble: neither opens an incident nor ends one."""
         self._index_since = (self._index_since or now) if vitals.index_error else None
         late = self._index_since is not None and now - self._index_since >= INDEX_PATIENCE
         refused = vitals.index_refused - before.index_refused
-        detail = (
-            f"the index refused {refused:,} documents" if refused > 0 else neutral(vitals.index_error, DETAIL_LENGTH)
-        )
-        return sighting(INDEX, name, now, breach=late or refused > 0, value=max(refused, int(late)), detail=detail)
+        if late or refused > 0:
+            error = neutral(vitals.index_error, DETAIL_LENGTH)
+            detail = f"the index refused {refused:,} documents" if refused > 0 else error
+            yield sighting(INDEX, name, now, breach=True, value=max(refused, int(late)), detail=detail)
+        elif vitals.index_error == "":
+            yield sighting(INDEX, name, now, breach=False)
 
     def _rate(self, name: str, vitals: Vitals, now: datetime) -> Sighting:
         base = self._past[0][1]

@@ -105,7 +105,10 @@ class AlertRoom:
         )  # fmt: skip
 
     def mute(self, alert_id: str, who: str, until: datetime) -> Alert:
-        """Tell nobody of this alert until then (a moment that is over ends the muting). Raises AlertError."""
+        """Tell nobody of this alert until then (a moment that is over ends the muting), and once if it is open still.
+
+        Raises AlertError.
+        """
         if until.tzinfo is None:
             raise AlertError("until when is not clear", "give the time with its zone")
         return self._by_person(
@@ -141,11 +144,14 @@ def _changed(system: str, known: Incidents, seen: list[Sighting], now: datetime)
 
 
 def _due(alert: Alert, now: datetime) -> bool:
-    return alert.notify is not None and (alert.send_after is None or alert.send_after <= now)
+    """A muted alert's message waits for as long as it is open: whoever muted it wants to know what is left of it."""
+    if alert.notify is None or (alert.state == OPEN and alert.muted(now)):
+        return False
+    return alert.send_after is None or alert.send_after <= now
 
 
 def _claimed(known: Incidents, now: datetime, most: int) -> list[Alert]:
-    """Messages that this caller sends now. Muted ones are not sent at all."""
+    """Messages that this caller sends now. That a muted one is over is not sent at all."""
     due = sorted((alert for alert in known.values() if _due(alert, now)), key=lambda alert: alert.revision)
     return [
         replace(alert, notify=None, notify_error=None)

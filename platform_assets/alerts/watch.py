@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
-from platform_assets.alerts.judge import Judge
+from platform_assets.alerts.judge import Judge, failing
 from platform_assets.alerts.model import AlertError, Rule
-from platform_assets.alerts.platform import TableHealth, Vitals
+from platform_assets.alerts.platform import Counted, TableHealth, Vitals
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.table import LakeTable
@@ -29,6 +30,9 @@ MEMORY_BYTES = 64 * 1024 * 1024
 TICK_S = 5.0
 IDLE_S = 20.0
 """Nothing was committed for so long while the lane follows: event time goes on by the wall clock."""
+
+Past = Callable[[str, int | None], Sequence[Counted]]
+"""What was settled of a table in the last `RATE_WINDOW`, up to a bronze commit (None: all that silver holds)."""
 
 _log = logging.getLogger("assay.alerts")
 
@@ -51,10 +55,12 @@ class Watch:
         contract: Contract,
         silver: Mapping[str, LakeTable],
         rules: Callable[[], Sequence[Rule]],
+        past: Past,
         *,
         index: bool,
     ) -> None:
         """Rules that cannot be read or bound are told in `error`; the platform's own hold all the same."""
+        self._past = past
         self._room = AlertRoom(settings, contract.system, index=index)
         self._broken = ""
 
@@ -68,6 +74,9 @@ class Watch:
             _log.error("no rules of %s are judged: %s", contract.system, error)
             self._judges = judges(())
         self._health = {t.name: TableHealth(t) for t in contract.tables}
+        self._begun: dict[
+            str, int | None
+        ] = {}  # by table: the last bronze commit before this run's own, None if it has none yet
         self._heard = dict.fromkeys(self._judges, time.monotonic())
         self._changed = threading.Condition()
         self._waiting: deque[_Commit] = deque()
@@ -84,11 +93,13 @@ class Watch:
     def error(self) -> str:
         """What does not work now, in one line; empty when all is well."""
         crowded = sorted(name for judge in self._judges.values() for name in judge.crowded)
+        broken = {name: why for judge in self._judges.values() for name, why in judge.broken.items()}
         said = [
             self._broken,
             self._trouble,
             *(f.trouble for f in self._followers),
             f"too many groups: {', '.join(crowded)}" if crowded else "",
+            failing(broken),
         ]
         return "; ".join(filter(None, said))
 
@@ -146,44 +157,55 @@ class Watch:
                 commits, self._waiting, self._bytes = list(self._waiting), deque(), 0
                 ending = self._closing
             for commit in commits:
-                self._safely(lambda commit=commit: self._judge(commit))  # type: ignore[misc]
+                vitals = partial(self._see, commit.table, commit.vitals, datetime.now(UTC), commit.after)
+                self._safely(vitals, partial(self._judge, commit))
             if ending or time.monotonic() - looked >= TICK_S:
-                self._safely(self._look)
+                self._safely(self._look_at_vitals, self._look_at_rules)
                 looked = time.monotonic()
             if ending and not self._waiting:
                 self._safely(self._save)
                 return
 
-    def _judge(self, commit: _Commit) -> list[object]:
+    def _judge(self, commit: _Commit) -> Sequence[object]:
         self._heard[commit.table] = time.monotonic()
-        changed: list[object] = list(self._judges[commit.table].offer(commit.after, commit.seq, commit.rows))
-        return changed + list(self._room.see(self._health[commit.table].judge(commit.vitals, datetime.now(UTC))))
+        return self._judges[commit.table].offer(commit.after, commit.seq, commit.rows)
 
-    def _look(self) -> list[object]:
-        now, changed = datetime.now(UTC), []
+    def _see(self, table: str, vitals: Vitals, now: datetime, after: int | None = None) -> Sequence[object]:
+        """Judge a table's vitals. Its first commit, behind bronze commit `after`, says where the past ends for sure."""
+        if table not in self._begun or (self._begun[table] is None and after is not None):
+            self._health[table].begin(self._past(table, after))
+            self._begun[table] = after
+        return self._room.see(self._health[table].judge(vitals, now))
+
+    def _look_at_vitals(self) -> Sequence[object]:
         with self._changed:
             noted, self._noted = self._noted, {}
-        for name, judge in self._judges.items():
-            changed += judge.look(now, idle=time.monotonic() - self._heard[name] > IDLE_S)
-            if name in noted:
-                changed += self._room.see(self._health[name].judge(noted[name], now))
-        return list(changed)
+        now = datetime.now(UTC)
+        return [change for table, vitals in noted.items() for change in self._see(table, vitals, now)]
+
+    def _look_at_rules(self) -> Sequence[object]:
+        now, heard = datetime.now(UTC), time.monotonic() - IDLE_S
+        return [
+            change for name, judge in self._judges.items() for change in judge.look(now, idle=self._heard[name] < heard)
+        ]
 
     def _save(self) -> list[object]:
         for judge in self._judges.values():
             judge.save()
         return []
 
-    def _safely(self, work: Callable[[], Sequence[object]]) -> None:
+    def _safely(self, *works: Callable[[], Sequence[object]]) -> None:
         """An error is told and tried again with the next commit, which finds in silver what this one missed."""
-        try:
-            if work():
-                for follower in self._followers:
-                    follower.wake()
-            self._trouble = ""
-        except Exception as error:  # a thread that dies would say nothing any more
-            self._trouble = _one_line(error)
-            _log.error("alerts are not judged: %s", self._trouble)
+        trouble = []
+        for work in works:
+            try:
+                if work():
+                    for follower in self._followers:
+                        follower.wake()
+            except Exception as error:  # a thread that dies would say nothing any more
+                trouble.append(_one_line(error))
+                _log.error("alerts are not judged: %s", trouble[-1])
+        self._trouble = "; ".join(trouble)
 
 
 class _Follower:

@@ -96,7 +96,7 @@ def ack(session: Session, system: str, alert_id: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def mute(session: Session, system: str, alert_id: str, length: str, as_json: bool) -> None:
-    """Tell nobody of an alert for a while. It is stored all the same."""
+    """Tell nobody of an alert for a while. It is stored all the same, and told if it is open still when the while is over."""
     from platform_assets.alerts.read import duration
 
     try:

@@ -6,6 +6,7 @@ incidents and messages (alerts). Everything goes through the room that the lane 
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -42,6 +43,7 @@ from platform_assets.errors import AssayError
 if TYPE_CHECKING:
     from platform_assets.alerts.incident import Sighting
     from platform_assets.alerts.room import AlertRoom
+    from platform_assets.gold.refresh import RefreshReport
     from platform_assets.settings import Settings
 
 LOOK_SECONDS = 60
@@ -52,6 +54,9 @@ CHECKS = (Check.COMPLETE,)
 """Checks that raise `check_failed`, besides `keys_unique`. The others have rules of their own, which the lane follows live."""
 HOUSEKEEPING = "assay"
 """The system of runs that belong to none (`alerts.platform.PLATFORM_SYSTEM`)."""
+
+
+_log = logging.getLogger("assay.alerts")
 
 
 def alert_definitions(contracts: Mapping[str, Contract]) -> Definitions:
@@ -111,6 +116,7 @@ def look_now(
     The look of `HOUSEKEEPING` sees whether those of the systems still happen.
     """
     from platform_assets.alerts.room import AlertRoom, counts
+    from platform_assets.alerts.text import plain
     from platform_assets.settings import Settings
 
     settings, contract = Settings.load(), contracts.get(system)
@@ -134,6 +140,9 @@ def look_now(
                 work()
             except AssayError as error:
                 problems.append(str(error))
+            except Exception as error:  # whatever it is, what comes behind it is done all the same
+                _log.exception("a part of the look at the alerts of %s failed", system)
+                problems.append(plain(f"{type(error).__name__}: {error}"))
         return counts(room.alerts()), problems
     finally:
         room.close()
@@ -191,6 +200,33 @@ def checks_of(table: Table) -> list[AssetCheckKey]:
     """The checks whose failure is an alert by itself."""
     own = [AssetCheckKey(key(LAYER[check], table), check.value) for check in CHECKS]
     return [*own, AssetCheckKey(key(Layer.SILVER, table), keys.NAME)] if table.key else own
+
+
+# -- after a refresh of gold -----------------------------------------------------------------------------------------------
+
+
+def see_marts(report: "RefreshReport") -> None:
+    """Raise or end the alert of each mart whose index was tried.
+
+    That there is no index at all the lane tells, of its tables. Whoever looks next tells people. Raises AssayError.
+    """
+    from platform_assets.alerts.platform import INDEX, sighting
+    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.text import DETAIL_LENGTH, neutral
+    from platform_assets.settings import Settings
+
+    now = datetime.now(UTC)
+    tried = {**dict.fromkeys(report.documents, ""), **report.index_errors}
+    if not tried:
+        return
+    room = AlertRoom(Settings.load(), report.system, index=False)
+    try:
+        room.see(
+            sighting(INDEX, f"{report.system}.{mart}", now, breach=bool(error), detail=neutral(error, DETAIL_LENGTH))
+            for mart, error in tried.items()
+        )
+    finally:
+        room.close()
 
 
 # -- failed runs -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ from dagster import (
 )
 
 from platform_assets.contracts.model import Contract
+from platform_assets.defs.alerts import see_marts
 from platform_assets.defs.partitions import known
+from platform_assets.errors import AssayError
 from platform_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +58,10 @@ class GoldRun:
             raise
         if report.index_error:
             self._context.log.warning(f"the index is behind: {report.index_error}")
+        try:
+            see_marts(report)
+        except AssayError as error:
+            self._context.log.warning(f"no alert is raised or ended: {error}")
         days = ", ".join(report.days) or "no day"
         self._context.log.info(f"refresh {report.number}: {report.minutes:,} minutes of {days}")
         # Dagster wants what others are made from first.
@@ -94,6 +100,6 @@ def _figures(key: AssetKey, report: RefreshReport) -> dict[str, Any]:
     }
     if name in report.documents:
         figures["documents"] = report.documents[name]
-    if report.index_error:
-        figures["index_trouble"] = report.index_error
+    if trouble := report.index_errors.get(name, "" if report.index_errors else report.index_error):
+        figures["index_trouble"] = trouble
     return figures

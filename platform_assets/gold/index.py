@@ -115,10 +115,13 @@ class _Change:
     slots: pa.ChunkedArray | None
 
 
-def publish_index(settings: Settings, contract: Contract, marts: Sequence[Mart]) -> Iterator[tuple[str, int]]:
-    """Bring the index of every mart that is indexed up to date; (mart, documents sent).
+def publish_index(
+    settings: Settings, contract: Contract, marts: Sequence[Mart]
+) -> Iterator[tuple[str, int | SearchError]]:
+    """Bring the index of every mart that is indexed up to date; (mart, documents sent, or why it cannot be).
 
-    Raises SearchError; ForeignIndex for one that another lake has filled.
+    One mart's trouble (ForeignIndex for one that another lake has filled) is not the others'. Raises SearchError when there is
+    no index at all.
     """
     indexed = [mart for mart in marts if mart.index]
     if not indexed:
@@ -129,7 +132,11 @@ def publish_index(settings: Settings, contract: Contract, marts: Sequence[Mart])
         with session() as con, BulkWriter(indices, patience_s=BULK_PATIENCE_S) as writer:
             for mart in indexed:
                 index = _MartIndex(settings.lake_path, MartDocuments(mart, contract.version), indices, writer, con)
-                yield mart.name, index.catch_up()
+                try:
+                    done: int | SearchError = index.catch_up()
+                except SearchError as error:
+                    done = error
+                yield mart.name, done
     finally:
         indices.client.close()
 
@@ -256,7 +263,7 @@ def accept_all(documents: MartDocuments, refused: Sequence[Refused]) -> None:
     if refused:
         raise SearchError(
             f"the index refused {len(refused)} documents of {documents.qualified_name}: {refused[0].reason}",
-            "correct the types in the model's properties file",
+            f"correct the types in the model's properties file, then `assay reindex {documents.system} {documents.name}`",
         )
 
 

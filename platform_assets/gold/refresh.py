@@ -48,6 +48,9 @@ class RefreshReport:
     results: list[NodeResult] = field(default_factory=list)
     documents: dict[str, int] = field(default_factory=dict)
     index_error: str | None = None
+    index_errors: dict[str, str] = field(
+        default_factory=dict
+    )  # of single marts; empty too when there is no index at all
     more: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -146,10 +149,15 @@ def _publish(database: Path, lake: Path, found: Plan, marts: Sequence[Mart], rep
 
 def _index(settings: Settings, contract: Contract, marts: Sequence[Mart], report: RefreshReport) -> None:
     try:
-        for name, sent in publish_index(settings, contract, marts):
-            report.documents[name] = sent
+        for name, done in publish_index(settings, contract, marts):
+            if isinstance(done, AssayError):
+                report.index_errors[name] = str(done)
+            else:
+                report.documents[name] = done
     except AssayError as error:
         report.index_error = str(error)
+    else:
+        report.index_error = "; ".join(dict.fromkeys(report.index_errors.values())) or None
 
 
 class _Clock:

@@ -6,14 +6,18 @@ Belongs here: turning the lane's own figures into the alerts' terms. Does not: j
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from platform_assets.alerts.model import Rule
-from platform_assets.alerts.platform import Vitals
+from platform_assets.alerts.platform import RATE_WINDOW, Counted, Vitals
 from platform_assets.alerts.read import rules_of
 from platform_assets.alerts.watch import Watch
 from platform_assets.contracts.model import Contract
-from platform_assets.lake.layout import Lake
+from platform_assets.lake.layout import Lake, TableSet
+from platform_assets.lake.table import LakeTable
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.report import TableReport
+from platform_assets.lane.sessions import session
 from platform_assets.lane.settle import Settled
 from platform_assets.settings import Settings
 
@@ -27,9 +31,14 @@ class LaneAlerts:
     def __init__(self, settings: Settings, contract: Contract, rules: Sequence[Rule] | None, *, index: bool) -> None:
         """`rules` None: those in the system's folder."""
         # Handles of its own: the settler's must not move to another snapshot under its feet.
-        silver = {t.name: Lake(settings.lake_path).tables(t).silver for t in contract.tables}
+        tables = {t.name: Lake(settings.lake_path).tables(t) for t in contract.tables}
         self._watch = Watch(
-            settings, contract, silver, lambda: rules_of(settings, contract) if rules is None else rules, index=index
+            settings,
+            contract,
+            {name: found.silver for name, found in tables.items()},
+            lambda: rules_of(settings, contract) if rules is None else rules,
+            lambda table, upto: settled_before(tables[table], upto, datetime.now(UTC) - RATE_WINDOW),
+            index=index,
         )
 
     @property
@@ -55,12 +64,39 @@ class LaneAlerts:
         self._watch.finish(FINISH_SECONDS)
 
 
+def settled_before(tables: TableSet, upto: int | None, since: datetime) -> list[Counted]:
+    """What landed since then and was settled up to bronze commit `upto` (None: all that silver holds), commit by commit."""
+    if not tables.silver.exists():
+        return []
+    for table in (tables.silver, tables.bronze, tables.quarantine):
+        table.refresh()
+    last = (tables.silver.transaction(SEQ) or 0) if upto is None else upto
+    with session(threads=1) as con:
+
+        def count(table: LakeTable, mark: str, only: str) -> dict[int, tuple[datetime, int]]:
+            recent = [f for f in table.files() if f.high.get(f"{mark}landed_at", since) >= since]
+            rows = table.relation(con, recent).filter(
+                f"{only} AND {mark}seq <= {last} AND {mark}landed_at >= TIMESTAMPTZ '{since.isoformat()}'"
+            )
+            found = rows.aggregate(f"{mark}seq, max({mark}landed_at), count(*)", f"{mark}seq").fetchall()
+            return {seq: (landed_at.astimezone(UTC), n) for seq, landed_at, n in found}
+
+        landed = count(tables.bronze, "", "kind = 'record'")
+        refused = count(tables.quarantine, "_", "stage = 'refine'")
+    none = (since, 0)
+    return [
+        Counted(at, n - refused.get(seq, none)[1], refused.get(seq, none)[1]) for seq, (at, n) in sorted(landed.items())
+    ]
+
+
 def vitals(report: TableReport) -> Vitals:
-    """A table's figures so far. Copied first: another thread may be counting."""
+    """A table's figures so far. Copied first: another thread may be counting; what is known is asked before what it says."""
+    gaps_asked, index_asked = report.gaps_asked, report.index_asked
+    gaps = tuple(f"[{gap.partition}] {gap.expected}..{gap.earliest - 1}" for gap in list(report.gaps))
     return Vitals(
         accepted=sum(list(report.silver.values())) + report.duplicates,
         rejected=sum(list(report.rejected.values())),
-        gaps=tuple(f"[{gap.partition}] {gap.expected}..{gap.earliest - 1}" for gap in list(report.gaps)),
-        index_error=report.index_error,
+        gaps=gaps if gaps_asked else None,
+        index_error=report.index_error if index_asked else None,
         index_refused=report.index_refused,
     )

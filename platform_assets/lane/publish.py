@@ -130,6 +130,7 @@ class Publisher:
                     return
                 except SearchError as error:  # away, full, read-only: the lake goes on, and the report says so
                     self._report.index_error = str(error) if isinstance(error, ForeignIndex) else error.message
+                    self._report.index_asked = True
                     if connection is not None:
                         connection.close()
                         connection = None
@@ -165,6 +166,8 @@ class Publisher:
     def _next(self, done: int, *, wait: bool) -> _Chunk | None:
         """What comes after bronze commit `done`. None when it is time to end, or when there is nothing and no `wait`."""
         with self._changed:
+            if wait and self._target <= done:
+                self._well()
             while wait and self._target <= done and not self._closing:
                 self._changed.wait()
             if self._target <= done or self._overdue():
@@ -226,9 +229,14 @@ class Publisher:
             self._report.index_refused += quarantine_refused(self._tables.quarantine, self._con, chunk.rows, refused)
         connection.advance(chunk)
         fault_point("progress_written")
-        self._report.index_error = ""
+        self._well()
         self._report.indexed.update(counts(chunk.rows.column("event_partition")))
         self._report.seconds["index"] += time.perf_counter() - clock
+
+    def _well(self) -> None:
+        """The index has all that it was given."""
+        self._report.index_error = ""
+        self._report.index_asked = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,14 @@ class TableReport:
         0  # bronze commits that silver holds and the index does not yet; None when it cannot be asked
     )
     index_error: str = ""  # why the index does not take documents now
+    index_asked: bool = (
+        False  # whether `index_error` says how it is: the publisher has confirmed, failed or had nothing to do
+    )
     commits: int = 0
     compacted: int = 0
     watermark: datetime | None = None  # greatest event time of rows that are not history
     gaps: list[Gap] = field(default_factory=list)
+    gaps_asked: bool = False  # whether `gaps` says how it is: the broker was asked
     seconds: defaultdict[str, float] = field(
         default_factory=lambda: defaultdict(float)
     )  # phase -> seconds spent (consume, bronze, refine, silver, index, compact)

@@ -195,8 +195,8 @@ class Lane:
         self._settled(SETTLING, on_commit)
         for track in self._tracks.values():
             track.check()
-        self._alerts.check(self.report.tables)
         self._watch()
+        self._alerts.check(self.report.tables)
 
     def _settled(self, left: int, on_commit: OnCommit | None) -> None:
         """Hear of what was settled meanwhile; waits until at most `left` commits are under way. Raises what settling raised."""
@@ -214,6 +214,13 @@ class Lane:
             self._ahead.result()
             self._ahead = None
         self._reader.follow({name: (track.topic, track.positions()) for name, track in self._tracks.items()})
+        for name in self._tracks:
+            self._note_gaps(name)
+
+    def _note_gaps(self, name: str) -> None:
+        report = self._tracks[name].report
+        report.gaps = [gap for (topic, _), gap in self._reader.gaps.items() if topic == name]
+        report.gaps_asked = True
 
     def _reached(self, until: Position) -> bool:
         position = {
@@ -233,7 +240,7 @@ class Lane:
                 raise StreamError(
                     f"topic {name} was deleted or created again", "the next run starts with the new topic"
                 )
-            track.report.gaps = [gap for (topic, _), gap in self._reader.gaps.items() if topic == name]
+            self._note_gaps(name)
             if any(track.landing.recorded(gap.partition) != gap.expected for gap in track.report.gaps):
                 self._resync()  # an operator has accepted a gap: go on behind it
         due = self._compact_seconds * (CATCHING_UP if self._behind else 1)

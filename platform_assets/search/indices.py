@@ -183,14 +183,14 @@ class Indices:
             raise translate(error, f"refreshing {table.qualified_name}") from error
 
     def _follow_contract(self, table: DocumentSet, index: Index) -> None:
-        """Add the contract's new fields to an existing index. A changed type needs a rebuild."""
+        """Add the contract's new fields to an existing index. A changed type needs a new one."""
         body = {**mapping(table), "_meta": {"mapping_version": mapping_version(table), "base": index.base}}
         try:
             self.client.indices.put_mapping(index=index.name, body=body)
         except RequestError as error:
             raise SearchError(
                 f"the mapping of {index.name} does not fit contract {table.version}: {reason_of(error)}",
-                f"rebuild {table.qualified_name} {index.event_partition}",
+                f"run `assay reindex {table.system} {table.name}`",
             ) from error
 
     def _parse(self, table: DocumentSet, found: dict[str, Any]) -> list[Index]:

@@ -205,6 +205,10 @@ def test_after_a_restore_an_index_is_refused_until_it_is_built_anew(
     long_ago = NOON - timedelta(days=60)
     assert report["deleted"] == [f"{long_ago:%Y-%m}"]
     assert sum(report["documents"].values()) == mine.rows(mine.marts["errors_hour"]).total()
+    mine.log(failure(6))
+    after = refresh(there, LOGS)  # this one follows again, whatever the others do
+    assert (set(after.documents), set(after.index_errors)) == ({"errors_hour"}, set(theirs) - {"errors_hour"})
+    assert mine.documents(mine.marts["errors_hour"]) == mine.rows(mine.marts["errors_hour"])
     for mart in mine.marts.values():
         if mart.index:
             reindex_mart(there, LOGS, mart)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from confluent_kafka.admin import AdminClient
 from opensearchpy import OpenSearch
 from support import event, private_settings, private_system, publish
 
+from platform_assets.alerts.platform import GAP, sighting
+from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
@@ -315,7 +318,11 @@ def test_a_gap_stops_the_lane_until_somebody_accepts_it(drained: Drained) -> Non
     gap = find_gaps(drained.settings, drained.contract)
     assert [(g.partition, g.expected, g.missing) for g in gap] == [(1, expected, 5)]
     assert drained.failures() == {"broker.gap": 5}
-    Lane(drained.settings, drained.contract).drain()
+    with closing(AlertRoom(drained.settings, drained.contract.system, index=False)) as room:
+        ago = datetime.now(UTC) - timedelta(minutes=5)  # an earlier lane run told of it
+        room.see([sighting(GAP, drained.table.qualified_name, ago, breach=True)], ago)
+        Lane(drained.settings, drained.contract).drain()
+        assert [alert.state for alert in room.alerts() if alert.rule == GAP.name] == ["open"]
     assert drained.failures() == {"broker.gap": 5}, "the lane goes on with the others and leaves this one alone"
 
     with pytest.raises(AssayError, match="no partition 9"):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from lakes import SmallLake
-from samples import private_room, rules
+from samples import LOGS, private_room, rules
 from support import event
 
-from platform_assets.alerts.buckets import FOLDER, Buckets
+from platform_assets.alerts.buckets import FOLDER, KEPT, Buckets, forget_snapshots
 from platform_assets.alerts.incident import Sighting
-from platform_assets.alerts.judge import Judge
+from platform_assets.alerts.judge import Judge, look_once
 from platform_assets.lane.settle import Settled
+from platform_assets.settings import Settings
 
 Key = tuple[str, str | None]
 
@@ -132,6 +136,22 @@ def test_a_new_run_knows_what_the_old_one_knew(lake: SmallLake, now: datetime) -
     assert third.cells == first.cells
 
 
+def test_old_snapshots_and_halves_of_killed_lanes_are_forgotten(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake, "many")
+    buckets.hear(carry(lake, errors(0, 1, now)))
+    buckets.judged()
+    buckets.save()
+    folder = lake.root / FOLDER
+    assert forget_snapshots(lake.root / "nothing") == forget_snapshots(folder) == 0
+    old = (now - KEPT).timestamp() - 1
+    for name in ("tmpdead.tmp", "logs.events.11111111-1111-1111-1111-111111111111.arrow"):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (old, old))
+    (folder / "tmpalive.tmp").touch()
+    assert forget_snapshots(folder) == 2
+    assert sorted(path.suffix for path in folder.iterdir()) == [".arrow", ".tmp"]
+
+
 def test_commits_that_were_missed_are_read_from_silver(lake: SmallLake, now: datetime) -> None:
     commits = [carry(lake, errors(100 * n, 4, now - timedelta(seconds=n))) for n in range(5)]
     whole = Follower(lake)
@@ -159,6 +179,35 @@ def test_nothing_loaded_is_not_nothing_there(lake: SmallLake, now: datetime) -> 
     assert [a.state for a in judge.look(now + timedelta(minutes=5), idle=True)] == ["resolved"]
     room.close()
     judge.close()
+
+
+def test_a_rule_that_fails_on_data_is_left_out_and_no_other(
+    lake: SmallLake, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it opened stays open, the next run knows of it without reading silver, and it is tried again later."""
+    (many,) = rules("many")
+    both = (replace(many, name="cast", where="message::INT > 500"), many)
+    with closing(private_room(lake.root)) as room:
+
+        def look() -> set[tuple[str, str]]:
+            look_once(Settings(lake.root, lake.root, {}), LOGS, both, room)
+            return {(alert.rule, alert.state) for alert in room.alerts()}
+
+        carry(lake, errors(0, 11, now - timedelta(minutes=6), message="501"))
+        assert look() == {("many", "open"), ("cast", "open")}
+        carry(lake, errors(100, 1, now - timedelta(minutes=5), message="secret"))
+        assert look() == {("many", "resolved"), ("cast", "open"), ("check_failed", "open")}
+        (told,) = [alert for alert in room.alerts() if alert.rule == "check_failed"]
+        assert told.summary == "alerts/logs:rules: rules that fail on data are not judged: cast (ConversionException)"
+        judge = Judge(lake.contract, both, lake.tables.silver, lake.root, room)
+        settled = carry(lake, errors(200, 11, now, service="users", message="501"))
+        assert {alert.rule for alert in judge.offer(settled.after, settled.seq, settled.rows)} == {"many"}
+        judge.close()
+        monkeypatch.setattr("platform_assets.alerts.buckets.RETRY", timedelta(0))
+        later = Judge(lake.contract, both, lake.tables.silver, lake.root, room)  # its windows have no such row any more
+        assert {(a.rule, a.service) for a in later.catch_up()} == {("cast", "users")}
+        assert later.broken == {}
+        later.close()
 
 
 class _Broken:

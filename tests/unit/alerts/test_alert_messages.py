@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -139,7 +140,37 @@ def test_a_muted_alert_is_stored_and_not_sent(tmp_path: Path, caplog: pytest.Log
     room.mute(alert.alert_id, "somebody", START + timedelta(hours=1))
     assert room.tell(START + timedelta(minutes=1)) == 0
     (kept,) = room.alerts()
-    assert (kept.state, kept.muted_by, kept.notified_at, kept.notify) == ("open", "somebody", None, None)
+    assert (kept.state, kept.muted_by, kept.notified_at) == ("open", "somebody", None)
     assert "OPEN" not in caplog.text
     with pytest.raises(AlertError, match="no alert 'nobody'"):
         room.acknowledge("nobody", "somebody")
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+def test_what_is_still_open_when_the_muting_is_over_is_told_once(told_before: bool, tmp_path: Path) -> None:
+    with receiver() as people:
+        room = private_room(tmp_path, ASSAY_ALERT_URLS=people.url)
+        (alert,) = room.see([breach("payments")], START)
+        if told_before:
+            assert room.tell(START) == 1
+        room.mute(alert.alert_id, "somebody", START + timedelta(hours=1))
+        for minute in range(1, 60, 10):
+            at = START + timedelta(minutes=minute)
+            room.see([breach("payments", 60 * minute)], at)
+            assert room.tell(at) == 0
+        for second in (3601, 3602, 3660):
+            room.see([breach("payments", second)], START + timedelta(seconds=second))
+            room.tell(START + timedelta(seconds=second))
+        words = ["OPEN", "STILL OPEN"] if told_before else ["OPEN"]
+        assert people.titles() == [f"[warning] {word} logs: made_up" for word in words]
+
+
+def test_what_began_and_ended_muted_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    room = private_room(tmp_path)
+    (alert,) = room.see([breach("payments")], START)
+    room.mute(alert.alert_id, "somebody", START + timedelta(hours=1))
+    at = START + timedelta(minutes=2)
+    room.see([replace(breach("payments", 120), breach=False)], at)
+    assert room.tell(at) == 0
+    assert room.tell(START + timedelta(hours=2)) == 0
+    assert room.alerts()[0].state == "resolved" and "made_up" not in caplog.text

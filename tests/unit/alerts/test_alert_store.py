@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from samples import START, made_up_rule, private_room
 
 from platform_assets.alerts.incident import Sighting
-from platform_assets.alerts.platform import TableHealth, Vitals
+from platform_assets.alerts.platform import Counted, TableHealth, Vitals
 from platform_assets.alerts.store import FILES
 from platform_assets.contracts.read import load_contracts
 from platform_assets.faultpoints import ALERT_POINTS
@@ -72,3 +73,31 @@ def test_what_a_lane_tells_of_itself() -> None:
     assert found(Vitals(9000, 105, index_error="away"), 10) == set()
     assert found(Vitals(9000, 105, index_error="away"), 31) == {"index_behind"}
     assert found(Vitals(9000, 105, index_refused=2), 33) == {"index_behind"}
+
+
+def test_what_is_not_known_is_neither_bad_nor_good() -> None:
+    health = TableHealth(load_contracts()["logs"].table("events"))
+
+    def said(second: int, **known: Any) -> dict[str, bool]:
+        seen = health.judge(Vitals(0, 0, **known), START + timedelta(seconds=second))
+        return {s.rule.name: s.breach for s in seen if s.rule.name != "quarantine_rate"}
+
+    assert said(0) == {}
+    assert said(1, gaps=()) == {"gap": False}
+    assert said(2, index_error="") == {"index_behind": False}
+    assert said(3, index_error="away") == {}  # it may be back in a moment
+    assert said(23, index_error="away") == {"index_behind": True}
+
+
+def test_the_rate_is_that_of_five_minutes_across_runs() -> None:
+    health = TableHealth(load_contracts()["logs"].table("events"))
+    health.begin([Counted(START - timedelta(seconds=s), 100, 50) for s in (400, 200, 100)])
+
+    def rate(vitals: Vitals, second: int) -> float:
+        seen = {s.rule.name: s for s in health.judge(vitals, START + timedelta(seconds=second))}
+        return seen["quarantine_rate"].value
+
+    assert rate(Vitals(0, 0), 0) == 100 / 300  # the first of the three is out of the window
+    assert rate(Vitals(50, 0), 1) == 100 / 350
+    assert rate(Vitals(50, 0), 150) == 50 / 200
+    assert rate(Vitals(50, 0), 300) == 0

@@ -19,6 +19,7 @@ from dagster import (
     build_run_status_sensor_context,
     build_sensor_context,
 )
+from duckdb import ConversionException
 from shop_system import SHOP, Rooms, State
 
 from platform_assets import gold_definitions
@@ -156,6 +157,20 @@ def test_a_look_reports_and_another_sees_when_it_does_not(
         assert stored(own) == {"the alerts of shop": ("open", "critical")}
     finally:
         own.close()
+
+
+def test_whatever_one_part_of_a_look_raises_the_others_are_done(
+    instance: DagsterInstance, rooms: Rooms, room: AlertRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConversionException("Conversion Error: no number")
+
+    monkeypatch.setattr(room_of_defs, "_own_rules", fail)
+    rooms.states["orders"] = State(watermark=datetime.now(UTC) - timedelta(hours=1))
+    _, problems = look_now(instance, "shop", {"shop": SHOP}, datetime.now(UTC))
+    assert problems[0] == "ConversionException: Conversion Error: no number"
+    (late,) = room.alerts()
+    assert late.rule == "freshness_late" and late.notified_at is not None
 
 
 def test_checks_with_a_rule_of_their_own_raise_no_second_alert() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterInstance, RunRequest, SkipReason, build_sensor_context
 
+from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.read import load_contracts
 from platform_assets.defs import policies
 from platform_assets.defs.gold import gold_job, next_refresh
@@ -16,6 +18,7 @@ from platform_assets.defs.partitions import day_of
 from platform_assets.gold import refresh as gold
 from platform_assets.gold.build import BuildFailed, NodeResult
 from platform_assets.gold_definitions import defs
+from platform_assets.settings import Settings
 
 LOGS = load_contracts()["logs"]
 KEYS = {key for key in defs.resolve_asset_graph().get_all_asset_keys() if key.path[0] == "gold"}
@@ -76,6 +79,20 @@ def test_a_refresh_reports_every_day_that_it_touched(
     made = {(e.asset_key, e.partition) for e in done.all_events if e.is_step_materialization}
     assert made == {(key, day) for key in KEYS for day in (YESTERDAY, TODAY)}
     assert [e.passed for e in done.get_asset_check_evaluations()] == [True]
+
+
+def test_a_mart_whose_index_stands_still_is_an_alert(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = {"errors_hour": "the index of logs.errors_hour was filled from another lake"}
+    found = report(documents={"errors_minute": 3}, index_errors=trouble, index_error=trouble["errors_hour"])
+    done, _ = run(instance, monkeypatch, found)
+    made = {e.asset_key.path[-1]: e.materialization.metadata for e in done.all_events if e.is_step_materialization}
+    assert {name for name, metadata in made.items() if "index_trouble" in metadata} == {"errors_hour"}
+    with closing(AlertRoom(Settings.load(), "logs", index=False)) as room:
+        (alert,) = room.alerts()
+        assert (alert.rule, alert.state) == ("index_behind", "open")
+        assert alert.summary.startswith("logs.errors_hour: the index of ")
 
 
 def test_by_hand_the_day_is_recomputed(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
