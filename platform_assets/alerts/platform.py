@@ -37,10 +37,13 @@ QUARANTINE = _rule("quarantine_rate", Severity.WARNING, "{subject}: {detail}")
 POISON = _rule("poison_batch", Severity.CRITICAL, "{subject}: {detail}")
 GAP = _rule("gap", Severity.CRITICAL, "{subject}: {detail}")
 INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
+TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
 CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
 
-PLATFORM_RULES = {rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, RUN_FAILED, CHECK_FAILED)}
+PLATFORM_RULES = {
+    rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, RUN_FAILED, CHECK_FAILED)
+}
 """By name."""
 
 
@@ -60,7 +63,7 @@ def sighting(
 class Vitals:
     """A table's running totals in a lane run, taken right after a commit or while nothing comes.
 
-    `accepted` counts duplicates too; `gaps` are partitions that stand still, in words.
+    `accepted` counts duplicates too; `gaps` are partitions that stand still, `trouble` what else needs a person, in words.
     """
 
     accepted: int
@@ -68,6 +71,7 @@ class Vitals:
     gaps: tuple[str, ...] = ()
     index_error: str = ""
     index_refused: int = 0
+    trouble: tuple[str, ...] = ()
 
 
 @dataclass
@@ -90,6 +94,8 @@ class TableHealth:
         yield self._gap(name, vitals, now)
         yield self._index(name, vitals, before, now)
         yield self._rate(name, vitals, now)
+        detail = neutral("; ".join(vitals.trouble), DETAIL_LENGTH)
+        yield sighting(TROUBLE, name, now, breach=bool(vitals.trouble), value=len(vitals.trouble), detail=detail)
         refused = vitals.rejected - before.rejected
         if refused or vitals.accepted != before.accepted:
             poison = refused >= LOUD_REJECTS and vitals.accepted == before.accepted

@@ -79,6 +79,8 @@ def _show(out: Console, report: LaneReport) -> None:
             behind = render.count(table.index_behind)
             said = f"{report.system}.{table.table}: the index is {behind} commits behind: {table.index_error}"
             out.print(render.clean(said), soft_wrap=True)
+        for said in table.trouble.values():
+            out.print(render.clean(f"{report.system}.{table.table}: {said}"), soft_wrap=True)
         for gap in table.gaps:
             out.print(
                 f"{gap.topic}[{gap.partition}] stands still: the broker lost offsets {gap.expected}..{gap.earliest - 1}; "

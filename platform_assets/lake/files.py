@@ -25,6 +25,8 @@ STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", 
 """Columns whose minimum and maximum go into the Delta log, where the table has them; so do those of every time."""
 
 ROW_GROUP_ROWS = 131_072
+_MEMORY = b"assay.memory_bytes"
+"""A file's own note of what its rows take in memory: Parquet counts a text that repeats itself once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def write_file(
     try:
         with target.open("wb") as sink:
             pq.write_table(
-                table,
+                table.replace_schema_metadata({_MEMORY: str(table.nbytes)}),
                 sink,
                 compression="zstd",
                 compression_level=1,
@@ -95,6 +97,12 @@ def write_file(
         data_change=data_change,
         stats=_statistics(table),
     )
+
+
+def memory_bytes(path: str) -> int | None:
+    """What a file's rows take in memory; None where another engine wrote it."""
+    noted = (pq.read_metadata(path).metadata or {}).get(_MEMORY)
+    return None if noted is None else int(noted)
 
 
 def sync(path: Path) -> None:

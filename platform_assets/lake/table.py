@@ -25,6 +25,7 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile, split_by_partition, sync, write_file
 
 _COMMIT_TRIES = 50
+_LENGTH = {pa.string(): "strlen", pa.binary(): "octet_length"}
 _CONFIGURATION = {
     "delta.checkpointInterval": "50",
     # A commit every two seconds: a longer log would make each refresh list tens of thousands of files.
@@ -275,6 +276,14 @@ class LakeTable:
         return [
             f for f in self.files(partition) if column not in f.low or (f.low[column] <= high and f.high[column] >= low)
         ]
+
+    @property
+    def row_bytes(self) -> str:
+        """SQL for the bytes that a row takes in memory: the widths of its columns and the lengths of its texts."""
+        stored = [f for f in self.schema if f.name != self.partition_by]
+        fixed = sum(f.type.bit_width for f in stored if pa.types.is_primitive(f.type)) // 8
+        texts = [f'coalesce({_LENGTH[f.type]}("{f.name}"), 0)' for f in stored if f.type in _LENGTH]
+        return " + ".join([str(fixed), *texts])
 
     def batches(
         self, con: duckdb.DuckDBPyConnection, files: Sequence[DataFile], rows: int = 100_000, **read: Any

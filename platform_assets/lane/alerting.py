@@ -63,4 +63,5 @@ def vitals(report: TableReport) -> Vitals:
         gaps=tuple(f"[{gap.partition}] {gap.expected}..{gap.earliest - 1}" for gap in list(report.gaps)),
         index_error=report.index_error,
         index_refused=report.index_refused,
+        trouble=tuple(report.trouble.values()),
     )

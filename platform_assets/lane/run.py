@@ -238,8 +238,6 @@ class Lane:
                 self._resync()  # an operator has accepted a gap: go on behind it
         due = self._compact_seconds * (CATCHING_UP if self._behind else 1)
         if time.monotonic() - self._compacted_at > due and (self._compaction is None or self._compaction.done()):
-            if self._compaction is not None:
-                self._compaction.result()
             self._compaction = self._pool.submit(lambda: sum(track.compact() for track in list(self._tracks.values())))
             self._compacted_at = time.monotonic()
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)

@@ -7,11 +7,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 from support import event, private_settings, private_system, publish
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake
+from platform_assets.lane import track
 from platform_assets.lane.rebuild import rebuild
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
@@ -134,6 +136,21 @@ def test_an_empty_minute_reports_and_claims(settings: Settings) -> None:
     report = Lane(settings, contract, commit_seconds=0.1).follow(max_seconds=1)
     assert (report.reason, report.tables["events"].records) == ("time", 0)
     assert Lane(settings, contract).drain().epoch == report.epoch + 1
+
+
+def test_a_compaction_that_fails_is_told_and_the_lane_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object) -> int:
+        raise duckdb.OutOfMemoryException("could not allocate block")
+
+    monkeypatch.setattr(track, "compact", out_of_memory)
+    contract = private_system(settings)
+    publish(settings, contract.table("events"), [event(n) for n in range(100)])
+    report = Lane(settings, contract, commit_seconds=0.1, compact_seconds=0.2).follow(max_seconds=3)
+    part = report.tables["events"]
+    assert (report.reason, part.records, sum(part.indexed.values())) == ("time", 100, 100)
+    assert "silver: could not allocate block" in part.trouble["compaction"]
 
 
 def test_documents_of_several_days_are_all_proved(settings: Settings) -> None:

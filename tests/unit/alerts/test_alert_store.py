@@ -72,3 +72,4 @@ def test_what_a_lane_tells_of_itself() -> None:
     assert found(Vitals(9000, 105, index_error="away"), 10) == set()
     assert found(Vitals(9000, 105, index_error="away"), 31) == {"index_behind"}
     assert found(Vitals(9000, 105, index_refused=2), 33) == {"index_behind"}
+    assert found(Vitals(9000, 105, index_refused=2, trouble=("small files are not merged",)), 35) == {"lane_trouble"}

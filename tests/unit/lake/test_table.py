@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import string
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from platform_assets.lake import maintain
 from platform_assets.lake.maintain import MERGE_AT, compact, expire, mergeable, vacuum
 from platform_assets.lake.table import Conflict, LakeTable
 
@@ -119,6 +123,66 @@ def test_compaction_keeps_rows_and_transactions(path: Path) -> None:
     assert len(table.files()) == 1
     assert all_seqs(table) == list(range(commits * 10))
     assert table.transaction("t:0") == commits * 10
+
+
+def wide(first: int, count: int, text: str = "x" * 3000) -> pa.Table:
+    """Rows whose text is long and the same in each: nothing on the disk, 3 KB a row in memory."""
+    return rows(first, count).set_column(1, "value", pa.array([text] * count))
+
+
+def test_what_is_merged_at_once_is_bounded_by_its_size_in_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary of one text hides all its repetitions from Parquet's own figures."""
+    monkeypatch.setattr(maintain, "MERGE_RAW_BYTES", 10 * 400 * 3100)
+    table = open_table(path)
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(wide(i * 400, 400)))
+    assert compact(table, duckdb.connect(config={"threads": 1}), "seq") == 18
+    assert sorted(f.rows for f in table.files()) == [400, 400, 400, 400, 4000, 4000]
+    assert all_seqs(table) == list(range(400 * MERGE_AT[0]))
+
+
+def test_a_file_without_its_note_is_measured(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by another engine, or by an earlier release."""
+    monkeypatch.setattr(maintain, "MERGE_RAW_BYTES", 10 * 400 * 3100)
+    monkeypatch.setattr(maintain, "memory_bytes", lambda _path: None)
+    table = open_table(path)
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(wide(i * 400, 400)))
+    assert compact(table, duckdb.connect(config={"threads": 1}), "seq") == 18
+    assert all_seqs(table) == list(range(400 * MERGE_AT[0]))
+
+
+def test_files_behind_one_that_is_too_large_are_merged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintain, "MERGE_RAW_BYTES", 100_000)
+    table = open_table(path)
+    table.commit(table.write(wide(0, 50, "".join(random.choices(string.ascii_letters, k=3000)))))
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(rows(50 + i, 1)))
+    assert compact(table, duckdb.connect(), "seq") == MERGE_AT[0] - 1
+    assert sorted(f.rows for f in table.files()) == [MERGE_AT[0], 50]
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(rows(50 + MERGE_AT[0] + i, 1)))
+    assert compact(table, duckdb.connect(), "seq") == MERGE_AT[0]
+    assert all_seqs(table) == list(range(50 + 2 * MERGE_AT[0]))
+
+
+def test_a_merge_that_fails_keeps_no_other_from_being_done(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = open_table(path)
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(pa.concat_tables([rows(i, 1), rows(100 + i, 1, "2026-01-02")])))
+    real = LakeTable.read
+
+    def out_of_memory(self: LakeTable, con: duckdb.DuckDBPyConnection, **read: Any) -> pa.Table:
+        if read["files"][0].partition == "2026-01-01":
+            raise duckdb.OutOfMemoryException("too much")
+        return real(self, con, **read)
+
+    monkeypatch.setattr(LakeTable, "read", out_of_memory)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        compact(table, duckdb.connect(), "seq")
+    monkeypatch.undo()
+    assert (len(table.files("2026-01-01")), len(table.files("2026-01-02"))) == (MERGE_AT[0], 1)
+    assert len(all_seqs(table)) == 2 * MERGE_AT[0]
 
 
 def test_other_engines_read_what_was_written(path: Path) -> None:
