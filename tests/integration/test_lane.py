@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import duckdb
 import pytest
 from support import event, private_settings, private_system, publish
 
-from platform_assets.contracts.model import Table
+from platform_assets.contracts.model import FieldType, Table
 from platform_assets.lake.layout import Lake
 from platform_assets.lane import track
 from platform_assets.lane.rebuild import rebuild
@@ -136,6 +137,22 @@ def test_an_empty_minute_reports_and_claims(settings: Settings) -> None:
     report = Lane(settings, contract, commit_seconds=0.1).follow(max_seconds=1)
     assert (report.reason, report.tables["events"].records) == ("time", 0)
     assert Lane(settings, contract).drain().epoch == report.epoch + 1
+
+
+def test_a_table_without_any_text_is_published_from_a_backlog(settings: Settings) -> None:
+    """What memory does not hold is read in pieces, cut by the sizes of texts."""
+    contract = private_system(settings)
+    plain = (FieldType.INTEGER, FieldType.NUMBER, FieldType.TIMESTAMP)
+    fields = tuple(f for f in contract.table("events").fields if f.type in plain)
+    table = replace(contract.table("events"), fields=fields, key=(), dedupe_window=None, attributes=None, display=())
+    contract = replace(contract, tables=(table,))
+    now = datetime.now(UTC).isoformat()
+    publish(settings, table, [b'{"event_time":"%s","status":%d}' % (now.encode(), 200 + n) for n in range(100)])
+    Lane(settings, contract, index=False).drain()
+    report = Lane(settings, contract).drain().tables["events"]
+    assert (sum(report.indexed.values()), report.index_error) == (100, "")
+    assert documents(settings, table) == 100
+    assert prove(settings, contract).holds
 
 
 def test_a_compaction_that_fails_is_told_and_the_lane_goes_on(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import Message
 from lakes import SmallLake, topic_batch
 from support import event
 
 from platform_assets.errors import AssayError
-from platform_assets.lake.table import Conflict
+from platform_assets.lake.table import Conflict, LakeTable
 from platform_assets.lane import settle
 from platform_assets.lane.land import HandedOver
 from platform_assets.lane.report import TableReport
@@ -157,6 +159,14 @@ def test_the_fence_holds_in_the_other_order_too(lake: SmallLake, monkeypatch: py
     with pytest.raises(Conflict):
         list(tolerant.settler.catch_up(tolerant.report))
     assert (lake.silver_ids(), lake.quarantine_reasons()) == (["e-00000001"], ["range:latency_ms"])
+
+
+def test_a_backlog_without_any_text_is_cut_into_windows(lake: SmallLake) -> None:
+    """A contract may promise numbers and times only."""
+    numbers = LakeTable(lake.root / "numbers", pa.schema([("_seq", pa.int64()), ("at", pa.timestamp("us", tz="UTC"))]))
+    for seq in range(1, 5):
+        numbers.commit(numbers.write(pa.table({"_seq": [seq] * 3, "at": [datetime.now(UTC)] * 3}, schema=numbers.schema)))
+    assert list(settle.seq_windows(numbers, lake.con, 0, 4, "_seq", rows=6)) == [(0, 2), (2, 4)]
 
 
 def test_a_bronze_older_than_its_silver_stops_the_lane(lake: SmallLake) -> None:
