@@ -25,6 +25,7 @@ class MaintenanceReport:
 
     table: str
     rows: dict[str, int] = field(default_factory=dict)
+    held_back: int = 0  # rows of bronze past their retention that silver has not consumed
     files: dict[str, int] = field(default_factory=dict)
     indices: list[str] = field(default_factory=list)
 
@@ -38,7 +39,7 @@ def maintain(
     tables = Lake(settings.lake_path).tables(contract)
     bronze_until = (now - contract.bronze_retention).date().isoformat()
     silver_until = now - contract.retention
-    report.rows["bronze"] = expire(tables.bronze, bronze_until)
+    report.rows["bronze"], report.held_back = _expire_consumed(tables, bronze_until)
     report.rows["silver"] = _expire_landed(tables.silver, silver_until)
     report.rows["quarantine"] = expire(
         tables.quarantine, min(bronze_until, _oldest_landing(tables.silver, silver_until))
@@ -57,6 +58,16 @@ def maintain(
         finally:
             indices.client.close()
     return report
+
+
+def _expire_consumed(tables: TableSet, before: str) -> tuple[int, int]:
+    """Drop bronze that landed before a date, save what silver has not consumed: rows removed, rows held back."""
+    tables.silver.refresh()
+    tables.bronze.refresh()
+    consumed = tables.silver.transaction(SEQ) or 0
+    old = [f for f in tables.bronze.files() if f.partition is not None and f.partition < before]
+    done = [f for f in old if f.high.get("seq", consumed + 1) <= consumed]
+    return drop(tables.bronze, done), sum(f.rows for f in old) - sum(f.rows for f in done)
 
 
 def _expire_landed(silver: LakeTable, until: datetime) -> int:

@@ -165,7 +165,9 @@ def test_a_backlog_without_any_text_is_cut_into_windows(lake: SmallLake) -> None
     """A contract may promise numbers and times only."""
     numbers = LakeTable(lake.root / "numbers", pa.schema([("_seq", pa.int64()), ("at", pa.timestamp("us", tz="UTC"))]))
     for seq in range(1, 5):
-        numbers.commit(numbers.write(pa.table({"_seq": [seq] * 3, "at": [datetime.now(UTC)] * 3}, schema=numbers.schema)))
+        numbers.commit(
+            numbers.write(pa.table({"_seq": [seq] * 3, "at": [datetime.now(UTC)] * 3}, schema=numbers.schema))
+        )
     assert list(settle.seq_windows(numbers, lake.con, 0, 4, "_seq", rows=6)) == [(0, 2), (2, 4)]
 
 
