@@ -60,7 +60,7 @@ class TableReport:
 
 @dataclass
 class LaneReport:
-    """A lane run: when, why it ended (`time`, `handed_over`, `caught_up`, `stopped`), and each table's part."""
+    """A lane run: when, why it ended (`time`, `handed_over`, `caught_up`, `index_failed`, `stopped`), and each table's part."""
 
     system: str
     started: datetime

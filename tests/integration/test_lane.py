@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,11 @@ import duckdb
 import pytest
 from support import event, private_settings, private_system, publish
 
-from platform_assets.contracts.model import FieldType, Table
+from platform_assets.contracts.model import Contract, FieldType, Table
 from platform_assets.lake.layout import Lake
 from platform_assets.lane import track
 from platform_assets.lane.rebuild import rebuild
+from platform_assets.lane.report import LaneReport
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.names import read_alias
@@ -153,6 +155,52 @@ def test_a_table_without_any_text_is_published_from_a_backlog(settings: Settings
     assert (sum(report.indexed.values()), report.index_error) == (100, "")
     assert documents(settings, table) == 100
     assert prove(settings, contract).holds
+
+
+def drained(settings: Settings, contract: Contract, stop: threading.Event) -> Future[LaneReport]:
+    """A lane that drains, in a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    report = pool.submit(Lane(settings, contract).drain, stop=stop)
+    pool.shutdown(wait=False)
+    return report
+
+
+def test_a_bounded_lane_does_not_wait_for_an_index_that_refuses_it(settings: Settings) -> None:
+    contract = private_system(settings)
+    publish(settings, contract.table("events"), [event(n) for n in range(50)])
+    stranger = replace(settings, values={**settings.values, "ASSAY_OPENSEARCH_LANE_PASSWORD": "not this one"})
+    stop = threading.Event()
+    try:
+        report = drained(stranger, contract, stop).result(timeout=60)
+    finally:
+        stop.set()
+    part = report.tables["events"]
+    assert (report.reason, sum(part.silver.values()), part.index_behind) == ("index_failed", 50, None)
+    assert "wrong user or password" in part.index_error
+    assert "check secrets.env" in part.index_error
+    assert Lane(settings, contract).drain().reason == "caught_up"
+    assert documents(settings, contract.table("events")) == 50
+
+
+def test_a_bounded_lane_that_waits_for_its_index_ends_when_told_and_when_succeeded(settings: Settings) -> None:
+    contract = private_system(settings)
+    publish(settings, contract.table("events"), [event(n) for n in range(50)])
+    away = replace(settings, values={**settings.values, "ASSAY_OPENSEARCH_URL": "https://localhost:1"})
+    stop = threading.Event()
+    try:
+        waiting = drained(away, contract, stop)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=6)
+        Lane(settings, contract, index=False, commit_seconds=0.1).follow(max_seconds=1)
+        assert waiting.result(timeout=30).reason == "handed_over"
+        waiting = drained(away, contract, stop)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=4)
+        stop.set()
+        report = waiting.result(timeout=20)
+    finally:
+        stop.set()
+    assert (report.reason, report.tables["events"].index_behind) == ("stopped", None)
 
 
 def test_a_compaction_that_fails_is_told_and_the_lane_goes_on(
