@@ -74,6 +74,7 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
             with going_on(table.qualified_name):
                 report = maintain(settings, table)
                 done[table.qualified_name] = asdict(report)
+                context.log.info(f"{table.qualified_name}: retention counts from {report.clock}")
                 if report.held_back:
                     raise AssayError(
                         f"{report.held_back:,} rows of bronze are past their retention, and silver has not consumed them",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 
 import psutil
@@ -142,6 +143,7 @@ class Lane:
                 contract,
                 topics[contract.topic],
                 index=self._index,
+                holds_since=partial(self._reader.holds_since, topics[contract.topic]),
                 on_settled=self._alerts.settled,
             )
             self._tracks[contract.topic] = track

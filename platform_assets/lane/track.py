@@ -11,7 +11,7 @@ from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import compact
 from platform_assets.lake.table import Conflict
 from platform_assets.lane.keys import KEY_FOLDER
-from platform_assets.lane.land import Landed, Landing
+from platform_assets.lane.land import HoldsSince, Landed, Landing
 from platform_assets.lane.publish import Publisher
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import masker, session
@@ -43,9 +43,10 @@ class Track:
         topic: Topic,
         *,
         index: bool,
+        holds_since: HoldsSince = lambda _moment: False,
         on_settled: Callable[[TableReport, Settled], None] = lambda report, settled: None,
     ) -> None:
-        """`on_settled` hears of each silver commit, from the thread that made it."""
+        """`holds_since` asks the topic; `on_settled` hears of each silver commit, from the thread that made it."""
         self.contract = contract
         self._on_settled = on_settled
         self.topic = topic
@@ -53,7 +54,7 @@ class Track:
         self.tables = lake.tables(contract)
         self._con = session()
         self._merging = session(threads=1)
-        self.landing = Landing(self.tables.bronze, topic, contract.qualified_name)
+        self.landing = Landing(self.tables.bronze, topic, contract.qualified_name, holds_since)
         self._refinery = Refinery(contract, masker(settings))
         self._settler = Settler(contract, self.tables, self._refinery, self._con, lake.root / KEY_FOLDER)
         self.publisher = Publisher(settings, contract, self.tables, self.report, enabled=index)
@@ -93,6 +94,7 @@ class Track:
         self._began |= batch.next
         self.report.seconds["bronze"] += time.perf_counter() - clock
         self._note(batch, landed.landed_date)
+        self.report.tell("clock", self.landing.clock_trouble)
         return landed
 
     def settle(self, landed: Landed) -> TableReport:

@@ -26,6 +26,7 @@ class Care:
     rows: dict[str, int] = field(default_factory=lambda: {"silver": 3})
     indices: list[str] = field(default_factory=list)
     held_back: int = 0
+    clock: str = "2026-01-01T02:30+00:00"
 
 
 def _maintained(
