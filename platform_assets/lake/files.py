@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -72,6 +73,7 @@ def write_file(
     folder = "" if partition_by is None else f"{partition_by}={value}"
     relative = Path(folder) / f"part-{uuid.uuid4().hex}.parquet"
     target = root / relative
+    new = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with target.open("wb") as sink:
@@ -89,6 +91,8 @@ def write_file(
         target.unlink(missing_ok=True)
         raise
     sync(target.parent)
+    if new:
+        sync(root)
     return AddAction(
         path=relative.as_posix(),
         size=target.stat().st_size,
@@ -112,6 +116,19 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_log(table: Path, first: int, last: int) -> None:
+    """Wait until a table's log entries of these versions are on the disk: delta-rs links them into place without waiting."""
+    log = table / "_delta_log"
+    for version in range(first, last + 1):
+        with suppress(FileNotFoundError):  # covered by a checkpoint, and cleaned away
+            sync(log / f"{version:020d}.json")
+        checkpoint = log / f"{version:020d}.checkpoint.parquet"
+        if checkpoint.exists():
+            sync(checkpoint)
+            sync(log / "_last_checkpoint")
+    sync(log)
 
 
 def _dictionary_columns(table: pa.Table) -> list[str]:

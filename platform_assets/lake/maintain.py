@@ -13,7 +13,7 @@ import duckdb
 from deltalake import DeltaTable
 
 from platform_assets.faultpoints import fault_point
-from platform_assets.lake.files import DataFile, memory_bytes
+from platform_assets.lake.files import DataFile, memory_bytes, sync_log
 from platform_assets.lake.table import Conflict, LakeTable
 
 TIERS = (512 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024)
@@ -116,7 +116,11 @@ def vacuum(table: LakeTable, keep: timedelta = KEEP_VERSIONS) -> int:
     """Delete files that no snapshot younger than `keep` refers to (tombstones, and orphans of crashes); files deleted."""
     if not table.exists():
         return 0
-    deleted = DeltaTable(str(table.path)).vacuum(
+    opened = DeltaTable(str(table.path))
+    before = int(opened.version())
+    deleted = opened.vacuum(
         retention_hours=int(keep.total_seconds() // 3600), enforce_retention_duration=False, dry_run=False, full=True
     )
+    opened.update_incremental()
+    sync_log(table.path, before, int(opened.version()))
     return len(deleted)

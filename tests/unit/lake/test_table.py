@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from platform_assets.lake import maintain
+from platform_assets.lake import files, maintain
 from platform_assets.lake.maintain import MERGE_AT, compact, expire, mergeable, vacuum
 from platform_assets.lake.table import Conflict, LakeTable
 
@@ -79,6 +80,47 @@ def test_a_writer_between_check_and_commit_is_noticed(path: Path) -> None:
     with pytest.raises(Conflict):
         table.commit(table.write(rows(0, 3)), advance={"t:0": 3}, expect={"t:0": None}, check=intrude)
     assert all_seqs(table) == [0, 1, 2]
+
+
+def test_every_log_entry_up_to_ours_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others commit before and behind ours: a power cut must not take an entry from below one that stays."""
+    table, other = open_table(path), open_table(path)
+    table.refresh()
+    other.commit(other.write(rows(0, 1)))
+    synced = {table: set[str](), other: set[str]()}
+    monkeypatch.setattr(files, "sync", lambda path: synced[table].add(path.name))
+    real = table.refresh
+    refreshed: list[int] = []
+
+    def overtaken() -> int:
+        refreshed.append(1)
+        if len(refreshed) == 2:  # our entry is written
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "sync", lambda path: synced[other].add(path.name))
+                other.commit(other.write(rows(2, 1)))
+        return real()
+
+    monkeypatch.setattr(table, "refresh", overtaken)
+    assert table.commit([], advance={"t:0": 1}) == 2
+    assert {f"{version:020d}.json" for version in (1, 2)} | {"_delta_log"} <= synced[table]
+    assert table.version == 3
+
+
+def test_entries_of_creation_of_new_columns_and_of_vacuum_are_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(files, "sync", lambda path: synced.append(path.name))
+    open_table(path).refresh()
+    assert f"{0:020d}.json" in synced
+    wider = LakeTable(path, SCHEMA.append(pa.field("more", pa.string())), "day")
+    assert wider.refresh() == 1
+    assert f"{1:020d}.json" in synced
+    wider.commit(wider.write(rows(0, 1)))
+    removed = wider.commit([], removes=wider.files())
+    assert vacuum(wider, timedelta(0)) == 1
+    assert wider.refresh() > removed
+    assert {f"{version:020d}.json" for version in range(removed, wider.version + 1)} <= set(synced)
 
 
 def test_a_transaction_never_falls(path: Path) -> None:
@@ -214,8 +256,6 @@ def test_a_new_column_needs_no_rebuild(path: Path) -> None:
 
 
 def test_expire_and_vacuum_forget_old_partitions(path: Path) -> None:
-    from datetime import timedelta
-
     table = open_table(path)
     table.commit(table.write(rows(0, 3, "2025-01-01")))
     table.commit(table.write(rows(3, 3)))
