@@ -131,6 +131,16 @@ def sync_log(table: Path, first: int, last: int) -> None:
     sync(log)
 
 
+def older(paths: Iterable[Path], before: float) -> list[Path]:
+    """Those of the paths that were last changed before a Unix time; what another process deletes meanwhile is left out."""
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                found.append(path)
+    return found
+
+
 def _dictionary_columns(table: pa.Table) -> list[str]:
     """Columns worth a dictionary: not the raw bytes and not numbers that never repeat."""
     never = {"value", "offset", "_offset", "_hash", "event_id"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import string
 from datetime import timedelta
@@ -265,9 +266,16 @@ def test_expire_and_vacuum_forget_old_partitions(path: Path) -> None:
     assert all_seqs(open_table(path)) == [3, 4, 5]
 
 
-def test_a_full_disk_leaves_no_file_and_no_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
+def test_what_is_deleted_between_listing_and_looking_is_left_out(tmp_path: Path) -> None:
+    """Two runs tidy up at the same moment; a link that leads nowhere stands for the file that is gone."""
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "old").touch()
+    os.utime(tmp_path / "old", (1, 1))
+    (tmp_path / "young").touch()
+    assert files.older(tmp_path.iterdir(), 2) == [tmp_path / "old"]
 
+
+def test_a_full_disk_leaves_no_file_and_no_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = open_table(path)
     table.commit(table.write(rows(0, 1)))
 
