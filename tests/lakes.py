@@ -25,8 +25,14 @@ TOPIC = Topic("logs.events", "AAAAAAAAAAAAAAAAAAAAAA", (0, 1))
 MASKER = Masker({"k1": b"0123456789abcdef"}, "k1")
 
 
-def topic_batch(values: Sequence[bytes | None], start: int, partition: int = 0, topic: Topic = TOPIC) -> TopicBatch:
-    """Values as the next records of one Kafka partition."""
+def topic_batch(
+    values: Sequence[bytes | None],
+    start: int,
+    partition: int = 0,
+    topic: Topic = TOPIC,
+    stamp: datetime | None = None,
+) -> TopicBatch:
+    """Values as the next records of one Kafka partition, stamped with the present unless told otherwise."""
     n = len(values)
     rows = pa.table(
         {
@@ -35,7 +41,7 @@ def topic_batch(values: Sequence[bytes | None], start: int, partition: int = 0, 
             "offset": range(start, start + n),
             "span": [1] * n,
             "kind": ["record"] * n,
-            "record_time": pa.array([datetime.now(UTC)] * n, pa.timestamp("us", tz="UTC")),
+            "record_time": pa.array([stamp or datetime.now(UTC)] * n, pa.timestamp("us", tz="UTC")),
             "key": pa.nulls(n, pa.binary()),
             "value": pa.array(values, pa.binary()),
             "headers": pa.nulls(n, pa.binary()),
@@ -69,9 +75,9 @@ class SmallLake:
     def new_settler(self) -> Settler:
         return Settler(self.contract, self.tables, self.refinery, self.con, self.root / "_keys")
 
-    def land(self, values: Sequence[bytes | None]) -> Landed:
+    def land(self, values: Sequence[bytes | None], stamp: datetime | None = None) -> Landed:
         began = self.landing.next_offsets()
-        landed = self.landing.land(topic_batch(values, self.offset), began)
+        landed = self.landing.land(topic_batch(values, self.offset, stamp=stamp), began)
         self.offset += len(values)
         return landed
 

@@ -37,10 +37,13 @@ QUARANTINE = _rule("quarantine_rate", Severity.WARNING, "{subject}: {detail}")
 POISON = _rule("poison_batch", Severity.CRITICAL, "{subject}: {detail}")
 GAP = _rule("gap", Severity.CRITICAL, "{subject}: {detail}")
 INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
+TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
 CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
 
-PLATFORM_RULES = {rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, RUN_FAILED, CHECK_FAILED)}
+PLATFORM_RULES = {
+    rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, RUN_FAILED, CHECK_FAILED)
+}
 """By name."""
 
 
@@ -60,7 +63,8 @@ def sighting(
 class Vitals:
     """A table's running totals in a lane run, taken right after a commit or while nothing comes.
 
-    `accepted` counts duplicates too; `gaps` are partitions that stand still, in words. `gaps` and `index_error` are None as long
+    `accepted` counts duplicates too; `gaps` are partitions that stand still, `trouble` what else needs a
+    person, in words. `gaps` and `index_error` are None as long
     as the run has not heard from broker and index: that is not the same as none.
     """
 
@@ -69,6 +73,7 @@ class Vitals:
     gaps: tuple[str, ...] | None = None
     index_error: str | None = None
     index_refused: int = 0
+    trouble: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,8 @@ class TableHealth:
             yield self._gap(name, vitals.gaps, now)
         yield from self._index(name, vitals, before, now)
         yield self._rate(name, vitals, now)
+        detail = neutral("; ".join(vitals.trouble), DETAIL_LENGTH)
+        yield sighting(TROUBLE, name, now, breach=bool(vitals.trouble), value=len(vitals.trouble), detail=detail)
         refused = vitals.rejected - before.rejected
         if refused or vitals.accepted != before.accepted:
             poison = refused >= LOUD_REJECTS and vitals.accepted == before.accepted

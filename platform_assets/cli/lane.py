@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from platform_assets.cli.session import Command, Session, json_option, pass_session, stopping
+from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,13 +29,14 @@ FOREVER = 1e9
 def lane(session: Session, system: str, once: bool, seconds: float | None, as_json: bool) -> None:
     """Run a system's lane here, without Dagster.
 
-    A lane that runs already hands over to this one, and this one to the next that starts.
+    A lane that runs already hands over to this one, and this one to the next that starts. With --once, an index that is away is
+    waited for until Ctrl-C; when it refuses for good, the exit code is 1, and the lake has everything.
     """
     if once and seconds is not None:
         raise click.UsageError("--once ends by itself: leave out --seconds")
     from platform_assets.cli import render
     from platform_assets.lane.gate import accept_contract
-    from platform_assets.lane.run import Lane
+    from platform_assets.lane.run import INDEX_FAILED, Lane
 
     contract = session.contract(system)
     accept_contract(session.settings, contract)
@@ -54,6 +56,10 @@ def lane(session: Session, system: str, once: bool, seconds: float | None, as_js
             render.emit(report)
         else:
             _show(render.console(), report)
+    if report.reason == INDEX_FAILED:
+        raise AssayError(
+            f"{system}: the lake has everything, the index has not", "put the index right as said, then run it again"
+        )
 
 
 def _show(out: Console, report: LaneReport) -> None:
@@ -79,6 +85,8 @@ def _show(out: Console, report: LaneReport) -> None:
             behind = render.count(table.index_behind)
             said = f"{report.system}.{table.table}: the index is {behind} commits behind: {table.index_error}"
             out.print(render.clean(said), soft_wrap=True)
+        for said in table.trouble.values():
+            out.print(render.clean(f"{report.system}.{table.table}: {said}"), soft_wrap=True)
         for gap in table.gaps:
             out.print(
                 f"{gap.topic}[{gap.partition}] stands still: the broker lost offsets {gap.expected}..{gap.earliest - 1}; "

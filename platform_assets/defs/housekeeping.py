@@ -68,18 +68,24 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
                 yield
             except AssayError as error:
                 context.log.error(f"{what}: {error}")
-                failed.append(what)
+                failed.append(f"{what} ({error.message})")
 
         for table in tables:
             with going_on(table.qualified_name):
-                done[table.qualified_name] = asdict(maintain(settings, table))
+                report = maintain(settings, table)
+                done[table.qualified_name] = asdict(report)
+                context.log.info(f"{table.qualified_name}: retention counts from {report.clock}")
+                if report.held_back:
+                    raise AssayError(
+                        f"{report.held_back:,} rows of bronze are past their retention, and silver has not consumed them",
+                        "nothing of them is dropped; see why the lane does not settle them",
+                    )
         for contract in gold:
             from platform_assets.gold.maintain import maintain_gold
             from platform_assets.gold.refresh import marts_of
 
             with going_on(f"gold of {contract.system}"):
-                report = maintain_gold(settings, contract, marts_of(project, contract))
-                done[f"gold.{contract.system}"] = asdict(report)
+                done[f"gold.{contract.system}"] = asdict(maintain_gold(settings, contract, marts_of(project, contract)))
         for system in (*contracts, PLATFORM_SYSTEM):
             with going_on(f"alerts of {system}"):
                 done[f"alerts.{system}"] = asdict(maintain_alerts(settings, system))

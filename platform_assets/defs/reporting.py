@@ -56,7 +56,10 @@ def lane_metadata(table: Table, report: TableReport, layer: Layer, rows: int, re
 
 
 def _bronze(report: TableReport) -> Metadata:
-    return {"bytes": report.bronze_bytes, "skipped_offsets": report.skipped, "gaps": len(report.gaps)}
+    figures: Metadata = {"bytes": report.bronze_bytes, "skipped_offsets": report.skipped, "gaps": len(report.gaps)}
+    if report.trouble:
+        figures["trouble"] = "; ".join(report.trouble.values())
+    return figures
 
 
 def _silver(report: TableReport) -> Metadata:

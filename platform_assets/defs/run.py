@@ -120,6 +120,8 @@ class LaneRun:
                 chosen = [layer for layer in self._selected[table.name] if layer in mine]
                 report = run.tables[table.name]
                 self._context.log.info(summary(table, report, run.reason))
+                for said in report.trouble.values():
+                    self._context.log.warning(f"{table.name}: {said}")
                 yield topic_event(table, report)
                 yield from lane_events(table, report, run.reason, day, chosen)
                 yield from self._lane_results(table, report, run.reason, chosen)

@@ -6,13 +6,14 @@ Belongs here: retention of gold's tables and indices. Does not: silver's (`lane/
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from platform_assets.contracts.model import Contract
 from platform_assets.gold.index import expire_index
 from platform_assets.gold.marts import Mart, Slot, ledger_table
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import drop, expire, vacuum
+from platform_assets.lane.maintain import retention_clock
 from platform_assets.settings import Settings
 
 LEDGER_KEPT = timedelta(days=7)
@@ -32,8 +33,9 @@ class GoldMaintenance:
 def maintain_gold(
     settings: Settings, contract: Contract, marts: tuple[Mart, ...], *, now: datetime | None = None, index: bool = True
 ) -> GoldMaintenance:
-    """Apply retention and free the disk. Safe beside a refresh."""
-    now = now or datetime.now(UTC)
+    """Apply retention as of `now` (by default silver's retention clock) and free the disk. Safe beside a refresh."""
+    lake = Lake(settings.lake_path)
+    now = now or max(retention_clock(lake.tables(table)) for table in contract.tables)
     until = (now - max(table.retention for table in contract.tables)).date().isoformat()
     kept = _days_of_silver(settings, contract)
     report = GoldMaintenance(contract.system)

@@ -25,6 +25,7 @@ from platform_assets.gold.plan import WINDOW_ROWS, Plan, moment, plan
 from platform_assets.gold.prepare import prepare
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.publish import Overtaken, publish
+from platform_assets.lake.files import older
 from platform_assets.lane.sessions import session
 from platform_assets.settings import Settings
 
@@ -179,7 +180,5 @@ def days_of(found: Plan) -> tuple[str, ...]:
 
 def _forget_dead_runs(runs: Path) -> None:
     """Delete what killed runs left."""
-    yesterday = time.time() - _FORGOTTEN_S
-    for folder in runs.iterdir():
-        if folder.stat().st_mtime < yesterday:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in older(runs.iterdir(), time.time() - _FORGOTTEN_S):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", 
 """Columns whose minimum and maximum go into the Delta log, where the table has them; so do those of every time."""
 
 ROW_GROUP_ROWS = 131_072
+_MEMORY = b"assay.memory_bytes"
+"""A file's own note of what its rows take in memory: Parquet counts a text that repeats itself once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,12 @@ def write_file(
     folder = "" if partition_by is None else f"{partition_by}={value}"
     relative = Path(folder) / f"part-{uuid.uuid4().hex}.parquet"
     target = root / relative
+    new = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with target.open("wb") as sink:
             pq.write_table(
-                table,
+                table.replace_schema_metadata({_MEMORY: str(table.nbytes)}),
                 sink,
                 compression="zstd",
                 compression_level=1,
@@ -87,6 +91,8 @@ def write_file(
         target.unlink(missing_ok=True)
         raise
     sync(target.parent)
+    if new:
+        sync(root)
     return AddAction(
         path=relative.as_posix(),
         size=target.stat().st_size,
@@ -97,6 +103,12 @@ def write_file(
     )
 
 
+def memory_bytes(path: str) -> int | None:
+    """What a file's rows take in memory; None where another engine wrote it."""
+    noted = (pq.read_metadata(path).metadata or {}).get(_MEMORY)
+    return None if noted is None else int(noted)
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -104,6 +116,29 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_log(table: Path, first: int, last: int) -> None:
+    """Wait until a table's log entries of these versions are on the disk: delta-rs links them into place without waiting."""
+    log = table / "_delta_log"
+    for version in range(first, last + 1):
+        with suppress(FileNotFoundError):  # covered by a checkpoint, and cleaned away
+            sync(log / f"{version:020d}.json")
+        checkpoint = log / f"{version:020d}.checkpoint.parquet"
+        if checkpoint.exists():
+            sync(checkpoint)
+            sync(log / "_last_checkpoint")
+    sync(log)
+
+
+def older(paths: Iterable[Path], before: float) -> list[Path]:
+    """Those of the paths that were last changed before a Unix time; what another process deletes meanwhile is left out."""
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                found.append(path)
+    return found
 
 
 def _dictionary_columns(table: pa.Table) -> list[str]:

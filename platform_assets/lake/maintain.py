@@ -6,15 +6,14 @@ still open. Contents never change here (`data_change=False`), except by retentio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import duckdb
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from platform_assets.faultpoints import fault_point
-from platform_assets.lake.files import DataFile
+from platform_assets.lake.files import DataFile, memory_bytes, sync_log
 from platform_assets.lake.table import Conflict, LakeTable
 
 TIERS = (512 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024)
@@ -26,58 +25,78 @@ KEEP_VERSIONS = timedelta(days=1)
 MERGE_BYTES = 64 * 1024 * 1024
 """Compressed bytes merged at once."""
 MERGE_RAW_BYTES = 256 * 1024 * 1024
-"""Bytes of rows merged at once: what repeats itself is compressed thirty times."""
+"""Bytes of rows merged at once, as they are in memory: what repeats itself is compressed a hundred times."""
 
 
 def mergeable(files: list[DataFile]) -> list[list[DataFile]]:
-    """Groups of files of one partition and one size class that are worth merging, oldest first."""
+    """Groups of files of one partition and one size class that are enough to be worth merging, oldest first."""
     groups: dict[tuple[str | None, int], list[DataFile]] = {}
     for f in sorted(files, key=lambda f: f.low.get("_seq", f.low.get("seq", 0))):
-        tier = next((i for i, limit in enumerate(TIERS) if f.size < limit), None)
-        if tier is not None:
+        if (tier := _tier(f)) is not None:
             groups.setdefault((f.partition, tier), []).append(f)
-    chosen = []
-    for (_, tier), group in groups.items():
-        total = 0
-        bounded = [f for f in group if (total := total + f.size) <= MERGE_BYTES]
-        if len(bounded) >= MERGE_AT[tier]:
-            chosen.append(bounded)
-    return chosen
+    return [group for (_, tier), group in groups.items() if len(group) >= MERGE_AT[tier]]
+
+
+def _tier(f: DataFile) -> int | None:
+    """A file's size class; None for what is large enough."""
+    return next((i for i, limit in enumerate(TIERS) if f.size < limit), None)
 
 
 def compact(table: LakeTable, con: duckdb.DuckDBPyConnection, order: str) -> int:
     """Merge small files, rows ordered by `order` (a SQL list of columns); how many files went away.
 
-    A partition that a rebuild replaced meanwhile is left for the next call.
+    A partition that a rebuild replaced meanwhile is left for the next call. A merge that fails keeps no other from being
+    done: the first error is raised at the end.
     """
     merged = 0
+    failed: Exception | None = None
     table.refresh()
-    for candidates in mergeable(table.files()):
-        group = _fitting(table, candidates)
-        if len(group) < 2:
-            continue
-        rows = table.read(con, files=group, order=order)
-        adds = table.write(rows, data_change=False)
-        fault_point("compact_file_written")
-        try:
-            table.commit(adds, removes=group, data_change=False)
-        except Conflict:
-            continue
-        merged += len(group) - len(adds)
+    for group in mergeable(table.files()):
+        for run in _runs(table, con, group):
+            try:
+                merged += _merge(table, con, run, order)
+            except Conflict:
+                break
+            except Exception as error:  # memory, disk, a damaged file: not the other files' trouble
+                failed = failed or error
+    if failed is not None:
+        raise failed
     return merged
 
 
-def _fitting(table: LakeTable, group: list[DataFile]) -> list[DataFile]:
-    """The first files of a group that fit into memory together when they are read."""
-    total = 0
-    fitting = []
-    for f, path in zip(group, table.uris(group), strict=True):
-        footer = pq.read_metadata(path)
-        total += sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
-        if total > MERGE_RAW_BYTES:
-            break
-        fitting.append(f)
-    return fitting
+def _merge(table: LakeTable, con: duckdb.DuckDBPyConnection, run: list[DataFile], order: str) -> int:
+    rows = table.read(con, files=run, order=order)
+    adds = table.write(rows, data_change=False)
+    fault_point("compact_file_written")
+    table.commit(adds, removes=run, data_change=False)
+    return len(run) - len(adds)
+
+
+def _runs(table: LakeTable, con: duckdb.DuckDBPyConnection, group: list[DataFile]) -> Iterator[list[DataFile]]:
+    """Cut a group into neighbours that fit into memory together: as many as fit, at the end as many as are worth it.
+
+    A file that leaves no room for its neighbour is a run of its own, and stays as it is.
+    """
+    run: list[DataFile] = []
+    size = memory = 0
+    for f in group:
+        more = _memory(table, con, f)
+        if run and (size + f.size > MERGE_BYTES or memory + more > MERGE_RAW_BYTES):
+            if len(run) > 1:
+                yield run
+            run, size, memory = [], 0, 0
+        run, size, memory = [*run, f], size + f.size, memory + more
+    if len(run) >= MERGE_AT[_tier(group[0]) or 0]:
+        yield run
+
+
+def _memory(table: LakeTable, con: duckdb.DuckDBPyConnection, f: DataFile) -> int:
+    """What the rows of a file take in memory: its own note, or measured where it has none."""
+    noted = memory_bytes(table.uris([f])[0])
+    if noted is not None:
+        return noted
+    measured = table.relation(con, [f]).aggregate(f"sum({table.row_bytes})").fetchone()
+    return int(measured[0] or 0) if measured else 0
 
 
 def expire(table: LakeTable, before: str) -> int:
@@ -97,7 +116,11 @@ def vacuum(table: LakeTable, keep: timedelta = KEEP_VERSIONS) -> int:
     """Delete files that no snapshot younger than `keep` refers to (tombstones, and orphans of crashes); files deleted."""
     if not table.exists():
         return 0
-    deleted = DeltaTable(str(table.path)).vacuum(
+    opened = DeltaTable(str(table.path))
+    before = int(opened.version())
+    deleted = opened.vacuum(
         retention_hours=int(keep.total_seconds() // 3600), enforce_retention_duration=False, dry_run=False, full=True
     )
+    opened.update_incremental()
+    sync_log(table.path, before, int(opened.version()))
     return len(deleted)

@@ -22,9 +22,10 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from platform_assets.errors import AssayError
-from platform_assets.lake.files import DataFile, split_by_partition, sync, write_file
+from platform_assets.lake.files import DataFile, split_by_partition, sync, sync_log, write_file
 
 _COMMIT_TRIES = 50
+_LENGTH = {pa.string(): "strlen", pa.binary(): "octet_length"}
 _CONFIGURATION = {
     "delta.checkpointInterval": "50",
     # A commit every two seconds: a longer log would make each refresh list tens of thousands of files.
@@ -53,6 +54,7 @@ class LakeTable:
         self.partition_by = partition_by
         self._lock = threading.RLock()
         self._delta: DeltaTable | None = None
+        self._synced = -1  # the last log entry that this handle knows to be on the disk
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -62,7 +64,8 @@ class LakeTable:
 
     def _table(self) -> DeltaTable:
         if self._delta is None:
-            if not self.exists():
+            if created := not self.exists():
+                made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
                 self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
                 with suppress(CommitFailedError):  # another process has created it at the same moment
                     DeltaTable.create(
@@ -72,7 +75,15 @@ class LakeTable:
                         partition_by=[self.partition_by] if self.partition_by else None,
                         configuration=_CONFIGURATION,
                     )
-            self._delta = self._widened(DeltaTable(str(self.path)))
+                for folder in (self.path, *(folder.parent for folder in made)):
+                    sync(folder)
+            table = DeltaTable(str(self.path))
+            found = int(table.version())
+            # The newest entry may be another process's that has not come to syncing it, and ours would lie on top of it.
+            self._synced = -1 if created else found - 1
+            self._delta = self._widened(table)
+            if created or int(self._delta.version()) > found:
+                self._sync_log(int(self._delta.version()))
         return self._delta
 
     def _widened(self, table: DeltaTable) -> DeltaTable:
@@ -164,6 +175,7 @@ class LakeTable:
                     live = {f.path for f in self.files()}
                     if not {f.path for f in removes} <= live:
                         raise Conflict(self.path, {})
+                version = int(table.version()) + 1  # with retries off it is this one or none
                 try:
                     table.create_write_transaction(
                         [*self._remove_actions(removes, data_change), *adds],
@@ -179,7 +191,7 @@ class LakeTable:
                 else:
                     self.refresh()
                     self._sync_log(int(table.version()))
-                    return int(table.version())
+                    return version
             time.sleep(random.uniform(0.001, 0.01) * (attempt + 1))  # noqa: S311 (jitter)
         raise AssayError(
             f"{self.path.name} is too busy to commit to",
@@ -187,9 +199,10 @@ class LakeTable:
         )
 
     def _sync_log(self, version: int) -> None:
-        """Survive a power cut: delta-rs links the log entry into place without waiting for the disk."""
-        for path in (self.path / "_delta_log" / f"{version:020d}.json", self.path / "_delta_log"):
-            sync(path)
+        """Survive a power cut: have every log entry up to `version` on the disk, those of others that lie below ours too."""
+        if version > self._synced:
+            sync_log(self.path, self._synced + 1, version)
+            self._synced = version
 
     def _remove_actions(self, removes: Sequence[DataFile], data_change: bool) -> list[RemoveAction]:
         now = int(time.time() * 1000)
@@ -275,6 +288,14 @@ class LakeTable:
         return [
             f for f in self.files(partition) if column not in f.low or (f.low[column] <= high and f.high[column] >= low)
         ]
+
+    @property
+    def row_bytes(self) -> str:
+        """SQL for the bytes that a row takes in memory: the widths of its columns and the lengths of its texts."""
+        stored = [f for f in self.schema if f.name != self.partition_by]
+        fixed = sum(f.type.bit_width for f in stored if pa.types.is_primitive(f.type)) // 8
+        texts = [f'coalesce({_LENGTH[f.type]}("{f.name}"), 0)' for f in stored if f.type in _LENGTH]
+        return " + ".join([str(fixed), *texts])
 
     def batches(
         self, con: duckdb.DuckDBPyConnection, files: Sequence[DataFile], rows: int = 100_000, **read: Any

@@ -99,4 +99,5 @@ def vitals(report: TableReport) -> Vitals:
         gaps=gaps if gaps_asked else None,
         index_error=report.index_error if index_asked else None,
         index_refused=report.index_refused,
+        trouble=tuple(report.trouble.values()),
     )

@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from platform_assets.contracts.model import Table
+from platform_assets.lake.files import older
 from platform_assets.lake.table import LakeTable, select_from
 from platform_assets.refine.hashing import key_select
 
@@ -250,7 +251,7 @@ def snapshot_file(folder: Path, contract: Table, silver: LakeTable, window: Wind
 
 def forget_snapshots(folder: Path, before: float) -> int:
     """Delete snapshots, and what a killed lane left half written, last changed before a Unix time; files deleted."""
-    old = [p for p in (*folder.glob("*.npz"), *folder.glob("*.tmp")) if p.stat().st_mtime < before]
+    old = older((*folder.glob("*.npz"), *folder.glob("*.tmp")), before)
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)

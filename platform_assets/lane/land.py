@@ -7,12 +7,13 @@ successor claims the next epoch with its first commit, and whoever finds a highe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake.transaction import AddAction
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
@@ -27,9 +28,15 @@ SEQ = "seq"
 CLOCK = "clock"
 
 
-def next_clock(bronze: LakeTable) -> int:
-    """Microseconds since 1970, never before the last commit's, whatever the machine's clock says."""
-    return max(time.time_ns() // 1000, (bronze.transaction(CLOCK) or 0) + 1)
+DAY, HOUR = 86_400_000_000, 3_600_000_000  # microseconds
+
+HoldsSince = Callable[[int], bool]
+"""Whether the topic holds a record stamped at or after this moment (microseconds since 1970)."""
+
+
+def next_clock(bronze: LakeTable, now: int | None = None) -> int:
+    """Microseconds since 1970, never before the last commit's, whatever the machine's clock says (or `now`)."""
+    return max(time.time_ns() // 1000 if now is None else now, (bronze.transaction(CLOCK) or 0) + 1)
 
 
 class HandedOver(AssayError):
@@ -51,10 +58,14 @@ class Landed:
 class Landing:
     """Writes one table's bronze. The single writer of its epoch; others are fenced out by the transactions."""
 
-    def __init__(self, bronze: LakeTable, topic: Topic, name: str) -> None:
+    def __init__(
+        self, bronze: LakeTable, topic: Topic, name: str, holds_since: HoldsSince = lambda _moment: False
+    ) -> None:
         self._bronze = bronze
         self._topic = topic
         self._name = name
+        self._holds_since = holds_since
+        self.clock_trouble = ""  # what is wrong with this machine's clock, or was
         self._bronze.refresh()
         self._claimed: int | None = None
         self._found = self._bronze.transaction(LANE)
@@ -98,7 +109,7 @@ class Landing:
         `HandedOver` when a younger lane has claimed the table.
         """
         seq = self.seq + 1
-        clock = next_clock(self._bronze)
+        clock = self._clock(batch)
         moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
         rows = self._stamp(batch.rows, seq, clock, moment)
         expect = {
@@ -113,6 +124,31 @@ class Landing:
         )
         fault_point("bronze_committed")
         return Landed(seq, rows, moment.date().isoformat())
+
+    def _clock(self, batch: TopicBatch) -> int:
+        """When the batch lands: by the machine's clock, unless that has leapt and no record has come along.
+
+        A clock set years ahead would date all that comes later, since bronze's never runs backwards. A lane that slept for
+        days finds new records, at the latest behind its backlog; where there are none, the records' own times do as well.
+        """
+        now, last = time.time_ns() // 1000, self._bronze.transaction(CLOCK)
+        self.clock_trouble = ""
+        if last is not None and last > now + HOUR:
+            self.clock_trouble = (
+                f"bronze's last commit is dated {_text(last)}, this machine's clock says {_text(now)}: what lands is dated "
+                "later than it comes, and counts as history once it is older than the contract's lateness"
+            )
+        elif last is not None and now > last + DAY:
+            newest = _newest(batch)
+            # Where no stamp is as young as the last commit, they are an archive's and tell nothing of the time.
+            told = newest > last - DAY or self._holds_since(last - DAY)
+            if told and newest < now - DAY and not self._holds_since(now - DAY):
+                self.clock_trouble = (
+                    f"this machine's clock says {_text(now)}, but no record of the topic is from the day before: rows are "
+                    "dated by the records; if the clock is wrong, set it right"
+                )
+                now = newest
+        return next_clock(self._bronze, now)
 
     def _stamp(self, rows: pa.Table, seq: int, clock: int, moment: datetime) -> pa.Table:
         n = rows.num_rows
@@ -135,3 +171,12 @@ class Landing:
                 self._found = now
             raise
         self._claimed = self.epoch
+
+
+def _newest(batch: TopicBatch) -> int:
+    """The greatest time that a record of the batch is stamped with, in microseconds since 1970; 0 where none has any."""
+    return int(pc.max(batch.rows.column("record_time").cast(pa.int64())).as_py() or 0)
+
+
+def _text(moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment / 1_000_000, UTC):%Y-%m-%d %H:%M}"

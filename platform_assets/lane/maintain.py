@@ -1,22 +1,28 @@
 """A table's daily care: what the contract's retention says is forgotten, in lake and index, and the disk is freed.
 
 Rows count from their landing: history that was sent yesterday is kept as long as yesterday's events. Kafka has its own retention.
+Time is what the landings say, and the days of care: one night with a wrong clock must not forget everything.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.land import SEQ
+from platform_assets.lane.land import CLOCK, SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import expired_mark
 from platform_assets.settings import Settings
+
+RETENTION = "retention"
+"""Silver's application transaction: the latest moment that retention has counted from, in microseconds since 1970."""
+STEP = timedelta(days=2)
+"""How far that moment may go past the last landing and the last care. Care is daily."""
 
 
 @dataclass
@@ -25,6 +31,8 @@ class MaintenanceReport:
 
     table: str
     rows: dict[str, int] = field(default_factory=dict)
+    clock: str = ""  # the moment that retention counts from (ISO)
+    held_back: int = 0  # rows of bronze past their retention that silver has not consumed
     files: dict[str, int] = field(default_factory=dict)
     indices: list[str] = field(default_factory=list)
 
@@ -32,18 +40,21 @@ class MaintenanceReport:
 def maintain(
     settings: Settings, contract: Table, *, now: datetime | None = None, index: bool = True
 ) -> MaintenanceReport:
-    """Apply retention and free the disk. Safe beside a running lane."""
-    now = now or datetime.now(UTC)
-    report = MaintenanceReport(contract.name)
+    """Apply retention as of `now` (by default the retention clock) and free the disk. Safe beside a running lane."""
     tables = Lake(settings.lake_path).tables(contract)
+    counted = now is None
+    now = now or retention_clock(tables)
+    report = MaintenanceReport(contract.name, clock=now.isoformat(timespec="minutes"))
     bronze_until = (now - contract.bronze_retention).date().isoformat()
     silver_until = now - contract.retention
-    report.rows["bronze"] = expire(tables.bronze, bronze_until)
+    report.rows["bronze"], report.held_back = _expire_consumed(tables, bronze_until)
     report.rows["silver"] = _expire_landed(tables.silver, silver_until)
     report.rows["quarantine"] = expire(
         tables.quarantine, min(bronze_until, _oldest_landing(tables.silver, silver_until))
     )
     report.rows["ledger"] = _expire_ledger(tables)
+    if counted:
+        _count(tables.silver, now)
     for layer in ("bronze", "silver", "quarantine", "ledger"):
         report.files[layer] = vacuum(getattr(tables, layer))
     if index:
@@ -57,6 +68,37 @@ def maintain(
         finally:
             indices.client.close()
     return report
+
+
+def retention_clock(tables: TableSet) -> datetime:
+    """The moment that retention counts from: the machine's clock, at most `STEP` past the last landing or the last care.
+
+    So a quiet table forgets too, day by day, and a clock that is years ahead takes two days of rows before somebody sees it.
+    """
+    now, known = datetime.now(UTC), 0
+    for table, mark in ((tables.bronze, CLOCK), (tables.silver, RETENTION)):
+        if table.exists():
+            table.refresh()
+            known = max(known, table.transaction(mark) or 0)
+    return min(now, datetime.fromtimestamp(known / 1_000_000, UTC) + STEP) if known else now
+
+
+def _count(silver: LakeTable, now: datetime) -> None:
+    """Remember the moment that retention has counted from."""
+    moment = round(now.timestamp() * 1_000_000)
+    silver.refresh()
+    if moment > (silver.transaction(RETENTION) or 0):
+        silver.commit([], advance={RETENTION: moment})
+
+
+def _expire_consumed(tables: TableSet, before: str) -> tuple[int, int]:
+    """Drop bronze that landed before a date, save what silver has not consumed: rows removed, rows held back."""
+    tables.silver.refresh()
+    tables.bronze.refresh()
+    consumed = tables.silver.transaction(SEQ) or 0
+    old = [f for f in tables.bronze.files() if f.partition is not None and f.partition < before]
+    done = [f for f in old if f.high.get("seq", consumed + 1) <= consumed]
+    return drop(tables.bronze, done), sum(f.rows for f in old) - sum(f.rows for f in done)
 
 
 def _expire_landed(silver: LakeTable, until: datetime) -> int:

@@ -27,8 +27,7 @@ from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import Settled, counts, seq_windows
 from platform_assets.search.bulk import BulkWriter, Write
 from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import Conflict, SearchError
-from platform_assets.search.history import ForeignIndex
+from platform_assets.search.errors import Conflict, SearchError, Unavailable
 from platform_assets.search.progress import (
     Frontier,
     advance,
@@ -106,11 +105,20 @@ class Publisher:
             self._deadline = time.monotonic()
             self._changed.notify()
 
-    def finish(self, seconds: float | None) -> None:
-        """Publish what is left, for at most `seconds` (None: until done), and end. What remains is the next lane's."""
+    def ended(self, seconds: float) -> bool:
+        """Take nothing more and wait for at most `seconds`; whether all is published, or cannot be (the report says why)."""
         with self._changed:
             self._closing = True
-            self._deadline = None if seconds is None else time.monotonic() + seconds
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def finish(self, seconds: float) -> None:
+        """Publish what is left, for at most `seconds`, and end. What remains is the next lane's."""
+        with self._changed:
+            self._closing = True
+            self._deadline = time.monotonic() + seconds
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -129,15 +137,16 @@ class Publisher:
                     self._stream(connection)
                     return
                 except SearchError as error:  # away, full, read-only: the lake goes on, and the report says so
-                    self._report.index_error = str(error) if isinstance(error, ForeignIndex) else error.message
+                    lasting = not isinstance(error, Unavailable | Conflict)
+                    self._report.index_error = str(error) if lasting else error.message
                     self._report.index_asked = True
                     if connection is not None:
                         connection.close()
                         connection = None
+                    if self._closing and lasting:
+                        return  # an operator's turn: a lane that is to end does not wait for it
                     if self._pause(0.0 if isinstance(error, Conflict) else PATIENCE_S):
                         return
-                    if self._closing and isinstance(error, ForeignIndex):
-                        return  # an operator's turn: a lane that is to end does not wait for it
         except BaseException as error:
             self._failure = error
         finally:

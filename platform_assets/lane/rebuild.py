@@ -34,6 +34,8 @@ from platform_assets.refine import Refinery, key_select
 from platform_assets.settings import Settings
 
 FILE_ROWS = 1_000_000
+FILE_BYTES = 128 * 1024 * 1024
+"""Of rows, as they are in memory: a new file is written when it has so many of either."""
 _TRIES = 20
 COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
 
@@ -88,7 +90,7 @@ def _partitions(contract: Table, tables: TableSet, con: duckdb.DuckDBPyConnectio
 
 @dataclass(frozen=True, slots=True)
 class _Refined:
-    """The new partition, written and not yet committed: its files, coordinates and keys, and what was rejected on the way."""
+    """The new partition, written and not yet committed: its files, coordinates and keys, and which old rows were rejected."""
 
     adds: list[AddAction]
     coordinates: pa.Table
@@ -122,7 +124,7 @@ class _Rebuild:
         base = silver.transaction(SEQ) or 0
         rewrite = silver.transaction(REWRITE)
         old = silver.files(self._partition)
-        refined = self._refine(base)
+        refined = self._refine(old, base)
         self._keep_every_row(old, base, refined)
         for _ in range(_TRIES):
             silver.refresh()
@@ -160,9 +162,9 @@ class _Rebuild:
             self._con, files=files, where=f"_seq > {base}", order="_seq, _kafka_partition, _offset"
         )
 
-    def _refine(self, base: int) -> _Refined:
+    def _refine(self, old: list[DataFile], base: int) -> _Refined:
         """Write the partition's new files; nothing is visible yet."""
-        quarantined = self._quarantined(base)
+        self._tables.quarantine.refresh()
         keys = KeySet()
         pending, done, refused = [], [], []
         adds: list[AddAction] = []
@@ -176,14 +178,14 @@ class _Rebuild:
         ):
             bronze = _ahead(reader, self._bronze(base, con))
             for refined in _ahead(refiner, map(self._refinery.refine, bronze)):
-                rows = self._fresh(refined.accepted, quarantined, keys)
-                refused.append(refined.rejected)
+                rows = self._fresh(refined.accepted, base, keys)
+                refused.append(self._taken_back(refined.rejected, old, base))
                 pending.append(rows.select(self._schema.names))
                 done.append(rows.select(COORDINATES))
                 read = refined.accepted.num_rows + refined.rejected.num_rows
                 self._report.bronze_rows += read
                 self._tell("rows", read)
-                if sum(p.num_rows for p in pending) >= FILE_ROWS:
+                if sum(p.num_rows for p in pending) >= FILE_ROWS or sum(p.nbytes for p in pending) >= FILE_BYTES:
                     adds += writing.result() if writing else []
                     writing = writer.submit(self._tables.silver.write, pa.concat_tables(pending))
                     pending = []
@@ -193,10 +195,10 @@ class _Rebuild:
         rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *refused])
         return _Refined(adds, pa.concat_tables([none, *done]), rejected, keys)
 
-    def _fresh(self, accepted: pa.Table, quarantined: pa.Table, keys: KeySet) -> pa.Table:
+    def _fresh(self, accepted: pa.Table, base: int, keys: KeySet) -> pa.Table:
         """Rows of the partition that replay is not for and whose key comes for the first time; `keys` learns theirs."""
         rows = accepted.filter(pa.compute.equal(accepted.column("event_partition"), self._partition))
-        rows = _without(self._con, rows, quarantined)
+        rows = _without(self._con, rows, self._quarantined(rows, base))
         if self._contract.key and rows.num_rows:
             hi, lo = key_columns(rows)
             fresh = first_of_each(hi, lo) & ~keys.holds(hi, lo)
@@ -227,12 +229,24 @@ class _Rebuild:
                     order='seq, kafka_partition, "offset"',
                 )
 
-    def _quarantined(self, base: int) -> pa.Table:
-        """Coordinates refused at refine. A rebuild leaves them there: to send them again is what replay is for."""
-        self._tables.quarantine.refresh()
-        return self._tables.quarantine.read(
-            self._con, columns=COORDINATES, where=f"stage = 'refine' AND _seq <= {base}"
-        )
+    def _quarantined(self, rows: pa.Table, base: int) -> pa.Table:
+        """Coordinates refused at refine, of the bronze commits that these rows are of.
+
+        A rebuild leaves them there: to send them again is what replay is for.
+        """
+        quarantine, (low, high) = self._tables.quarantine, _commits(rows)
+        where = f"stage = 'refine' AND _seq BETWEEN {low} AND {min(high, base)}"
+        return quarantine.read(self._con, columns=COORDINATES, files=quarantine.between("_seq", low, high), where=where)
+
+    def _taken_back(self, rejected: pa.Table, old: list[DataFile], base: int) -> pa.Table:
+        """The rejects that the old partition holds as rows. Others are of no interest, and may be very many."""
+        if rejected.num_rows == 0:
+            return rejected
+        low, high = _commits(rejected)
+        files = [f for f in old if "_seq" not in f.low or (f.low["_seq"] <= high and f.high["_seq"] >= low)]
+        where = f"_seq BETWEEN {low} AND {min(high, base)}"
+        held = self._tables.silver.read(self._con, columns=COORDINATES, files=files, where=where)
+        return _among(self._con, rejected, held)
 
     def _keep_every_row(self, old: list[DataFile], base: int, refined: _Refined) -> None:
         """A row of the old partition is in the new one, is a duplicate in it, or becomes a reject; else it would be lost."""
@@ -248,7 +262,8 @@ class _Rebuild:
                 "nothing was changed; put the key, event time and grain back as they were when the rows were written",
             )
         self._report.rejected += again.num_rows
-        fresh = _without(self._con, again, self._quarantined(base))  # a rebuild that died here left some already
+        self._tables.quarantine.refresh()
+        fresh = _without(self._con, again, self._quarantined(again, base))  # a rebuild that died here left some already
         self._tables.quarantine.commit(self._tables.quarantine.write(fresh))
 
     def _without_duplicates(self, lost: pa.Table, old: list[DataFile], keys: KeySet) -> pa.Table:
@@ -280,6 +295,12 @@ def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             current = (low, high)
     if current is not None:
         yield current
+
+
+def _commits(rows: pa.Table) -> tuple[int, int]:
+    """The first and the last bronze commit that rows are of; an empty range where there is none."""
+    bounds = pa.compute.min_max(rows.column("_seq")).as_py()
+    return (1, 0) if bounds["min"] is None else (int(bounds["min"]), int(bounds["max"]))
 
 
 def _without(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table) -> pa.Table:

@@ -38,9 +38,17 @@ class TableReport:
     watermark: datetime | None = None  # greatest event time of rows that are not history
     gaps: list[Gap] = field(default_factory=list)
     gaps_asked: bool = False  # whether `gaps` says how it is: the broker was asked
+    trouble: dict[str, str] = field(default_factory=dict)  # what needs a person although the lane goes on, by its kind
     seconds: defaultdict[str, float] = field(
         default_factory=lambda: defaultdict(float)
     )  # phase -> seconds spent (consume, bronze, refine, silver, index, compact)
+
+    def tell(self, kind: str, trouble: str) -> None:
+        """Say in one line what needs a person; empty when it is over. From any thread."""
+        if trouble:
+            self.trouble[kind] = trouble
+        else:
+            self.trouble.pop(kind, None)
 
     @property
     def records(self) -> int:
@@ -56,7 +64,7 @@ class TableReport:
 
 @dataclass
 class LaneReport:
-    """A lane run: when, why it ended (`time`, `handed_over`, `caught_up`, `stopped`), and each table's part."""
+    """A lane run: when, why it ended (`time`, `handed_over`, `caught_up`, `index_failed`, `stopped`), and each table's part."""
 
     system: str
     started: datetime

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 
 import psutil
@@ -41,7 +42,10 @@ CATCHING_UP = 10
 """How much less often small files are merged while batches come full: a backlog has the machine first, its files are large."""
 FINISH_SECONDS = 30.0
 """How long a lane that ends without a successor goes on publishing what it has settled."""
+WAIT_SECONDS = 0.5
+"""Between looks at `stop`, and at a younger lane, while the index takes what is left."""
 HANDED_OVER = "handed_over"
+INDEX_FAILED = "index_failed"
 
 OnCommit = Callable[[TableReport], None]
 Position = Mapping[tuple[str, int], int]
@@ -92,7 +96,10 @@ class Lane:
         return self.report
 
     def drain(self, *, stop: threading.Event | None = None, on_commit: OnCommit | None = None) -> LaneReport:
-        """Bounded: carry everything up to the offsets that the broker holds now, index included, then end."""
+        """Bounded: carry everything up to the offsets that the broker holds now, index included, then end.
+
+        An index that is away is waited for until `stop` is set; one that refuses for good is not (`index_failed`).
+        """
         stop = stop or threading.Event()
         with self:
             for track in self._tracks.values():
@@ -108,8 +115,9 @@ class Lane:
                 self._settled(0, on_commit)
                 for track in self._tracks.values():
                     track.own()
-                    track.publisher.finish(None)
-                self.report.reason = "stopped" if stop.is_set() else "caught_up"
+                self._published(stop)
+                behind = any(track.report.index_behind != 0 for track in self._tracks.values())
+                self.report.reason = "stopped" if stop.is_set() else INDEX_FAILED if behind else "caught_up"
             except HandedOver:
                 self._hand_over()
         return self.report
@@ -135,6 +143,7 @@ class Lane:
                 contract,
                 topics[contract.topic],
                 index=self._index,
+                holds_since=partial(self._reader.holds_since, topics[contract.topic]),
                 on_settled=self._alerts.settled,
             )
             self._tracks[contract.topic] = track
@@ -205,6 +214,17 @@ class Lane:
             if on_commit is not None:
                 on_commit(report)
 
+    def _published(self, stop: threading.Event) -> None:
+        """Wait until the index has what silver has, or will not take it. Raises what ends a lane."""
+        for track in self._tracks.values():
+            while not track.publisher.ended(WAIT_SECONDS):
+                for each in self._tracks.values():
+                    each.check()
+                self._alerts.check(self.report.tables)
+                if stop.is_set():
+                    track.publisher.finish(0.0)  # what is left is the next lane's
+            track.check()
+
     def _read(self, until: Position | None) -> list[TopicBatch]:
         return self._reader.read(max_rows=BATCH_ROWS, max_bytes=BATCH_BYTES, seconds=self._commit_seconds, until=until)
 
@@ -245,8 +265,6 @@ class Lane:
                 self._resync()  # an operator has accepted a gap: go on behind it
         due = self._compact_seconds * (CATCHING_UP if self._behind else 1)
         if time.monotonic() - self._compacted_at > due and (self._compaction is None or self._compaction.done()):
-            if self._compaction is not None:
-                self._compaction.result()
             self._compaction = self._pool.submit(lambda: sum(track.compact() for track in list(self._tracks.values())))
             self._compacted_at = time.monotonic()
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)

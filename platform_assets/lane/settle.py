@@ -236,11 +236,11 @@ def seq_windows(
 ) -> Iterator[tuple[int, int]]:
     """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least.
 
-    Windows are bounded in bytes of text too: a few commits may hold thousands of large messages.
+    Windows are bounded in bytes too: a few commits may hold thousands of large messages.
     """
     files = table.between(column, after + 1, last)
     inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
-    size = f"sum({' + '.join(_text_bytes(table))})"
+    size = f"sum({table.row_bytes})"
     total = weight = 0
     start = end = after
     for seq, n, heavy in inside.aggregate(f"{column}, count(*), {size}", column).order(column).fetchall():
@@ -250,12 +250,3 @@ def seq_windows(
         total, weight, end = total + n, weight + int(heavy), int(seq)
     if start < last:
         yield start, last
-
-
-def _text_bytes(table: LakeTable) -> Iterator[str]:
-    """SQL for the bytes of each column whose values can be long; the platform's own are short."""
-    length = {pa.string(): "strlen", pa.binary(): "octet_length"}
-    own = {"topic_id", "kind", table.partition_by}
-    for f in table.schema:
-        if f.type in length and not f.name.startswith("_") and f.name not in own:
-            yield f'coalesce({length[f.type]}("{f.name}"), 0)'

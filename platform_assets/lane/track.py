@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import compact
 from platform_assets.lake.table import Conflict
 from platform_assets.lane.keys import KEY_FOLDER
-from platform_assets.lane.land import Landed, Landing
+from platform_assets.lane.land import HoldsSince, Landed, Landing
 from platform_assets.lane.publish import Publisher
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import masker, session
@@ -28,6 +29,8 @@ ORDER = {
 }
 """How the rows of each layer lie in a merged file, so that readers skip by statistics."""
 
+_log = logging.getLogger("assay.lane")
+
 
 class Track:
     """Carries the batches of one topic. Landing, settling, publishing and compacting have a thread each."""
@@ -40,9 +43,10 @@ class Track:
         topic: Topic,
         *,
         index: bool,
+        holds_since: HoldsSince = lambda _moment: False,
         on_settled: Callable[[TableReport, Settled], None] = lambda report, settled: None,
     ) -> None:
-        """`on_settled` hears of each silver commit, from the thread that made it."""
+        """`holds_since` asks the topic; `on_settled` hears of each silver commit, from the thread that made it."""
         self.contract = contract
         self._on_settled = on_settled
         self.topic = topic
@@ -50,7 +54,7 @@ class Track:
         self.tables = lake.tables(contract)
         self._con = session()
         self._merging = session(threads=1)
-        self.landing = Landing(self.tables.bronze, topic, contract.qualified_name)
+        self.landing = Landing(self.tables.bronze, topic, contract.qualified_name, holds_since)
         self._refinery = Refinery(contract, masker(settings))
         self._settler = Settler(contract, self.tables, self._refinery, self._con, lake.root / KEY_FOLDER)
         self.publisher = Publisher(settings, contract, self.tables, self.report, enabled=index)
@@ -90,6 +94,7 @@ class Track:
         self._began |= batch.next
         self.report.seconds["bronze"] += time.perf_counter() - clock
         self._note(batch, landed.landed_date)
+        self.report.tell("clock", self.landing.clock_trouble)
         return landed
 
     def settle(self, landed: Landed) -> TableReport:
@@ -106,9 +111,15 @@ class Track:
         self.publisher.check()
 
     def compact(self) -> int:
-        """Merge small files of all layers; files that went away."""
-        layers = {layer: getattr(self.tables, layer) for layer in ORDER}
-        merged = sum(compact(layers[layer], self._merging, order) for layer, order in ORDER.items())
+        """Merge small files of all layers; files that went away. What cannot be merged is told, and holds up nothing."""
+        merged, failed = 0, []
+        for layer, order in ORDER.items():
+            try:
+                merged += compact(getattr(self.tables, layer), self._merging, order)
+            except Exception as error:  # small files are slow, not wrong: no reason to end the lane
+                failed.append(f"{layer}: {' '.join(str(error).split())[:300]}")
+                _log.exception("small files of %s %s are not merged", self.contract.qualified_name, layer)
+        self.report.tell("compaction", f"small files are not merged: {'; '.join(failed)}" if failed else "")
         self.report.compacted += merged
         return merged
 

@@ -105,6 +105,10 @@ class TopicReader:
         self._heard = time.monotonic()
         return topics
 
+    def holds_since(self, topic: Topic, moment: int) -> bool:
+        """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises StreamError."""
+        return self._broker.holds_since(topic, moment)
+
     def empty(self) -> set[tuple[str, int]]:
         """Partitions that held no record when they were last followed."""
         return set(self._empty)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from platform_assets.errors import AssayError
 
@@ -84,6 +84,16 @@ class Broker:
                 raise explain(kafka_error) from error
             found[name] = Topic(name, _text(description.topic_id), tuple(sorted(p.id for p in description.partitions)))
         return found
+
+    def holds_since(self, topic: Topic, moment: int) -> bool:
+        """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises StreamError."""
+        spec = OffsetSpec.for_timestamp(max(0, moment) // 1000)
+        wanted = {TopicPartition(topic.name, partition): spec for partition in topic.partitions}
+        futures = self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
+        try:
+            return any(future.result().offset >= 0 for future in futures.values())
+        except KafkaException as error:
+            raise explain(error.args[0]) from error
 
 
 def _text(topic_id: Uuid) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 
 from platform_assets.contracts.model import Table
+from platform_assets.lake.files import older
 from platform_assets.refine import Masker
 from platform_assets.trust.proof import EXAMPLES, Check, Progress, TableProof, document_id
 from platform_assets.trust.snapshot import Snapshot
@@ -94,9 +95,8 @@ def _name(topic_id: str | None, partition: int | None, offset: int | None) -> st
 @contextmanager
 def bounded_session(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB session in UTC with bounded memory. It may spill, so its folder lies in the lake, as closed as bronze is."""
-    for left in lake.glob(f"{_SPILL}*"):  # of a proof that was killed
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
+    for left in older(lake.glob(f"{_SPILL}*"), time.time() - _STALE_S):  # of a proof that was killed
+        shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_SPILL, dir=lake))
     con = duckdb.connect(
         config={"memory_limit": MEMORY, "temp_directory": str(folder), "preserve_insertion_order": False, "threads": 2}

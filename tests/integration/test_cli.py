@@ -320,6 +320,16 @@ def test_a_wrong_password_is_said_and_not_shown(shell: Shell) -> None:
     assert "hunter2" not in line
 
 
+def test_a_lane_whose_index_refuses_it_says_what_to_do(shell: Shell) -> None:
+    wrong = Shell(
+        {**shell.environment, "ASSAY_OPENSEARCH_LANE_PASSWORD": "hunter2hunter2"}, shell.system, shell.systems
+    )
+    done = wrong.run("lane", shell.system, "--once", code=1)
+    assert "check secrets.env" in done.stdout and "index failed after" in done.stdout
+    assert "run it again" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_a_breaking_contract_stops_the_lane(shell: Shell, sent: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(shell.systems / shell.system, tmp_path / shell.system)
     contract = tmp_path / shell.system / "contract.yaml"

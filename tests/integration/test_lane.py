@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 from support import event, private_settings, private_system, publish
 
-from platform_assets.contracts.model import Table
+from platform_assets.contracts.model import Contract, FieldType, Table
 from platform_assets.lake.layout import Lake
+from platform_assets.lane import track
 from platform_assets.lane.rebuild import rebuild
+from platform_assets.lane.report import LaneReport
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.names import read_alias
@@ -134,6 +139,83 @@ def test_an_empty_minute_reports_and_claims(settings: Settings) -> None:
     report = Lane(settings, contract, commit_seconds=0.1).follow(max_seconds=1)
     assert (report.reason, report.tables["events"].records) == ("time", 0)
     assert Lane(settings, contract).drain().epoch == report.epoch + 1
+
+
+def test_a_table_without_any_text_is_published_from_a_backlog(settings: Settings) -> None:
+    """What memory does not hold is read in pieces, cut by the sizes of texts."""
+    contract = private_system(settings)
+    plain = (FieldType.INTEGER, FieldType.NUMBER, FieldType.TIMESTAMP)
+    fields = tuple(f for f in contract.table("events").fields if f.type in plain)
+    table = replace(contract.table("events"), fields=fields, key=(), dedupe_window=None, attributes=None, display=())
+    contract = replace(contract, tables=(table,))
+    now = datetime.now(UTC).isoformat()
+    publish(settings, table, [b'{"event_time":"%s","status":%d}' % (now.encode(), 200 + n) for n in range(100)])
+    Lane(settings, contract, index=False).drain()
+    report = Lane(settings, contract).drain().tables["events"]
+    assert (sum(report.indexed.values()), report.index_error) == (100, "")
+    assert documents(settings, table) == 100
+    assert prove(settings, contract).holds
+
+
+def drained(settings: Settings, contract: Contract, stop: threading.Event) -> Future[LaneReport]:
+    """A lane that drains, in a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    report = pool.submit(Lane(settings, contract).drain, stop=stop)
+    pool.shutdown(wait=False)
+    return report
+
+
+def test_a_bounded_lane_does_not_wait_for_an_index_that_refuses_it(settings: Settings) -> None:
+    contract = private_system(settings)
+    publish(settings, contract.table("events"), [event(n) for n in range(50)])
+    stranger = replace(settings, values={**settings.values, "ASSAY_OPENSEARCH_LANE_PASSWORD": "not this one"})
+    stop = threading.Event()
+    try:
+        report = drained(stranger, contract, stop).result(timeout=60)
+    finally:
+        stop.set()
+    part = report.tables["events"]
+    assert (report.reason, sum(part.silver.values()), part.index_behind) == ("index_failed", 50, None)
+    assert "wrong user or password" in part.index_error
+    assert "check secrets.env" in part.index_error
+    assert Lane(settings, contract).drain().reason == "caught_up"
+    assert documents(settings, contract.table("events")) == 50
+
+
+def test_a_bounded_lane_that_waits_for_its_index_ends_when_told_and_when_succeeded(settings: Settings) -> None:
+    contract = private_system(settings)
+    publish(settings, contract.table("events"), [event(n) for n in range(50)])
+    away = replace(settings, values={**settings.values, "ASSAY_OPENSEARCH_URL": "https://localhost:1"})
+    stop = threading.Event()
+    try:
+        waiting = drained(away, contract, stop)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=6)
+        Lane(settings, contract, index=False, commit_seconds=0.1).follow(max_seconds=1)
+        assert waiting.result(timeout=30).reason == "handed_over"
+        waiting = drained(away, contract, stop)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=4)
+        stop.set()
+        report = waiting.result(timeout=20)
+    finally:
+        stop.set()
+    assert (report.reason, report.tables["events"].index_behind) == ("stopped", None)
+
+
+def test_a_compaction_that_fails_is_told_and_the_lane_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object) -> int:
+        raise duckdb.OutOfMemoryException("could not allocate block")
+
+    monkeypatch.setattr(track, "compact", out_of_memory)
+    contract = private_system(settings)
+    publish(settings, contract.table("events"), [event(n) for n in range(100)])
+    report = Lane(settings, contract, commit_seconds=0.1, compact_seconds=0.2).follow(max_seconds=3)
+    part = report.tables["events"]
+    assert (report.reason, part.records, sum(part.indexed.values())) == ("time", 100, 100)
+    assert "silver: could not allocate block" in part.trouble["compaction"]
 
 
 def test_documents_of_several_days_are_all_proved(settings: Settings) -> None:

@@ -128,6 +128,18 @@ def test_a_ten_megabyte_record_passes(services: Settings, topic: str, reader: To
     assert len(batch.rows.column("value")[0].as_py()) == 10_000_000
 
 
+def test_a_topic_tells_whether_it_holds_a_record_since_a_moment(
+    services: Settings, topic: str, reader: TopicReader
+) -> None:
+    found = reader.describe([topic])[topic]
+    assert not reader.holds_since(found, 0)
+    producer = Producer(services.kafka_conf("producer"))
+    producer.produce(topic, b"v", partition=1, timestamp=1_700_000_000_000)
+    producer.flush()
+    assert reader.holds_since(found, 1_700_000_000_000_000)
+    assert not reader.holds_since(found, 1_700_000_000_001_000)
+
+
 def test_wrong_credentials_are_one_line(services: Settings) -> None:
     wrong = TopicReader({**services.kafka_conf("lane"), "sasl.password": "wrong"})
     with pytest.raises(StreamError, match="credentials"):

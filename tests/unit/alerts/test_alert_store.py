@@ -73,6 +73,7 @@ def test_what_a_lane_tells_of_itself() -> None:
     assert found(Vitals(9000, 105, index_error="away"), 10) == set()
     assert found(Vitals(9000, 105, index_error="away"), 31) == {"index_behind"}
     assert found(Vitals(9000, 105, index_refused=2), 33) == {"index_behind"}
+    assert found(Vitals(9000, 105, index_refused=2, trouble=("small files are not merged",)), 35) == {"lane_trouble"}
 
 
 def test_what_is_not_known_is_neither_bad_nor_good() -> None:
@@ -80,7 +81,7 @@ def test_what_is_not_known_is_neither_bad_nor_good() -> None:
 
     def said(second: int, **known: Any) -> dict[str, bool]:
         seen = health.judge(Vitals(0, 0, **known), START + timedelta(seconds=second))
-        return {s.rule.name: s.breach for s in seen if s.rule.name != "quarantine_rate"}
+        return {s.rule.name: s.breach for s in seen if s.rule.name not in ("quarantine_rate", "lane_trouble")}
 
     assert said(0) == {}
     assert said(1, gaps=()) == {"gap": False}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
+import string
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from platform_assets.lake import files, maintain
 from platform_assets.lake.maintain import MERGE_AT, compact, expire, mergeable, vacuum
 from platform_assets.lake.table import Conflict, LakeTable
 
@@ -77,6 +83,47 @@ def test_a_writer_between_check_and_commit_is_noticed(path: Path) -> None:
     assert all_seqs(table) == [0, 1, 2]
 
 
+def test_every_log_entry_up_to_ours_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others commit before and behind ours: a power cut must not take an entry from below one that stays."""
+    table, other = open_table(path), open_table(path)
+    table.refresh()
+    other.commit(other.write(rows(0, 1)))
+    synced = {table: set[str](), other: set[str]()}
+    monkeypatch.setattr(files, "sync", lambda path: synced[table].add(path.name))
+    real = table.refresh
+    refreshed: list[int] = []
+
+    def overtaken() -> int:
+        refreshed.append(1)
+        if len(refreshed) == 2:  # our entry is written
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "sync", lambda path: synced[other].add(path.name))
+                other.commit(other.write(rows(2, 1)))
+        return real()
+
+    monkeypatch.setattr(table, "refresh", overtaken)
+    assert table.commit([], advance={"t:0": 1}) == 2
+    assert {f"{version:020d}.json" for version in (1, 2)} | {"_delta_log"} <= synced[table]
+    assert table.version == 3
+
+
+def test_entries_of_creation_of_new_columns_and_of_vacuum_are_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(files, "sync", lambda path: synced.append(path.name))
+    open_table(path).refresh()
+    assert f"{0:020d}.json" in synced
+    wider = LakeTable(path, SCHEMA.append(pa.field("more", pa.string())), "day")
+    assert wider.refresh() == 1
+    assert f"{1:020d}.json" in synced
+    wider.commit(wider.write(rows(0, 1)))
+    removed = wider.commit([], removes=wider.files())
+    assert vacuum(wider, timedelta(0)) == 1
+    assert wider.refresh() > removed
+    assert {f"{version:020d}.json" for version in range(removed, wider.version + 1)} <= set(synced)
+
+
 def test_a_transaction_never_falls(path: Path) -> None:
     table = open_table(path)
     table.commit([], advance={"t:0": 10})
@@ -121,6 +168,66 @@ def test_compaction_keeps_rows_and_transactions(path: Path) -> None:
     assert table.transaction("t:0") == commits * 10
 
 
+def wide(first: int, count: int, text: str = "x" * 3000) -> pa.Table:
+    """Rows whose text is long and the same in each: nothing on the disk, 3 KB a row in memory."""
+    return rows(first, count).set_column(1, "value", pa.array([text] * count))
+
+
+def test_what_is_merged_at_once_is_bounded_by_its_size_in_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary of one text hides all its repetitions from Parquet's own figures."""
+    monkeypatch.setattr(maintain, "MERGE_RAW_BYTES", 10 * 400 * 3100)
+    table = open_table(path)
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(wide(i * 400, 400)))
+    assert compact(table, duckdb.connect(config={"threads": 1}), "seq") == 18
+    assert sorted(f.rows for f in table.files()) == [400, 400, 400, 400, 4000, 4000]
+    assert all_seqs(table) == list(range(400 * MERGE_AT[0]))
+
+
+def test_a_file_without_its_note_is_measured(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by another engine, or by an earlier release."""
+    monkeypatch.setattr(maintain, "MERGE_RAW_BYTES", 10 * 400 * 3100)
+    monkeypatch.setattr(maintain, "memory_bytes", lambda _path: None)
+    table = open_table(path)
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(wide(i * 400, 400)))
+    assert compact(table, duckdb.connect(config={"threads": 1}), "seq") == 18
+    assert all_seqs(table) == list(range(400 * MERGE_AT[0]))
+
+
+def test_files_behind_one_that_is_too_large_are_merged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintain, "MERGE_RAW_BYTES", 100_000)
+    table = open_table(path)
+    table.commit(table.write(wide(0, 50, "".join(random.choices(string.ascii_letters, k=3000)))))
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(rows(50 + i, 1)))
+    assert compact(table, duckdb.connect(), "seq") == MERGE_AT[0] - 1
+    assert sorted(f.rows for f in table.files()) == [MERGE_AT[0], 50]
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(rows(50 + MERGE_AT[0] + i, 1)))
+    assert compact(table, duckdb.connect(), "seq") == MERGE_AT[0]
+    assert all_seqs(table) == list(range(50 + 2 * MERGE_AT[0]))
+
+
+def test_a_merge_that_fails_keeps_no_other_from_being_done(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = open_table(path)
+    for i in range(MERGE_AT[0]):
+        table.commit(table.write(pa.concat_tables([rows(i, 1), rows(100 + i, 1, "2026-01-02")])))
+    real = LakeTable.read
+
+    def out_of_memory(self: LakeTable, con: duckdb.DuckDBPyConnection, **read: Any) -> pa.Table:
+        if read["files"][0].partition == "2026-01-01":
+            raise duckdb.OutOfMemoryException("too much")
+        return real(self, con, **read)
+
+    monkeypatch.setattr(LakeTable, "read", out_of_memory)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        compact(table, duckdb.connect(), "seq")
+    monkeypatch.undo()
+    assert (len(table.files("2026-01-01")), len(table.files("2026-01-02"))) == (MERGE_AT[0], 1)
+    assert len(all_seqs(table)) == 2 * MERGE_AT[0]
+
+
 def test_other_engines_read_what_was_written(path: Path) -> None:
     table = open_table(path)
     table.commit(table.write(pa.concat_tables([rows(0, 3), rows(3, 2, "2026-01-02")])))
@@ -150,8 +257,6 @@ def test_a_new_column_needs_no_rebuild(path: Path) -> None:
 
 
 def test_expire_and_vacuum_forget_old_partitions(path: Path) -> None:
-    from datetime import timedelta
-
     table = open_table(path)
     table.commit(table.write(rows(0, 3, "2025-01-01")))
     table.commit(table.write(rows(3, 3)))
@@ -161,9 +266,16 @@ def test_expire_and_vacuum_forget_old_partitions(path: Path) -> None:
     assert all_seqs(open_table(path)) == [3, 4, 5]
 
 
-def test_a_full_disk_leaves_no_file_and_no_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
+def test_what_is_deleted_between_listing_and_looking_is_left_out(tmp_path: Path) -> None:
+    """Two runs tidy up at the same moment; a link that leads nowhere stands for the file that is gone."""
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "old").touch()
+    os.utime(tmp_path / "old", (1, 1))
+    (tmp_path / "young").touch()
+    assert files.older(tmp_path.iterdir(), 2) == [tmp_path / "old"]
 
+
+def test_a_full_disk_leaves_no_file_and_no_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = open_table(path)
     table.commit(table.write(rows(0, 1)))
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import Message
-from lakes import SmallLake, topic_batch
+from lakes import TOPIC, SmallLake, topic_batch
 from support import event
 
 from platform_assets.errors import AssayError
-from platform_assets.lake.table import Conflict
+from platform_assets.lake.table import Conflict, LakeTable
 from platform_assets.lane import settle
-from platform_assets.lane.land import HandedOver
+from platform_assets.lane.land import HandedOver, Landed, Landing
 from platform_assets.lane.report import TableReport
 from platform_assets.stream import consume
 
@@ -108,6 +110,88 @@ def test_the_lane_clock_never_runs_backwards(lake: SmallLake, monkeypatch: pytes
     assert second.landed_date == first.landed_date
 
 
+DAY = timedelta(days=1)
+
+
+def _set_clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: int(now.timestamp()) * 1_000_000_000)
+
+
+def _landed_at(landed: Landed) -> datetime:
+    return landed.rows.column("landed_at")[0].as_py()
+
+
+def test_a_clock_years_ahead_does_no_lasting_damage(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records say what time it is: were the clock believed, all later rows would be dated with it, as history."""
+    now = datetime.now(UTC)
+    lake.land_and_settle([1])
+    _set_clock(monkeypatch, now + 4000 * DAY)
+    wrong = lake.land([event(2)], stamp=now + timedelta(seconds=2))
+    assert abs(_landed_at(wrong) - now) < timedelta(minutes=1)
+    assert "if the clock is wrong, set it right" in lake.landing.clock_trouble
+    lake.settle(wrong)
+    monkeypatch.undo()
+    lake.land_and_settle([3])
+    assert (lake.report.history, lake.landing.clock_trouble) == (0, "")
+
+
+def test_a_clock_years_ahead_of_a_lane_that_is_behind_its_topic(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    lake.landing = Landing(
+        lake.tables.bronze, TOPIC, "logs.events", lambda moment: moment <= now.timestamp() * 1_000_000
+    )
+    lake.land([event(1)], stamp=now - 5 * DAY)
+    _set_clock(monkeypatch, now + 4000 * DAY)
+    assert abs(_landed_at(lake.land([event(2)], stamp=now - 5 * DAY)) - now) < timedelta(minutes=1)
+
+
+def test_a_lane_that_slept_for_days_goes_on_by_itself(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    _set_clock(monkeypatch, now - 9 * DAY)
+    lake.land([event(1)], stamp=now - 9 * DAY)
+    monkeypatch.undo()
+    left = lake.land([event(2)], stamp=now - 9 * DAY + timedelta(hours=1))  # nobody has produced since
+    assert _landed_at(left) == now - 9 * DAY + timedelta(hours=1)
+    fresh = lake.land([event(3)])
+    assert _landed_at(fresh) >= now
+    assert not lake.landing.clock_trouble
+
+
+def test_a_lane_that_slept_and_has_a_backlog_goes_on_by_itself(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    lake.landing = Landing(
+        lake.tables.bronze, TOPIC, "logs.events", lambda moment: moment <= now.timestamp() * 1_000_000
+    )
+    _set_clock(monkeypatch, now - 9 * DAY)
+    lake.land([event(1)], stamp=now - 9 * DAY)
+    monkeypatch.undo()
+    assert _landed_at(lake.land([event(2)], stamp=now - 9 * DAY)) >= now
+    assert not lake.landing.clock_trouble
+
+
+def test_stamps_of_an_archive_tell_nothing_of_the_time(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    _set_clock(monkeypatch, now - 9 * DAY)
+    lake.land([event(1)], stamp=now - 4000 * DAY)
+    monkeypatch.undo()
+    assert _landed_at(lake.land([event(2)], stamp=now - 3999 * DAY)) >= now
+
+
+def test_bronze_dated_ahead_of_the_clock_is_told(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    lake.land([event(1)])
+    _set_clock(monkeypatch, now - timedelta(hours=2))
+    lake.land([event(2)])
+    assert "counts as history" in lake.landing.clock_trouble
+    monkeypatch.undo()
+    lake.land([event(3)])
+    assert not lake.landing.clock_trouble
+
+
 def test_events_days_late_and_history_land_where_they_belong(lake: SmallLake) -> None:
     lake.settle(lake.land([event(1), event(2, event_time="2015-05-20T12:00:00Z")]))
     lake.tables.silver.refresh()
@@ -157,6 +241,16 @@ def test_the_fence_holds_in_the_other_order_too(lake: SmallLake, monkeypatch: py
     with pytest.raises(Conflict):
         list(tolerant.settler.catch_up(tolerant.report))
     assert (lake.silver_ids(), lake.quarantine_reasons()) == (["e-00000001"], ["range:latency_ms"])
+
+
+def test_a_backlog_without_any_text_is_cut_into_windows(lake: SmallLake) -> None:
+    """A contract may promise numbers and times only."""
+    numbers = LakeTable(lake.root / "numbers", pa.schema([("_seq", pa.int64()), ("at", pa.timestamp("us", tz="UTC"))]))
+    for seq in range(1, 5):
+        numbers.commit(
+            numbers.write(pa.table({"_seq": [seq] * 3, "at": [datetime.now(UTC)] * 3}, schema=numbers.schema))
+        )
+    assert list(settle.seq_windows(numbers, lake.con, 0, 4, "_seq", rows=6)) == [(0, 2), (2, 4)]
 
 
 def test_a_bronze_older_than_its_silver_stops_the_lane(lake: SmallLake) -> None:
