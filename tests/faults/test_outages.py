@@ -91,7 +91,10 @@ def test_a_service_dies_and_comes_back(settings: Settings, contract: Contract, n
     assert prove(settings, contract).holds
 
 
-def test_a_read_only_index_holds_up_the_index_and_not_the_lake(settings: Settings, contract: Contract) -> None:
+def test_a_read_only_index_holds_up_the_index_and_not_the_lake(
+    settings: Settings, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform_assets.lane.publish.BULK_PATIENCE_S", 2.0)
     table = contract.tables[0]
     publish(settings, table, [event(n) for n in range(100)])
     Lane(settings, contract).drain()
