@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,11 @@ def begin() -> None:
     """Event 0 happens now: called before each test, so that an event of a number is one and the same within a test."""
     global _began  # noqa: PLW0603
     _began = datetime.now(UTC)
+
+
+def today() -> date:
+    """The day of event 0."""
+    return _began.date()
 
 
 def event(number: int, **changes: Any) -> bytes:
