@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from browser import Visit
-from pagelab import EVIL_SERVICE, INVENTED, START, Site, needs_chromium
+from pagelab import EVIL_SERVICE, INVENTED, Site, needs_chromium
 from playwright.sync_api import expect
 
 from platform_assets.alerts.room import AlertRoom
@@ -73,7 +73,7 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     visit.log_in(site.reader, site.place("alerts", last="24h"))
     expect(page.locator("nav .count")).to_have_text("1")
     expect(page.locator(".alert")).to_have_count(1)
-    visit.go(site.place("alerts", last="24h", as_of=f"{START - timedelta(days=1):%Y-%m-%d}"))
+    visit.go(site.place("alerts", last="24h", as_of=f"{site.start - timedelta(days=1):%Y-%m-%d}"))
     expect(page.locator("#open-alerts")).to_contain_text("Open at the end of that time 0")
 
 
