@@ -85,7 +85,6 @@ def servers(folder: Path) -> Iterator[Settings]:
     write_private(broker._properties, text.encode(), owner)
     shutil.copy(INIT.parent / "kafka-log4j2.properties", broker._config / "log4j2.properties")
     (broker._config / "log4j2.properties").chmod(0o644)
-    broker._format()
 
     node = SearchNode.prepare(layout, ports, java, runtime, heap_mb=512, secrets=ensure_secrets(home))
     config = layout.service("opensearch") / "config"
@@ -105,8 +104,10 @@ def servers(folder: Path) -> Iterator[Settings]:
         "ASSAY_OPENSEARCH_URL": node.url,
         "ASSAY_OPENSEARCH_CA": str(generated / "tls" / "ca.pem"),
     }
-    processes = [spawn(broker.command(), layout.user), spawn(node.command(), layout.user)]
+    processes = [spawn(node.command(), layout.user)]
     try:
+        broker.ensure_formatted()
+        processes.append(spawn(broker.command(), layout.user))
         yield Settings(home, home / "lake", values)
     finally:
         for process in processes:
