@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract, Table
@@ -38,6 +40,14 @@ def private_system(settings: Settings, tables: Sequence[str] = ("events",), part
 def private_settings(settings: Settings, folder: Path) -> Settings:
     """The same services with a lake of one's own."""
     return replace(settings, lake_path=folder / "lake")
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; a zombie, which a container's first process may never reap, does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 _began = datetime.now(UTC)

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from beside import eventually
 from clilab import Shell, prepared, published
+from support import alive
 
 from platform_assets.local import lifecycle
 from platform_assets.local.demo import shared_data
@@ -144,10 +145,10 @@ def test_a_killed_demo_leaves_nothing_running(services: Settings) -> None:
         process.kill()
         process.wait(10)
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (lifecycle.status(home).phase != "stopped" or any(map(_alive, ours))):
+        while time.monotonic() < deadline and (lifecycle.status(home).phase != "stopped" or any(map(alive, ours))):
             time.sleep(0.5)
         assert lifecycle.status(home).phase == "stopped"
-        assert not [p for p in ours if _alive(p)]
+        assert not [p for p in ours if alive(p)]
     finally:
         lifecycle.down(home)
         lifecycle.wipe(home)
@@ -158,10 +159,3 @@ def _of_dagster(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return "dagster" in " ".join(process.cmdline())
     return False
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

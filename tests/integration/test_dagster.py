@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from dagster import AssetCheckKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
-from support import event, private_system, publish
+from support import alive, event, private_system, publish
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, Table
@@ -170,14 +170,6 @@ def platform(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
         processes += dagster.processes()
         dagster.stop()
         assert not [process for process in processes if alive(process)], "orphans"
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie, which a container's first process may never reap, does not."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_the_sensor_starts_the_lane_and_it_is_at_work_in_seconds(platform: Platform) -> None:
