@@ -146,8 +146,9 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
             ("other", "no", 8),
         )
     ]
+    no_alerts = re.compile(r"404.*/v1/alerts\?(.*&)?system=logs\b")  # `logs` may have no index of them here
     with mart_indices(site.settings, {"errors_minute": minutes, "failures_hour": failing}):
-        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=1h")
+        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=24h")
         expect(page.get_by_role("table", name="Sums by service")).to_contain_text(f"{INVENTED}5010")
         expect(page.locator(".legend")).to_contain_text(f"{INVENTED} 10")
         page.locator("#mart").select_option("failures_hour")
@@ -166,5 +167,4 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
     page.locator("#system").select_option(site.system)
     expect(page.locator("#main")).to_contain_text("declares no gold marts")
     assert page.get_by_role("button", name="Download").count() == 0
-    assert {"404" in one for one in visit.wrong} <= {True}, "`logs` may have no index of alerts here"
-    visit.wrong.clear()
+    visit.wrong[:] = [one for one in visit.wrong if not no_alerts.search(one)]
