@@ -11,7 +11,7 @@ import signal
 from collections import Counter
 from typing import Final
 
-POINTS: Final = (
+LANE_POINTS: Final = (
     "after_consume",
     "bronze_file_written",
     "bronze_committed",
@@ -22,22 +22,26 @@ POINTS: Final = (
     "bulk_done",
     "compact_file_written",
     "progress_written",
-    "gold_claimed",
-    "gold_mart_committed",
 )
+"""Reached by any lane with events to carry; compaction by one that has made enough files."""
+
+GOLD_POINTS: Final = ("gold_claimed", "gold_mart_committed")
+"""Reached where the marts are refreshed."""
 
 ALERT_POINTS: Final = ("alert_stored", "alert_sent", "alert_indexed")
 """Reached only where a rule has something to say."""
+
+POINTS: Final = LANE_POINTS + GOLD_POINTS + ALERT_POINTS
 
 _reached: Counter[str] = Counter()
 
 
 def fault_point(name: str) -> None:
-    """Dies here if the environment asks for it. `name` must be one of `POINTS` or `ALERT_POINTS`."""
+    """Dies here if the environment asks for it. `name` must be one of `POINTS`."""
     wanted = os.environ.get("ASSAY_FAULT")
     if wanted is None:
         return
-    if name not in POINTS + ALERT_POINTS:
+    if name not in POINTS:
         raise ValueError(f"unknown fault point {name!r}")
     point, _, count = wanted.partition(":")
     if point == name:

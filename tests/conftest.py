@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 import support
 
@@ -23,11 +24,26 @@ from platform_assets.settings import Settings
 _HEAPS = {"ASSAY_OPENSEARCH_HEAP_MB": "1024", "ASSAY_KAFKA_HEAP_MB": "512"}
 
 
+_KEPT = {
+    *("ASSAY_TEST_HOME", "ASSAY_KILLS", "ASSAY_SEED", "ASSAY_SLEEP", "ASSAY_SHARED_DATA"),  # the tests' own
+    *("ASSAY_CACHE", "ASSAY_JAVA_HOME", "ASSAY_RUN_AS"),  # the machine's
+}
+
+
 def _forget_environment(patch: pytest.MonkeyPatch) -> None:
-    """Settings in a developer's shell must not send tests to other services."""
+    """Settings in a developer's shell must not change what is tested, nor send tests to other services."""
     for name in list(os.environ):
-        if name.startswith(("ASSAY_KAFKA_", "ASSAY_OPENSEARCH_", "ASSAY_HMAC_", "ASSAY_LAKE")):
+        if name.startswith("ASSAY_") and name not in _KEPT:
             patch.delenv(name)
+
+
+def _end_in_order(home: Path) -> None:
+    """The ordinary end leaves no process behind."""
+    servers = [psutil.Process(service.pid) for service in lifecycle.status(home).services if service.pid]
+    assert servers
+    assert lifecycle.down(home)
+    assert not [server for server in servers if support.alive(server)]
+    assert not lifecycle.down(home)
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +66,5 @@ def services() -> Iterator[Settings]:
             home = stack.enter_context(lifecycle.temporary("assay-test-"))
         patch.setenv("ASSAY_HOME", str(home))
         yield Settings.load(home)
+        if not reused:
+            _end_in_order(home)

@@ -9,10 +9,12 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
@@ -40,6 +42,14 @@ def private_settings(settings: Settings, folder: Path) -> Settings:
     return replace(settings, lake_path=folder / "lake")
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; a zombie, which a container's first process may never reap, does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 _began = datetime.now(UTC)
 
 
@@ -47,6 +57,11 @@ def begin() -> None:
     """Event 0 happens now: called before each test, so that an event of a number is one and the same within a test."""
     global _began  # noqa: PLW0603
     _began = datetime.now(UTC)
+
+
+def today() -> date:
+    """The day of event 0."""
+    return _began.date()
 
 
 def event(number: int, **changes: Any) -> bytes:

@@ -47,11 +47,9 @@ class Broker:
 
     @classmethod
     def prepare(cls, layout: Layout, ports: Ports, java: Java, runtime: Runtime, heap_mb: int) -> Broker:
-        """Write the configuration and, at the first start, format the storage."""
+        """Write the configuration. The storage is to be formatted before the start (`ensure_formatted`)."""
         broker = cls(layout, ports, java, runtime, heap_mb, secrets.token_urlsafe(24))
         broker._write_configuration()
-        if not (broker._data / "meta.properties").is_file():
-            broker._format()
         return broker
 
     @property
@@ -72,6 +70,24 @@ class Broker:
     def internal_conf(self) -> dict[str, str]:
         """Client settings of the supervisor, which may do everything."""
         return internal_conf(f"{HOST}:{self.ports.kafka_internal}", self.internal_password)
+
+    def ensure_formatted(self) -> None:
+        """Format the storage at the first start, which takes seconds. Raises AssayError when it cannot be done."""
+        if (self._data / "meta.properties").is_file():
+            return
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        arguments = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
+        process = spawn(self._java(*arguments, options=("-Xmx256m",)), self.layout.user)
+        try:
+            code = process.wait(_FORMAT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        if code != 0:
+            raise AssayError(
+                f"Kafka's storage could not be formatted: {tail(self.output, 1) or f'exit code {code}'}",
+                f"see {self.output}",
+            )
 
     def command(self) -> Command:
         """The server's command line."""
@@ -124,21 +140,6 @@ class Broker:
         )
         write_private(self._properties, properties_text(properties), owner)
         write_private(self._config / "log4j2.properties", _log4j(self.log).encode(), owner)
-
-    def _format(self) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
-        process = spawn(self._java(*arguments, options=("-Xmx256m",)), self.layout.user)
-        try:
-            code = process.wait(_FORMAT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        if code != 0:
-            raise AssayError(
-                f"Kafka's storage could not be formatted: {tail(self.output, 1) or f'exit code {code}'}",
-                f"see {self.output}",
-            )
 
 
 def broker_properties(

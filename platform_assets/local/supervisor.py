@@ -184,8 +184,10 @@ class Supervisor:
             ),
         ]
         begun = time.monotonic()
-        for child in self.children:
-            self._spawn(child, layout.user)
+        search, stream = self.children
+        self._spawn(search, layout.user)
+        broker.ensure_formatted()  # while the node, which takes longest, starts
+        self._spawn(stream, layout.user)
         self._say("starting")
         while not all(child.healthy for child in self.children):
             for child in self.children:

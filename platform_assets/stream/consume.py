@@ -158,12 +158,14 @@ class TopicReader:
         """Collect for up to `seconds`, `max_rows` or `max_bytes`, whichever is first; one batch a topic that moved.
 
         With `until` (exclusive end offsets) records at or past the end are given back and the read stops once all ends
-        are reached (bounded mode).
+        are reached (bounded mode), at once if they were before.
         """
         deadline = time.monotonic() + seconds
         pending: dict[str, _Pending] = {}
         count = size = 0
         while count < max_rows and size < max_bytes and (left := deadline - time.monotonic()) > 0:
+            if until is not None and self._reached(pending, until):
+                break
             messages = self._consumer.consume(min(_CHUNK, max_rows - count), min(left, 0.2))
             self._raise_errors()
             if not messages:
@@ -172,8 +174,6 @@ class TopicReader:
             taken, values = self._take(messages, pending)
             count += taken
             size += values
-            if until is not None and self._reached(pending, until):
-                break
         batches = [self._batch(self._topics[name], p, until) for name, p in pending.items()]
         self._stop_failed()
         return [batch for batch in batches if batch is not None]

@@ -1,7 +1,8 @@
-"""Starting a lane in a process of its own."""
+"""Starting and ending a lane in a process of its own."""
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -27,3 +28,27 @@ def lane_process(
         text=True,
         preexec_fn=limited,  # noqa: PLW1509 (no threads are forked into: it only sets a limit)
     )
+
+
+def ready(lane: subprocess.Popen[str]) -> None:
+    """Wait until it begins its work."""
+    assert lane.stdout is not None
+    said = ""
+    for line in lane.stdout:
+        if line == "ready\n":
+            return
+        said += line
+    raise AssertionError(f"the lane ended with code {lane.wait()}\n{said}")
+
+
+def reason(lane: subprocess.Popen[str], seconds: float = 60) -> str:
+    """Why it ended, which must be an orderly end; waits for it."""
+    said = lane.communicate(timeout=seconds)[0]
+    assert lane.returncode == 0, said
+    return str(json.loads(said.splitlines()[-1])["reason"])
+
+
+def stopped(lane: subprocess.Popen[str]) -> str:
+    """Ask it to end; the reason it gives."""
+    lane.terminate()
+    return reason(lane)

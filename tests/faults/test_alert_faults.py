@@ -6,14 +6,15 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lane_runs import lane_process
+from beside import background, eventually
+from lane_runs import lane_process, ready, reason, stopped
 from support import alert_documents, burst_rules, event_now, publish
-from test_outages import Background, eventually, service_pid
+from test_outages import service_pid
 from webhook import Receiver, receiver
 
 from platform_assets.alerts.room import AlertRoom
@@ -73,7 +74,7 @@ def test_a_kill_at_any_moment_leaves_one_incident(
         assert incidents(settings, contract) == expected
         # Who had claimed a message when it died may hold it for a minute; it is told then.
         room = AlertRoom(settings, contract.system)
-        room.tell(datetime.now(UTC).replace(year=datetime.now(UTC).year + 1))
+        room.tell(datetime.now(UTC) + timedelta(days=365))
         room.publish()
         assert all(a.notify is None and a.notified_at is not None for a in room.alerts())
         assert {d["alert_id"] for d in alert_documents(settings, contract)} == set(room.store.load())
@@ -90,16 +91,18 @@ def test_two_lanes_at_once_make_one_incident(
         settings = told(settings, systems, people)
         monkeypatch.setenv("ASSAY_SYSTEMS", str(systems))
         monkeypatch.setenv("ASSAY_ALERT_URLS", people.url)
-        lanes = []
-        for number in range(3):  # eleven errors a service in all, no lane sees them alone
+        lanes = [lane_process(described, settings.lake_path, "", seconds=120) for _ in range(3)]
+        for number, lane in enumerate(lanes):  # twelve errors a service in all
+            ready(lane)
             values = [
                 event_now(50 * number + s * 10 + i, service=f"s{s}", level="ERROR") for s in range(4) for i in range(4)
             ]
             publish(settings, contract.tables[0], values)
-            lanes.append(lane_process(described, settings.lake_path, "", seconds=8))
-        for lane in lanes:
-            output = lane.communicate(timeout=60)[0]
-            assert lane.returncode == 0, output
+        eventually(lambda: sum(lane.poll() is not None for lane in lanes) == 2)
+        eventually(lambda: len(people.titles()) == 4)
+        [last] = [lane for lane in lanes if lane.poll() is None]
+        assert stopped(last) == "stopped"
+        assert [reason(lane) for lane in lanes if lane is not last] == ["handed_over"] * 2
         Lane(settings, contract).drain()
         assert incidents(settings, contract) == [("many", f"s{n}", 1) for n in range(4)]
         assert len(people.titles()) == 4
@@ -114,20 +117,19 @@ def test_without_index_and_receiver_the_table_holds_and_both_follow(
     table = contract.tables[0]
     with receiver(status=503) as people:
         settings = told(settings, systems, people)
-        lane = Background(settings, contract)
-        publish(settings, table, errors(0, 12, "before"))
-        eventually(lambda: bool(_by_service(settings, contract).get("before")), 60)
-        os.kill(service_pid(settings, "opensearch"), signal.SIGKILL)
-        publish(settings, table, errors(100, 12, "during"))
-        eventually(lambda: ("many", "during", 1) in incidents(settings, contract), 30)
-        shown = {a.service: a.notify_error for a in _alerts(settings, contract)}
-        assert any(error and "not sent to target 1 (json)" in error for error in shown.values()), shown
-        people.status = 200
-        eventually(lambda: sum("OPEN" in title for title in people.titles()) >= 3, 60)  # refused ones among them
-        eventually(lambda: all(a.notified_at for a in _alerts(settings, contract) if a.rule == "many"), 60)
-        eventually(lambda: lifecycle.status(settings.home).healthy, 120)
-        eventually(_documents_say(settings, contract, "during"), 60)
-        lane.end()
+        with background(settings, contract):
+            publish(settings, table, errors(0, 12, "before"))
+            eventually(lambda: bool(_by_service(settings, contract).get("before")), 60)
+            os.kill(service_pid(settings, "opensearch"), signal.SIGKILL)
+            publish(settings, table, errors(100, 12, "during"))
+            eventually(lambda: ("many", "during", 1) in incidents(settings, contract), 30)
+            shown = {a.service: a.notify_error for a in _alerts(settings, contract)}
+            assert any(error and "not sent to target 1 (json)" in error for error in shown.values()), shown
+            people.status = 200
+            eventually(lambda: sum("OPEN" in title for title in people.titles()) >= 3, 60)  # refused ones among them
+            eventually(lambda: all(a.notified_at for a in _alerts(settings, contract) if a.rule == "many"), 60)
+            eventually(lambda: lifecycle.status(settings.home).healthy, 120)
+            eventually(_documents_say(settings, contract, "during"), 60)
     assert prove(settings, contract).holds
 
 

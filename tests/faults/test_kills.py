@@ -1,4 +1,4 @@
-"""SIGKILL at every named point, in random order from a printed seed, while a producer goes on; then the proof."""
+"""SIGKILL at every named point and anywhere else, in random order from a printed seed, under traffic; then the proof."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from lane_runs import lane_process
+from lane_runs import lane_process, ready
 from support import event, private_settings, private_system
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
-from platform_assets.faultpoints import POINTS
+from platform_assets.faultpoints import LANE_POINTS
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import session
@@ -28,11 +29,13 @@ from platform_assets.trust.prove import prove
 pytestmark = [pytest.mark.services, pytest.mark.faults]
 
 KILLS = int(os.environ.get("ASSAY_KILLS", "25"))
+ANYWHERE = ""
+PLACES = (*LANE_POINTS, ANYWHERE, ANYWHERE)
 SEED = int(os.environ.get("ASSAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 
 
 @dataclass
-class Traffic(threading.Thread):
+class Traffic:
     """Events, some twice and some bad, until told to stop; remembers what it was told is safe."""
 
     settings: Settings
@@ -42,12 +45,6 @@ class Traffic(threading.Thread):
     sent: int = 0
     bad: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        super().__init__(daemon=True)
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def run(self) -> None:
         chance = random.Random(self.seed)
@@ -63,6 +60,26 @@ class Traffic(threading.Thread):
             time.sleep(0.05)
 
 
+def killed(described: Path, lake: Path, place: str, chance: random.Random) -> bool:
+    """A lane that dies at a named point, or anywhere; whether it came to the point."""
+    fault = f"{place}:{chance.randrange(1, 4)}" if place else ""
+    process = lane_process(described, lake, fault)
+    reached = False
+    if place == ANYWHERE:
+        ready(process)
+        time.sleep(chance.uniform(0.2, 4))
+        process.kill()
+    else:
+        try:
+            process.wait(timeout=25)
+            reached = True
+        except subprocess.TimeoutExpired:  # nothing to do there (nothing to compact): it dies where it is
+            process.kill()
+    output = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, f"{place or 'anywhere'}: ended by itself\n{output}"
+    return reached
+
+
 @pytest.mark.timeout(3600)
 def test_nothing_lost_nothing_doubled_whatever_dies(services: Settings, tmp_path: Path) -> None:
     print(f"seed {SEED} (ASSAY_SEED repeats it), {KILLS} kills")
@@ -72,21 +89,21 @@ def test_nothing_lost_nothing_doubled_whatever_dies(services: Settings, tmp_path
     described = tmp_path / "contract.json"
     described.write_text(to_json(contract))
     traffic = Traffic(settings, contract, SEED)
-    traffic.start()
-    plan = [POINTS[i % len(POINTS)] for i in range(KILLS)]
+    plan = [PLACES[i % len(PLACES)] for i in range(KILLS)]
     chance.shuffle(plan)
-    died: list[str] = []
-    for point in plan:
-        process = lane_process(described, settings.lake_path, f"{point}:{chance.randrange(1, 4)}")
+    reached: set[str] = set()
+    with ThreadPoolExecutor(1) as pool:
+        flow = pool.submit(traffic.run)
         try:
-            process.wait(timeout=25)
-        except subprocess.TimeoutExpired:  # the point was not reached (nothing to compact): die anywhere
-            process.kill()
-        output = process.communicate()[0]
-        assert process.returncode == -signal.SIGKILL, f"{point}: ended by itself\n{output}"
-        died.append(point)
-    traffic.stop.set()
-    traffic.join()
+            for place in plan:
+                if killed(described, settings.lake_path, place, chance):
+                    reached.add(place)
+                assert not flow.done(), flow.exception()
+        finally:
+            traffic.stop.set()
+    flow.result()
+    assert traffic.unique >= 1000
+    assert reached == set(plan) - {ANYWHERE}
 
     report = Lane(settings, contract).drain()
     assert report.reason == "caught_up"

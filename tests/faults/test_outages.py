@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from lane_runs import lane_process
+from beside import background, eventually
+from lane_runs import lane_process, ready, reason, stopped
 from opensearchpy.exceptions import TransportError
-from support import event, publish
+from support import event, publish, today
 
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.layout import Lake
-from platform_assets.lane.report import LaneReport, TableReport
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.local import lifecycle
@@ -29,39 +26,8 @@ from platform_assets.trust.prove import prove
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(600)]
 
-
-def eventually(true: Callable[[], bool], seconds: float = 90) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.5)
-
-
-class Background:
-    """A lane in a thread, until told to stop."""
-
-    def __init__(self, settings: Settings, contract: Contract) -> None:
-        self.stop = threading.Event()
-        self.reports: list[LaneReport] = []
-        self.errors: list[Exception] = []
-        self._lane = Lane(settings, contract, commit_seconds=0.2)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.reports.append(self._lane.follow(max_seconds=300, stop=self.stop))
-        except Exception as error:
-            self.errors.append(error)
-
-    @property
-    def part(self) -> TableReport:
-        return self._lane.report.tables.get("events", TableReport("events"))
-
-    def end(self) -> None:
-        self.stop.set()
-        self._thread.join()
-        assert not self.errors, self.errors
+SLEEP = float(os.environ.get("ASSAY_SLEEP", "2"))
+"""Seconds for which a lane stands still; whatever waits for somebody who is silent gives up within a minute."""
 
 
 def service_pid(settings: Settings, name: str) -> int:
@@ -73,25 +39,25 @@ def service_pid(settings: Settings, name: str) -> int:
 @pytest.mark.parametrize("name", ["kafka", "opensearch"])
 def test_a_service_dies_and_comes_back(settings: Settings, contract: Contract, name: str) -> None:
     table = contract.tables[0]
-    lane = Background(settings, contract)
-    publish(settings, table, [event(n) for n in range(200)])
-    eventually(lambda: sum(lane.part.indexed.values()) == 200)
-    os.kill(service_pid(settings, name), signal.SIGKILL)
-    if name == "opensearch":
-        publish(settings, table, [event(n) for n in range(200, 400)])
-        (
-            eventually(lambda: sum(lane.part.silver.values()) == 400),
-            "the lake does not wait for the index",
-        )
-    eventually(lambda: lifecycle.status(settings.home).healthy, 120)
-    publish(settings, table, [event(n) for n in range(400, 600)])
-    expected = 600 if name == "opensearch" else 400
-    eventually(lambda: sum(lane.part.indexed.values()) >= expected, 120)
-    lane.end()
+    with background(settings, contract) as lane:
+        publish(settings, table, [event(n) for n in range(200)])
+        eventually(lambda: sum(lane.part.indexed.values()) == 200)
+        os.kill(service_pid(settings, name), signal.SIGKILL)
+        if name == "opensearch":
+            publish(settings, table, [event(n) for n in range(200, 400)])
+            eventually(lambda: sum(lane.part.silver.values()) == 400, 10)
+            assert sum(lane.part.indexed.values()) == 200, "the lake does not wait for the index"
+        eventually(lambda: lifecycle.status(settings.home).healthy, 120)
+        publish(settings, table, [event(n) for n in range(400, 600)])
+        expected = 600 if name == "opensearch" else 400
+        eventually(lambda: sum(lane.part.indexed.values()) >= expected, 120)
     assert prove(settings, contract).holds
 
 
-def test_a_read_only_index_holds_up_the_index_and_not_the_lake(settings: Settings, contract: Contract) -> None:
+def test_a_read_only_index_holds_up_the_index_and_not_the_lake(
+    settings: Settings, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform_assets.lane.publish.BULK_PATIENCE_S", 2.0)
     table = contract.tables[0]
     publish(settings, table, [event(n) for n in range(100)])
     Lane(settings, contract).drain()
@@ -99,12 +65,11 @@ def test_a_read_only_index_holds_up_the_index_and_not_the_lake(settings: Setting
     # Not `read_only_allow_delete`: the node itself lifts that one when its disk has room.
     client.indices.put_settings(index=read_alias(table), body={"index.blocks.read_only": True})
     publish(settings, table, [event(n) for n in range(100, 200)])
-    lane = Background(settings, contract)
-    eventually(lambda: "takes no writes" in lane.part.index_error or "did not take" in lane.part.index_error)
-    assert sum(lane.part.silver.values()) == 100
-    client.indices.put_settings(index=read_alias(table), body={"index.blocks.read_only": None})
-    eventually(lambda: sum(lane.part.indexed.values()) == 100)
-    lane.end()
+    with background(settings, contract) as lane:
+        eventually(lambda: "takes no writes" in lane.part.index_error or "did not take" in lane.part.index_error)
+        assert sum(lane.part.silver.values()) == 100
+        client.indices.put_settings(index=read_alias(table), body={"index.blocks.read_only": None})
+        eventually(lambda: sum(lane.part.indexed.values()) == 100)
     assert prove(settings, contract).holds
 
 
@@ -131,15 +96,15 @@ def test_an_overloaded_index_is_asked_again(
 
 def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, contract: Contract) -> None:
     table = contract.tables[0]
-    today = datetime.now(UTC).date().isoformat()
+    day = today().isoformat()
     narrow = mapping(table)
     narrow["properties"]["host"] = {"type": "integer"}
     client = connect_indices(settings).client
     client.indices.create(
-        index=index_name(table, today, 1),
+        index=index_name(table, day, 1),
         body={
             "mappings": narrow | {"_meta": {"mapping_version": mapping_version(table), "base": -1}},
-            "aliases": {read_alias(table): {}, partition_alias(table, today): {}},
+            "aliases": {read_alias(table): {}, partition_alias(table, day): {}},
         },
     )
     publish(settings, table, [event(n, host="7" if n % 2 else "h1") for n in range(100)])
@@ -153,15 +118,18 @@ def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, 
 
 
 def test_two_lanes_at_once(settings: Settings, contract: Contract, described: Path) -> None:
-    lanes = []
-    for n in range(4):
+    tables = Lake(settings.lake_path).tables(contract.tables[0])
+    lanes = [lane_process(described, settings.lake_path, "", seconds=120) for _ in range(4)]
+    for n, lane in enumerate(lanes):
+        ready(lane)
         publish(settings, contract.tables[0], [event(i) for i in range(n * 100, n * 100 + 150)])
-        lanes.append(lane_process(described, settings.lake_path, "", seconds=8))
-    for lane in lanes:
-        output = lane.communicate(timeout=60)[0]
-        assert lane.returncode == 0, output
+    eventually(lambda: sum(lane.poll() is not None for lane in lanes) == 3)
+    eventually(lambda: sum(_rows(tables).values()) == 450)
+    [last] = [lane for lane in lanes if lane.poll() is None]
+    assert stopped(last) == "stopped"
+    assert [reason(lane) for lane in lanes if lane is not last] == ["handed_over"] * 3
     Lane(settings, contract).drain()
-    assert sum(Lake(settings.lake_path).tables(contract.tables[0]).silver.partitions().values()) == 450
+    assert sum(_rows(tables).values()) == 450
     assert prove(settings, contract).holds
 
 
@@ -169,7 +137,7 @@ def test_a_lane_that_slept_while_another_took_over_does_no_harm(
     settings: Settings, contract: Contract, described: Path
 ) -> None:
     table = contract.tables[0]
-    sleeper = lane_process(described, settings.lake_path, "", seconds=60)
+    sleeper = lane_process(described, settings.lake_path, "", seconds=SLEEP + 120)
     tables = Lake(settings.lake_path).tables(table)
     number = 0
     for _ in range(3):
@@ -178,12 +146,14 @@ def test_a_lane_that_slept_while_another_took_over_does_no_harm(
     eventually(lambda: sum(_rows(tables).values()) > 0)
     sleeper.send_signal(signal.SIGSTOP)
     publish(settings, table, [event(n) for n in range(number, number + 300)])
-    successor = lane_process(described, settings.lake_path, "", seconds=12)
+    successor = lane_process(described, settings.lake_path, "", seconds=SLEEP + 120)
     eventually(lambda: sum(_rows(tables).values()) == number + 300)
+    time.sleep(SLEEP)
     sleeper.send_signal(signal.SIGCONT)
     publish(settings, table, [event(n) for n in range(number + 300, number + 600)])
-    assert '"handed_over"' in sleeper.communicate(timeout=60)[0]
-    successor.communicate(timeout=60)
+    assert reason(sleeper) == "handed_over"
+    eventually(lambda: sum(_rows(tables).values()) == number + 600)
+    assert stopped(successor) == "stopped"
     Lane(settings, contract).drain()
     assert sum(_rows(tables).values()) == number + 600
     assert prove(settings, contract).holds

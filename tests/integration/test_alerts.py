@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beside import background, eventually
 from click.testing import CliRunner
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConnectionError
@@ -27,7 +27,7 @@ from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.run import Lane
+from platform_assets.lane.run import COMMIT_SECONDS, Lane
 from platform_assets.search.errors import SearchError, Unavailable
 from platform_assets.search.history import ForeignIndex
 from platform_assets.settings import Settings
@@ -40,23 +40,9 @@ RULES = burst_rules("6s", resolve_after="3s", cool_down="10m")
 @contextmanager
 def lane(settings: Settings, contract: Contract, rules: str = RULES) -> Iterator[Lane]:
     """A lane in a thread, for the block."""
-    stop, errors = threading.Event(), []
-    found = Lane(settings, contract, rules=parse_rules(rules, contract))
-
-    def run() -> None:
-        try:
-            found.follow(max_seconds=200, stop=stop)
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield found
-    finally:
-        stop.set()
-        thread.join()
-    assert not errors, errors
+    options = {"commit_seconds": COMMIT_SECONDS, "rules": parse_rules(rules, contract)}
+    with background(settings, contract, **options) as found:
+        yield found.lane
 
 
 def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, tmp_path: Path) -> None:
@@ -65,7 +51,9 @@ def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, t
     table = contract.tables[0]
     with lane(settings, contract) as running:
         publish(settings, table, [event_now(n, level="INFO") for n in range(30)])
-        time.sleep(3)
+        eventually(
+            lambda: "events" in running.report.tables and sum(running.report.tables["events"].silver.values()) == 30
+        )
         assert documents(settings, contract) == []
         publish(settings, table, [event_now(n, service="payments", level="ERROR") for n in range(100, 111)])
         sent = time.time()

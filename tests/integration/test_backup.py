@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from beside import eventually, traffic
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from lane_runs import lane_process
+from lane_runs import lane_process, ready
 from support import event, private_system, publish
 
 from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
-from platform_assets.lake.layout import Lake
 from platform_assets.lane.reindex import reindex
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices
@@ -41,6 +40,10 @@ def system(services: Settings, tmp_path: Path) -> Iterator[tuple[Settings, Contr
     yield settings, private_system(settings)
 
 
+def rows(settings: Settings, contract: Contract) -> int:
+    return table_state(settings, contract.table("events")).rows
+
+
 def failures(settings: Settings, contract: Contract) -> set[str]:
     checks = prove(settings, contract).tables["events"].checks.values()
     return {f"{check.name}.{failure.code}" for check in checks for failure in check.failures}
@@ -56,22 +59,15 @@ def test_lost_and_restored_while_the_lane_was_at_work(system: tuple[Settings, Co
     described = tmp_path / "contract.json"
     described.write_text(to_json(contract), encoding="utf-8")
     process = lane_process(described, settings.lake_path, "", seconds=120)
-    traffic_over = threading.Event()
-
-    def traffic() -> None:
-        for n in range(500, 1500, 100):
-            publish(settings, table, [event(n + i) for i in range(100)])
-        traffic_over.set()
-
-    sender = threading.Thread(target=traffic)
-    sender.start()
-    backup(settings, tmp_path / "copy")
-    sender.join()
+    ready(process)
+    with traffic(settings, table, 500) as flow:
+        eventually(lambda: rows(settings, contract) > 500)
+        backup(settings, tmp_path / "copy")
     # An event partition that the restored lake will not know until its lane has landed it again.
-    publish(settings, table, [event(n, event_time=OLD_DAY) for n in range(1500, 1520)])
-    lake = Lake(settings.lake_path).tables(table)
-    while lake.silver.refresh() and "2026-01-05" not in lake.silver.partitions():
-        assert process.poll() is None
+    total = 500 + flow.sent + 20
+    publish(settings, table, [event(n, event_time=OLD_DAY) for n in range(total - 20, total)])
+    eventually(lambda: rows(settings, contract) == total)
+    assert process.poll() is None
     process.kill()
     process.wait()
     Lane(settings, contract).drain()
@@ -89,16 +85,16 @@ def test_lost_and_restored_while_the_lane_was_at_work(system: tuple[Settings, Co
     assert found <= {"index.foreign", "index.altered"}  # the same events came in other commits
 
     done = reindex(there, table)
-    assert sum(done.documents.values()) == 1520
+    assert sum(done.documents.values()) == total
     assert failures(there, contract) == set()
-    publish(there, table, [event(n) for n in range(1520, 1600)])
+    publish(there, table, [event(n) for n in range(total, total + 80)])
     Lane(there, contract).drain()
     proof = prove(there, contract)
     assert proof.holds, proof.to_dict()
-    assert proof.tables["events"].counts["silver"] == proof.tables["events"].counts["documents"] == 1600
+    assert proof.tables["events"].counts["silver"] == proof.tables["events"].counts["documents"] == total + 80
 
     # A lane of the lake that was lost comes back to life: it can do the index no harm.
-    publish(settings, table, [event(5000)])
+    publish(settings, table, [event(total + 80)])
     zombie = Lane(settings, contract).drain().tables["events"]
     assert "filled from another lake" in zombie.index_error
     Lane(there, contract).drain()

@@ -88,7 +88,6 @@ def servers(folder: Path) -> Iterator[Settings]:
     write_private(broker._properties, text.encode(), owner)
     shutil.copy(COMPOSE / "kafka-log4j2.properties", broker._config / "log4j2.properties")
     (broker._config / "log4j2.properties").chmod(0o644)
-    broker._format()
 
     node = SearchNode.prepare(layout, ports, java, runtime, heap_mb=512, secrets=ensure_secrets(home))
     config = layout.service("opensearch") / "config"
@@ -108,8 +107,10 @@ def servers(folder: Path) -> Iterator[Settings]:
         "ASSAY_OPENSEARCH_URL": node.url,
         "ASSAY_OPENSEARCH_CA": str(generated / "tls" / "ca.pem"),
     }
-    processes = [spawn(broker.command(), layout.user), spawn(node.command(), layout.user)]
+    processes = [spawn(node.command(), layout.user)]
     try:
+        broker.ensure_formatted()
+        processes.append(spawn(broker.command(), layout.user))
         yield Settings(home, home / "lake", values)
     finally:
         for process in processes:
@@ -149,7 +150,7 @@ def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> 
     made = prepared(servers, folder)
     assert set(made.created) | set(made.present) == {table.topic for c in contracts for table in c.tables}
     assert prepared(servers, folder).created == ()  # each start repeats it
-    compose = yaml.safe_load((INIT.parent / "compose.yaml").read_text(encoding="utf-8"))
+    compose = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))
     asked = urlsplit(compose["services"]["opensearch"]["healthcheck"]["test"][-1])
     assert requests.get(servers.opensearch_url + asked.path, verify=str(servers.opensearch_ca), timeout=30).ok
 

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from dagster import AssetCheckKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
-from support import event, private_system, publish
+from support import alive, event, private_system, publish
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, Table
@@ -40,8 +40,6 @@ from platform_assets.defs.build import build_definitions
 contract = from_json(Path(__file__).with_name("contract.json").read_text(encoding="utf-8"))
 defs = build_definitions({contract.system: contract})
 """
-NOW = datetime.now(UTC)
-TODAY, YESTERDAY = NOW.date().isoformat(), (NOW - timedelta(days=1)).date().isoformat()
 
 
 def wait(what: str, ready: Callable[[], Any], seconds: float = 150) -> Any:
@@ -61,6 +59,17 @@ class Platform:
     contract: Contract
     dagster: Dagster
     instance: DagsterInstance
+    began: datetime
+
+    @property
+    def today(self) -> str:
+        """The day of most events."""
+        return self.began.date().isoformat()
+
+    @property
+    def yesterday(self) -> str:
+        """The day of a few late ones."""
+        return (self.began - timedelta(days=1)).date().isoformat()
 
     @property
     def table(self) -> Table:
@@ -88,11 +97,12 @@ class Platform:
         assert run is not None
         return run.status.value
 
-    def reported(self, layer: Layer, day: str) -> dict[str, Any]:
-        """Figures of a partition's last materialization; empty when there is none."""
+    def reported(self, layer: Layer, day: str, run_id: str | None = None) -> dict[str, Any]:
+        """Figures of a partition's last materialization, by that run if it is named; empty when there is none."""
         wanted = AssetRecordsFilter(asset_key=key(layer, self.table), asset_partitions=[day])
-        records = self.instance.fetch_materializations(wanted, limit=1).records
-        found = records[0].asset_materialization if records else None
+        records = self.instance.fetch_materializations(wanted, limit=100).records
+        mine = [r for r in records if run_id in (None, r.run_id)]
+        found = mine[0].asset_materialization if mine else None
         return {} if found is None else {name: value.value for name, value in found.metadata.items()}
 
     def ask(self, text: str) -> Any:
@@ -104,11 +114,34 @@ class Platform:
         """What a click on Launch does; the run's id."""
         answer = self.ask(
             f'mutation {{ launchRun(executionParams: {{ selector: {{ $SELECTOR, jobName: "{self.contract.system}_lane" }}, '
-            f'executionMetadata: {{ tags: [{{ key: "dagster/partition", value: "{TODAY}" }}] }} }}) '
+            f'executionMetadata: {{ tags: [{{ key: "dagster/partition", value: "{self.today}" }}] }} }}) '
             "{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
         )["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def launch_rebuild(self) -> None:
+        """A backfill of yesterday's silver."""
+        path = json.dumps(key(Layer.SILVER, self.table).path)
+        answer = self.ask(
+            f"mutation {{ launchPartitionBackfill(backfillParams: {{ assetSelection: [{{ path: {path} }}], "
+            f'partitionNames: ["{self.yesterday}"] }}) {{ __typename ... on LaunchBackfillSuccess {{ backfillId }} '
+            "... on PythonError { message } } }"
+        )["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+
+    def stop_sensor(self) -> None:
+        """The lane's, as a person does: it ticks once a minute, which is no time for a test to wait or to be overtaken."""
+        name = f'sensorSelector: {{ $SELECTOR, sensorName: "{self.contract.system}_lane" }}'
+        found = self.ask(f"{{ sensorOrError({name}) {{ ... on Sensor {{ id }} }} }}")["sensorOrError"]["id"]
+        answer = self.ask(f'mutation {{ stopSensor(id: "{found}") {{ __typename ... on PythonError {{ message }} }} }}')
+        assert answer["stopSensor"]["__typename"] == "StopSensorMutationResult", answer
+
+    def start_sensor(self) -> None:
+        """It ticks at once when its last tick was a minute ago."""
+        name = f'sensorSelector: {{ $SELECTOR, sensorName: "{self.contract.system}_lane" }}'
+        answer = self.ask(f"mutation {{ startSensor({name}) {{ __typename ... on PythonError {{ message }} }} }}")
+        assert answer["startSensor"]["__typename"] == "Sensor", answer
 
 
 @pytest.fixture(scope="module")
@@ -124,22 +157,24 @@ def platform(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
     module = {"module_name": "private_location", "location_name": "private", "working_directory": str(home)}
     workspace = {"load_from": [{"python_module": module}]}
     (home / "workspace.yaml").write_text(json.dumps(workspace), encoding="utf-8")
-    late = (NOW - timedelta(days=1)).isoformat()
+    began = datetime.now(UTC)
+    late = (began - timedelta(days=1)).isoformat()
     publish(services, contract.tables[0], [event(n) for n in range(200)])
     publish(services, contract.tables[0], [event(n, event_time=late) for n in range(200, 220)] + [b"{poison"])
     dagster = start_dagster(home, workspace=home / "workspace.yaml")
     processes = dagster.processes()
     try:
         with DagsterInstance.from_config(str(dagster_home(home))) as instance:
-            yield Platform(Settings.load(home), contract, dagster, instance)
+            yield Platform(Settings.load(home), contract, dagster, instance, began)
     finally:
         processes += dagster.processes()
         dagster.stop()
-        assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], "orphans"
+        assert not [process for process in processes if alive(process)], "orphans"
 
 
 def test_the_sensor_starts_the_lane_and_it_is_at_work_in_seconds(platform: Platform) -> None:
     run = wait("the first lane run", platform.runs)[0]
+    platform.stop_sensor()
     wait("rows in silver", lambda: platform.rows() == 220)
     started = platform.instance.all_logs(run.dagster_run.run_id, of_type=DagsterEventType.STEP_START)[0].timestamp
     seconds = started - run.create_timestamp.timestamp()
@@ -148,7 +183,9 @@ def test_the_sensor_starts_the_lane_and_it_is_at_work_in_seconds(platform: Platf
 
 
 def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) -> None:
-    first = platform.runs()[0].dagster_run.run_id
+    [only] = platform.runs()
+    first = only.dagster_run.run_id
+    platform.launch_rebuild()  # of yesterday: the next test waits for it, as the daemon looks for such work twice a minute
     second = platform.launch_lane()
     run = platform.instance.get_run_by_id(second)
     assert run is not None
@@ -156,17 +193,17 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
     platform.carry(300, 50)
     wait("the hand-over", lambda: platform.status(first) == "SUCCESS")
     assert platform.status(second) in ("STARTED", "SUCCESS")
-    assert platform.reported(Layer.BRONZE, TODAY)["ended_by"] == "handed_over"
-    assert platform.reported(Layer.SILVER, TODAY)["rows"] >= 200
-    assert platform.reported(Layer.SILVER, YESTERDAY)["rows"] == 20
-    assert platform.reported(Layer.INDEX, YESTERDAY)["documents"] == 20
-    assert platform.reported(Layer.QUARANTINE, TODAY)["reasons"] == {"malformed_json": 1}
+    assert platform.reported(Layer.BRONZE, platform.today, first)["ended_by"] == "handed_over"
+    assert platform.reported(Layer.SILVER, platform.today, first)["rows"] >= 200
+    assert platform.reported(Layer.SILVER, platform.yesterday, first)["rows"] == 20
+    assert platform.reported(Layer.INDEX, platform.yesterday, first)["documents"] == 20
+    assert platform.reported(Layer.QUARANTINE, platform.today, first)["reasons"] == {"malformed_json": 1}
     path = json.dumps(key(Layer.SILVER, platform.table).path)
     node = platform.ask(
         f"{{ assetNodeOrError(assetKey: {{ path: {path} }}) {{ ... on AssetNode {{ partitionStats {{ numMaterialized }} }} }} }}"
     )
     assert node["assetNodeOrError"]["partitionStats"]["numMaterialized"] == 2  # as the UI shows it
-    offsets = platform.reported(Layer.BRONZE, TODAY)["offsets"]
+    offsets = platform.reported(Layer.BRONZE, platform.today, first)["offsets"]
     assert sum(end - start for start, end in offsets.values()) >= 221
     assert platform.instance.get_latest_materialization_event(topic_key(platform.table)) is not None
     for check, layer in LAYER.items():
@@ -178,17 +215,10 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
 
 
 def test_a_day_is_backfilled_while_the_lane_goes_on(platform: Platform) -> None:
-    path = json.dumps(key(Layer.SILVER, platform.table).path)
-    answer = platform.ask(
-        f"mutation {{ launchPartitionBackfill(backfillParams: {{ assetSelection: [{{ path: {path} }}], "
-        f'partitionNames: ["{YESTERDAY}"] }}) {{ __typename ... on LaunchBackfillSuccess {{ backfillId }} '
-        "... on PythonError { message } } }"
-    )["launchPartitionBackfill"]
-    assert answer["__typename"] == "LaunchBackfillSuccess", answer
     platform.carry(400, 50)
-    wait("the rebuilt day", lambda: platform.reported(Layer.SILVER, YESTERDAY).get("ended_by") == "rebuild")
-    assert platform.reported(Layer.SILVER, YESTERDAY)["rows"] == 20
-    assert platform.reported(Layer.INDEX, YESTERDAY)["documents"] == 20
+    wait("the rebuilt day", lambda: platform.reported(Layer.SILVER, platform.yesterday).get("ended_by") == "rebuild")
+    assert platform.reported(Layer.SILVER, platform.yesterday)["rows"] == 20
+    assert platform.reported(Layer.INDEX, platform.yesterday)["documents"] == 20
 
 
 def test_a_terminated_lane_stops_cleanly_and_reports(platform: Platform) -> None:
@@ -199,7 +229,7 @@ def test_a_terminated_lane_stops_cleanly_and_reports(platform: Platform) -> None
     platform.carry(500, 10)
     platform.ask(f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}')
     wait("the end of the run", lambda: platform.status(run_id) == "CANCELED")
-    assert platform.reported(Layer.SILVER, TODAY)["ended_by"] == "stopped"
+    assert platform.reported(Layer.SILVER, platform.today)["ended_by"] == "stopped"
 
 
 def test_a_killed_run_does_not_stay_at_work(platform: Platform) -> None:
@@ -210,6 +240,7 @@ def test_a_killed_run_does_not_stay_at_work(platform: Platform) -> None:
     for worker in workers:
         worker.kill()
     wait("the failure", lambda: platform.status(run_id) == "FAILURE")
+    platform.start_sensor()
     platform.carry(600, 10)  # by the run of the next tick
     assert platform.dagster.problem() is None
 
@@ -218,31 +249,24 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from platform_assets.local.dagster import start_dagster
-home = Path(sys.argv[1])
-dagster = start_dagster(home, workspace=home / "workspace.yaml")
-print(*[process.pid for process in dagster.processes()], flush=True)
+dagster = start_dagster(Path(sys.argv[1]))
+print(dagster.url, *[process.pid for process in dagster.processes()], flush=True)
 time.sleep(600)
 """
+LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename } } } } }"
 
 
-def test_nothing_outlives_a_killed_command(tmp_path: Path) -> None:
-    (tmp_path / "empty_location.py").write_text("import dagster\ndefs = dagster.Definitions()\n", encoding="utf-8")
-    module = {"module_name": "empty_location", "working_directory": str(tmp_path)}
-    (tmp_path / "workspace.yaml").write_text(json.dumps({"load_from": [{"python_module": module}]}), encoding="utf-8")
+def test_the_projects_own_definitions_are_served_and_nothing_outlives_a_killed_command(tmp_path: Path) -> None:
+    """Loading them is not enough: a code server sends them to web server and daemon, which refuses what it cannot write."""
     command = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert command.stdout is not None
-    pids = [int(pid) for pid in command.stdout.readline().split()]
-    processes = [psutil.Process(pid) for pid in pids]
-    assert len(processes) >= 5  # supervisor, code server and its proxy, web server, daemon
+    said = command.stdout.readline().split()
+    assert said, f"it ended with code {command.wait()}"
+    processes = [psutil.Process(int(pid)) for pid in said[1:]]
+    assert len(processes) >= 7  # supervisor, two code servers with a proxy each, web server, daemon
+    entries = query(said[0], LOCATIONS)["workspaceOrError"]["locationEntries"]
+    loaded = {entry["name"]: entry["locationOrLoadError"]["__typename"] for entry in entries}
+    assert loaded == {"assay": "RepositoryLocation", "gold": "RepositoryLocation"}
     command.kill()
     command.wait()
-    wait("the end of all", lambda: not any(process.is_running() for process in processes))
-
-
-def test_the_projects_own_definitions_are_served(tmp_path: Path) -> None:
-    """Loading them is not enough: a code server sends them to web server and daemon, which refuses what it cannot write."""
-    dagster = start_dagster(tmp_path)
-    try:
-        assert dagster.problem() is None
-    finally:
-        dagster.stop()
+    wait("the end of all", lambda: not any(map(alive, processes)))

@@ -33,6 +33,7 @@ from platform_assets.lane.land import Landing
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import Settler
+from platform_assets.local.demo import shared_data
 from platform_assets.refine import Refinery
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
@@ -45,7 +46,7 @@ from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
-ACCESS_LOG = Path(__file__).parents[2].parent / "shared" / "data" / "logs" / "apache_access.log"
+ACCESS_LOG = shared_data() / "logs" / "apache_access.log"
 COMBINED = re.compile(
     rb'\S+ \S+ \S+ \[(\d\d/\w{3}/\d{4}:\d\d):\d\d:\d\d \+0000\] "[A-Z]+ \S+ [^" ]+" (\d{3}) (?:\d+|-) '
     rb'"(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"'

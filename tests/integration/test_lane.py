@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support import event, private_settings, private_system, publish
+from beside import background, eventually, traffic
+from support import event, private_settings, private_system, publish, today
 
 from platform_assets.contracts.model import Contract, FieldType, Table
 from platform_assets.lake.layout import Lake
@@ -78,33 +78,22 @@ def test_a_rebuild_gives_the_rows_of_the_live_path_while_the_lane_goes_on(settin
     Lane(settings, contract).drain()
     before = silver(settings, table)
 
-    stop = threading.Event()
-    lane = threading.Thread(target=lambda: Lane(settings, contract, commit_seconds=0.1).follow(stop=stop))
-    lane.start()
-    traffic_over = threading.Event()
-
-    def traffic() -> None:
-        number = 1000
-        while not traffic_over.is_set():
-            publish(settings, table, [event(n) for n in range(number, number + 50)])
-            number += 50
-
-    sender = threading.Thread(target=traffic)
-    sender.start()
-    time.sleep(3)
-    today = rebuild(settings, table, datetime.now(UTC).date())
-    older = rebuild(settings, table, datetime.fromisoformat(late).date())
-    traffic_over.set()
-    sender.join()
-    stop.set()
-    lane.join()
+    with (
+        background(settings, contract, commit_seconds=0.1) as lane,
+        traffic(settings, table, 1000, step=50),
+    ):
+        eventually(lambda: lane.part.commits > 3)
+        newer = rebuild(settings, table, today())
+        older = rebuild(settings, table, datetime.fromisoformat(late).date())
+        commits = lane.part.commits
+        eventually(lambda: lane.part.commits > commits)
     Lane(settings, contract).drain()
 
     after = silver(settings, table)
     positions = {(r["_kafka_partition"], r["_offset"]) for r in before}
     assert [r for r in after if (r["_kafka_partition"], r["_offset"]) in positions] == before
     assert list(older.partitions.values()) == [20]
-    assert sum(today.partitions.values()) >= 580
+    assert sum(newer.partitions.values()) >= 580
     assert documents(settings, table) == len(after)
     assert prove(settings, contract).holds
 
@@ -113,24 +102,18 @@ def test_a_successor_takes_over_and_nothing_is_lost_at_the_turn(settings: Settin
     contract = private_system(settings)
     table = contract.table("events")
     publish(settings, table, [event(n) for n in range(100)])
-    reports = {}
-
-    def run(name: str) -> None:
-        reports[name] = Lane(settings, contract, commit_seconds=0.2).follow(max_seconds=15)
-
-    first = threading.Thread(target=run, args=("first",))
-    first.start()
-    time.sleep(4)
-    publish(settings, table, [event(n) for n in range(100, 200)])
-    second = threading.Thread(target=run, args=("second",))
-    second.start()
-    publish(settings, table, [event(n) for n in range(200, 300)])
-    first.join()
-    second.join()
-    assert reports["first"].reason == "handed_over"
-    assert reports["second"].epoch > reports["first"].epoch
-    assert sum(r.tables["events"].records for r in reports.values()) == 300
-    assert len(silver(settings, table)) == 300
+    with background(settings, contract) as first:
+        eventually(lambda: first.part.records == 100)
+        publish(settings, table, [event(n) for n in range(100, 200)])
+        with background(settings, contract) as second:
+            publish(settings, table, [event(n) for n in range(200, 300)])
+            eventually(lambda: first.lane.report.ended)
+            publish(settings, table, [event(n) for n in range(300, 400)])
+            eventually(lambda: first.part.records + second.part.records == 400)
+    assert first.lane.report.reason == "handed_over"
+    assert second.lane.report.reason == "stopped"
+    assert second.lane.report.epoch > first.lane.report.epoch
+    assert len(silver(settings, table)) == 400
     assert prove(settings, contract).holds
 
 

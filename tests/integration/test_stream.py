@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -97,6 +98,9 @@ def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
     reader.follow({topic: (found, {0: None, 1: None})})
     batches = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until)
     assert {p: end for b in batches for p, end in b.next.items()} == {p: end for (_, p), end in until.items() if end}
+    began = time.monotonic()
+    assert reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until) == []
+    assert time.monotonic() - began < 5, "at the end there is nothing to wait for"
     rest = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=2)
     assert {p: (b.start[p], b.next[p]) for b in rest for p in b.start} == {
         p: (high // 2, high) for p, (_, high) in marks.items() if high

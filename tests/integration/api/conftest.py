@@ -19,9 +19,8 @@ from platform_assets.settings import Settings
 @pytest.fixture(scope="module")
 def api(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     home = tmp_path_factory.mktemp("api")
-    own = replace(
-        services, home=home, lake_path=home / "lake", values={**services.values, "ASSAY_API_RATE": "100000/minute"}
-    )
+    rates = dict.fromkeys(("ASSAY_API_RATE", "ASSAY_API_REFUSED_RATE"), "100000/minute")
+    own = replace(services, home=home, lake_path=home / "lake", values={**services.values, **rates})
     contract = private_system(own, ("events", "access"))
     publish(own, contract.table("events"), [written(n) for n in range(EVENTS)])
     line = '203.0.113.%d - - [%s] "GET /p/%d HTTP/1.1" 500 1 "-" "-"'

@@ -23,6 +23,10 @@ ASKS_NOTHING = {  # with the caller's token
     *(f"/v1/{PLATFORM_SYSTEM}/alerts/{{alert_id}}/acknowledge", f"/v1/{PLATFORM_SYSTEM}/alerts/{{alert_id}}/mute"),
     *("/v1/reports", "/v1/status", "/metrics", "/v1/systems", "/healthz"),
 }
+ALSO = {  # what an answer may be where it need not be 200
+    "access": {200, 422},  # fields that this table has not
+    "/v1/alerts": {200, 404},  # no index of alerts yet
+}
 
 
 def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
@@ -62,7 +66,8 @@ def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
                     for request in asks[name]:
                         [method] = operations
                         answer = api.client.request(method, path, headers=limited, **request)
-                        assert answer.status_code in (200, 404, 422), answer.text
+                        allowed = ALSO.get(request.get("params", {}).get("table", name), {200})
+                        assert answer.status_code in allowed, answer.text
                 if name == "stats":  # this system declares no mart with an example: what one of them would read
                     client = backend.client(key)
                     told = sums(

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
 
+from platform_assets.local.dagster import free_port
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
 
 def test_the_command_serves_and_sees_a_revoked_key(services: Settings) -> None:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # Below the ports of outgoing connections, one of which could take it before the server does.
+    port = free_port(None, random.randrange(20_000, 30_000))
 
     def run(*arguments: str) -> Any:
         command = [sys.executable, "-m", "platform_assets.cli", *arguments, "--home", str(services.home), "--json"]

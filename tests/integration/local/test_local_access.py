@@ -161,7 +161,7 @@ def test_opensearch_refuses_plain_http(services: Settings) -> None:
             answer = connection.recv(100)
         except ConnectionResetError:
             answer = b""
-    assert not answer.startswith(b"HTTP/1.1 200")
+    assert not answer.startswith(b"HTTP/")
 
 
 def test_documents_need_an_index_that_was_made(services: Settings) -> None:

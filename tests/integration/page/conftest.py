@@ -13,7 +13,7 @@ import browser as chromium
 import pytest
 import uvicorn
 from browser import Visit
-from pagelab import CHROMIUM, EVENTS, EVIL_SERVICE, HOSTILE, START, Site
+from pagelab import CHROMIUM, EVENTS, EVIL_SERVICE, HOSTILE, Site
 from playwright.sync_api import Browser
 from support import burst_rules, event, no_platform_alerts, private_system, publish
 
@@ -39,7 +39,8 @@ def _site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     own = replace(services, home=home, lake_path=home / "lake")
     contract = private_system(own)
     table = contract.table("events")
-    times = [(START + timedelta(seconds=10 * n)).isoformat().replace("+00:00", "Z") for n in range(EVENTS)]
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=40)
+    times = [(start + timedelta(seconds=10 * n)).isoformat().replace("+00:00", "Z") for n in range(EVENTS)]
     evil = [
         event(
             1000 + n, event_time=times[-1], message=text, level="FATAL", service=EVIL_SERVICE, host="evil",
@@ -75,7 +76,7 @@ def _site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     port = server.servers[0].sockets[0].getsockname()[1]
     made = Site(
         f"http://127.0.0.1:{port}", own, contract, keys.add("Ada", Role.ADMIN)[1],
-        keys.add("Bo", Role.READER, system=contract.system)[1], alert.alert_id,
+        keys.add("Bo", Role.READER, system=contract.system)[1], alert.alert_id, start,
     )  # fmt: skip
     made.drain()
     yield made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import browser as chromium
@@ -23,7 +23,6 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: 
 EVENTS = 160
 PAGE = 100
 PHONE = 640
-START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=40)
 HOSTILE = {
     "script": "<script>window.harmed = 1; alert(1)</script>",
     "image": '<img src=x onerror="window.harmed = 1; alert(1)">"\'><svg/onload=alert(1)>',
@@ -50,6 +49,7 @@ class Site:
     admin: str
     reader: str
     alert: str
+    start: datetime  # of its events, one every ten seconds
 
     @property
     def system(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from browser import Visit
-from pagelab import EVIL_SERVICE, INVENTED, START, Site, needs_chromium
+from pagelab import EVIL_SERVICE, INVENTED, Site, needs_chromium
 from playwright.sync_api import expect
 
 from platform_assets.alerts.room import AlertRoom
@@ -79,7 +79,7 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     visit.log_in(site.reader, site.place("alerts", last="24h"))
     expect(page.locator("nav .count")).to_have_text("1")
     expect(page.locator(".alert")).to_have_count(1)
-    visit.go(site.place("alerts", last="24h", as_of=f"{START - timedelta(days=1):%Y-%m-%d}"))
+    visit.go(site.place("alerts", last="24h", as_of=f"{site.start - timedelta(days=1):%Y-%m-%d}"))
     expect(page.locator("#open-alerts")).to_contain_text("Open at the end of that time 0")
 
 
@@ -152,8 +152,9 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
             ("other", "no", 8),
         )
     ]
+    no_alerts = re.compile(r"404.*/v1/alerts\?(.*&)?system=logs\b")  # `logs` may have no index of them here
     with mart_indices(site.settings, {"errors_minute": minutes, "failures_hour": failing}):
-        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=1h")
+        page = visit.log_in(site.admin, "#/logs/figures?mart=errors_minute&sum=errors&by=service&last=24h")
         expect(page.get_by_role("table", name="Sums by service")).to_contain_text(f"{INVENTED}5010")
         expect(page.locator(".legend")).to_contain_text(f"{INVENTED} 10")
         page.locator("#mart").select_option("failures_hour")
@@ -174,5 +175,4 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
     page.locator("#system").select_option(site.system)
     expect(page.locator("#main")).to_contain_text("declares no gold marts")
     assert page.get_by_role("button", name="Download").count() == 0
-    assert {"404" in one for one in visit.wrong} <= {True}, "`logs` may have no index of alerts here"
-    visit.wrong.clear()
+    visit.wrong[:] = [one for one in visit.wrong if not no_alerts.search(one)]

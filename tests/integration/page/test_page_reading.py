@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from browser import Visit
-from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, START, Site, needs_chromium
+from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, Site, needs_chromium
 from playwright.sync_api import Browser, expect
 
 from platform_assets.search.syntax import parse
@@ -71,8 +71,8 @@ def test_log_in_search_page_open_and_share(visit: Visit, site: Site, launched: B
 
 def test_a_day_is_chosen_and_stays_in_the_address(visit: Visit, site: Site) -> None:
     page = visit.log_in(site.reader, site.place(table="events"))
-    day = START.date()
-    wanted = sum((START + timedelta(seconds=10 * n)).date() == day for n in range(EVENTS))
+    day = site.start.date()
+    wanted = sum((site.start + timedelta(seconds=10 * n)).date() == day for n in range(EVENTS))
     page.get_by_role("button", name="Custom").click()
     panel = page.locator("#custom")
     panel.locator("[name=day]").fill(f"{day}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from browser import Visit
-from pagelab import START, Site, needs_chromium
+from pagelab import Site, needs_chromium
 from playwright.sync_api import expect
 from support import event
 
@@ -15,7 +15,7 @@ def test_the_live_tail_shows_what_arrives_until_it_is_paused(visit: Visit, site:
     page = visit.log_in(site.reader, site.place("tail", q="service:tail"))
     expect(page.locator("#tail-state")).to_have_text("Live")
     expect(page.locator(".empty")).to_contain_text("Nothing yet")
-    late = event(5002, service="tail", message="late, and new all the same", event_time=START.isoformat())
+    late = event(5002, service="tail", message="late, and new all the same", event_time=site.start.isoformat())
     page.locator("#q").fill("service:tail half typed")
     site.send(event(5001, service="tail", message="first to arrive"), late)
     expect(page.locator("tr.hit")).to_have_count(2)

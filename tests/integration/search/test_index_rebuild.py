@@ -141,15 +141,23 @@ class TestRebuild:
         assert [(i.generation, i.serving, i.blocked) for i in indices.all(table)] == [(1, True, False)]
         assert writer.write(table, to_ndjson(table, rows(table, 1, start=10), 2)).indexed == 1
 
-    def test_only_one_at_a_time(self, indices: Indices, writer: BulkWriter, table: Table, client: OpenSearch) -> None:
+    def test_only_one_at_a_time(
+        self,
+        client: OpenSearch,
+        indices: Indices,
+        writer: BulkWriter,
+        table: Table,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(lease, "BEAT_S", 0.2)
         with lease.Lease(client, table, DAY), pytest.raises(SearchError, match="another rebuild"):
             rebuild(indices, writer, table, DAY, Silver().read)
 
     def test_a_writer_ends_the_block_of_a_dead_rebuild(
         self, client: OpenSearch, indices: Indices, table: Table, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lease, "STALE_S", 3.0)
-        monkeypatch.setattr(lease, "BEAT_S", 0.5)
+        monkeypatch.setattr(lease, "STALE_S", 1.0)
+        monkeypatch.setattr(lease, "BEAT_S", 0.2)
         with BulkWriter(indices, patience_s=30) as writer:
             writer.write(table, to_ndjson(table, rows(table, 5), 1))
             dead = lease.Lease(client, table, DAY)

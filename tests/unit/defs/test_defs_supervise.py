@@ -43,8 +43,18 @@ def test_the_error_of_the_work() -> None:
 
 def test_ticks_come_while_it_works() -> None:
     ticks: list[float] = []
-    supervise(lambda stop: time.sleep(0.8), grace_seconds=1, every_seconds=0.25, on_tick=lambda: ticks.append(0))
-    assert 2 <= len(ticks) <= 3
+    second = threading.Event()
+
+    def tick() -> None:
+        ticks.append(time.monotonic())
+        if len(ticks) == 2:
+            second.set()
+
+    began = time.monotonic()
+    outcome = supervise(lambda stop: second.wait(20), grace_seconds=1, every_seconds=0.25, on_tick=tick)
+    assert outcome.value is True
+    assert ticks[0] - began >= 0.25
+    assert ticks[1] - began >= 0.5
 
 
 @pytest.mark.parametrize("interrupt", [DagsterExecutionInterruptedError, KeyboardInterrupt], indirect=True)

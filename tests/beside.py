@@ -1,0 +1,85 @@
+"""What goes on beside a test, for a block: a lane in a thread, and traffic. A failure there is the block's failure too."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from support import event, publish
+
+from platform_assets.contracts.model import Contract, Table
+from platform_assets.lane.report import TableReport
+from platform_assets.lane.run import Lane
+from platform_assets.settings import Settings
+
+
+def eventually(true: Callable[[], object], seconds: float = 90) -> None:
+    """Wait until `true` says so."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.1)
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Do it in a thread until the block ends; the event says when that is. Raises what it raised."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(work, stop)
+        try:
+            yield
+        finally:
+            stop.set()
+            run.result()
+
+
+@dataclass(frozen=True)
+class Background:
+    """A lane in a thread."""
+
+    lane: Lane
+
+    @property
+    def part(self) -> TableReport:
+        """What it says of `events` so far."""
+        return self.lane.report.tables.get("events", TableReport("events"))
+
+
+@contextmanager
+def background(
+    settings: Settings, contract: Contract, *, commit_seconds: float = 0.2, **options: Any
+) -> Iterator[Background]:
+    """A lane for the block; `options` are those of `Lane`."""
+    lane = Lane(settings, contract, commit_seconds=commit_seconds, **options)
+    with beside(lambda stop: lane.follow(max_seconds=300, stop=stop)):
+        yield Background(lane)
+
+
+@dataclass
+class Traffic:
+    """How many events have been acknowledged."""
+
+    sent: int = 0
+
+
+@contextmanager
+def traffic(
+    settings: Settings, table: Table, first: int, make: Callable[[int], bytes] = event, step: int = 100
+) -> Iterator[Traffic]:
+    """Events of the numbers from `first` on, `step` at a time, as long as the block lasts."""
+    made = Traffic()
+
+    def flow(stop: threading.Event) -> None:
+        while not stop.is_set():
+            number = first + made.sent
+            made.sent += publish(settings, table, [make(n) for n in range(number, number + step)])
+            stop.wait(0.05)
+
+    with beside(flow):
+        yield made
