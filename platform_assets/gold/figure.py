@@ -58,7 +58,9 @@ def find_mart(marts: Sequence[Mart], system: str, name: str) -> Mart:
     for mart in marts:
         if name in (mart.name, f"{system}.{mart.name}"):
             return mart
-    raise UnknownFigure(f"{system} has no mart {name!r}", f"known: {', '.join(mart.name for mart in marts)}; or a document's id")
+    raise UnknownFigure(
+        f"{system} has no mart {name!r}", f"known: {', '.join(mart.name for mart in marts)}; or a document's id"
+    )
 
 
 def find_rows(lake: Path, mart: Mart, at: str, where: Mapping[str, str]) -> Figure:

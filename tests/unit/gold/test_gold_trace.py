@@ -1,4 +1,4 @@
-"""A figure leads to exactly the silver rows that it counts, whatever the model does with them: the real dbt on hand-made silver."""
+"""A figure leads to exactly the silver rows that it counts, whatever the model does: the real dbt on hand-made silver."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_keys_that_silver_does_not_have_are_those_of_the_model(lab: GoldLab) -> 
 
 
 def test_rows_that_the_model_merged_belong_to_what_they_were_merged_into(lab: GoldLab) -> None:
-    """Of 70 kinds of failures of `shop` in that minute the last 20 are `other`; `bc broke` is one, and kept apart a minute later."""
+    """Of 70 kinds of failures of `shop` in a minute the last 20 are `other`; `bc broke` is one, and kept apart a minute later."""
     at = NOON + 3 * MINUTE
     for mart, moment in (("failures_minute", at), ("failures_hour", NOON)):
         other = traced(lab, mart, moment, service="shop", message="other", sample=1000)
@@ -213,7 +213,7 @@ def test_what_silver_no_longer_holds_is_said(tmp_path: Path) -> None:
 
 
 def test_a_model_that_counts_no_row_by_itself_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users with two errors in a minute: one row alone makes none. Times before 1970 are counted like any other."""
+    """Services with two errors in a minute: one row alone makes none."""
     project = tmp_path / "dbt"
     shutil.copytree(project_folder(), project, ignore=shutil.ignore_patterns("target"))
     (project / "models" / "logs" / "repeated_minute.sql").write_text(
