@@ -41,7 +41,9 @@ def gold_behind(lake: Path, contract: Contract, marts: Sequence[Mart], since: fl
 
 
 def _marks(path: Path, mark: str) -> Marks:
-    """Commits that moved an application transaction."""
+    """Commits that moved an application transaction; none of a table that was never made."""
+    if not DeltaTable.is_deltatable(str(path)):
+        return []
     table, found = DeltaTable(path), Marks()
     for commit in reversed(table.history()):
         table.load_as_version(commit["version"])

@@ -29,15 +29,10 @@ def run(home: Path | None = None, *, seconds: float = 120, repeats: int = 5) -> 
         try:
             time.sleep(90)  # the first lane runs pay for caches
             following = sleep_measured(dagster, seconds)
-            for sensor, location in (("logs_lane", "assay"), ("logs_gold", "gold")):
-                subprocess.run(
-                    [*DAGSTER, "sensor", "stop", sensor, "-w", "workspace.yaml", "-l", location],
-                    env=os.environ | {"DAGSTER_HOME": str(dagster_home(settings.home))},
-                    check=True,
-                    capture_output=True,
-                )
+            _sensors(settings.home, "stop")
             time.sleep(200)  # the last lane run ends
             idle = sleep_measured(dagster, seconds)
+            _sensors(settings.home, "start")  # it outlives this Dagster: who comes next would wait in vain
         finally:
             dagster.stop()
     return {
@@ -46,6 +41,16 @@ def run(home: Path | None = None, *, seconds: float = 120, repeats: int = 5) -> 
         "idle_lane_cores": round(following, 3),
         "machine": machine(),
     }
+
+
+def _sensors(home: Path, what: str) -> None:
+    for sensor, location in (("logs_lane", "assay"), ("logs_gold", "gold")):
+        subprocess.run(
+            [*DAGSTER, "sensor", what, sensor, "-w", "workspace.yaml", "-l", location],
+            env=os.environ | {"DAGSTER_HOME": str(dagster_home(home))},
+            check=True,
+            capture_output=True,
+        )
 
 
 def _import() -> float:
