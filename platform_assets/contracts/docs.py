@@ -1,27 +1,21 @@
 """A contract as a page for people.
 
-Belongs here: the page and the command that writes it. Run `python -m platform_assets.contracts.docs` in the project's
-folder after a change to a contract; a test compares the pages. Does not belong here: what a contract means.
+Belongs here: the page. `assay docs` writes it after a change to a contract; a test compares them. Does not belong here: what a
+contract means.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import jinja2
 
-from platform_assets.contracts.errors import ContractError
 from platform_assets.contracts.model import Contract, Field, Format, IndexType, Mask, Table
-from platform_assets.contracts.read import load_contracts
-
-FOLDER = Path("docs/systems")
 
 _PAGE = """\
-<!-- Written by `python -m platform_assets.contracts.docs` from the contract; change that, not this. -->
+<!-- Written by `assay docs` from the contract; change that, not this. -->
 # {{ contract.system }}
 
 {{ contract.description }}
@@ -112,22 +106,6 @@ def write_pages(folder: Path, contracts: Mapping[str, Contract], *, check: bool 
     return differing
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the pages, or with `--check` only compare; 1 when a page differs or a contract is wrong."""
-    parser = argparse.ArgumentParser(description="Write the documentation pages of the systems from their contracts.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pages are (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    try:
-        differing = write_pages(options.folder, load_contracts(), check=options.check)
-    except ContractError as error:
-        print(error, file=sys.stderr)
-        return 1
-    for path in differing:
-        print(f"{path}: out of date" if options.check else f"{path}: written")
-    return 1 if options.check and differing else 0
-
-
 def _span(value: timedelta) -> str:
     seconds = int(value.total_seconds())
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
@@ -188,7 +166,3 @@ def _message(table: Table) -> str:
     if table.frame_start:
         return f"one text record, several lines up to the next that matches `{table.frame_start}`"
     return "one line of text"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
