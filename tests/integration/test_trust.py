@@ -157,7 +157,7 @@ def test_a_lane_at_work_disturbs_no_proof(drained: Drained) -> None:
         background(drained.settings, drained.contract, commit_seconds=0.1, compact_seconds=0.5) as lane,
         traffic(drained.settings, drained.table, 2000),
     ):
-        for _ in range(5):
+        for _ in range(3):
             commits = lane.part.commits
             eventually(lambda before=commits: lane.part.commits > before)
             proof = prove(drained.settings, drained.contract)
