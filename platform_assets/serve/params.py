@@ -120,7 +120,7 @@ class PersonalParams(SearchParams):
 
     def narrowed(self) -> dict[str, Any]:
         """What the events must hold besides, as it was written: clear values may be in it."""
-        filters = {clause.field: [value.text for value in clause.values] for clause in self.clauses()}
+        filters: dict[str, Any] = {str(one.field): [value.text for value in one.values] for one in self.clauses()}
         return {"q": self.q, **filters} if self.q else filters
 
     field: str = Field(description="A field of personal data.")

@@ -189,7 +189,8 @@ class _Search:
             got = self._results(pages, deadline)
             numbers: dict[str, Counts] = {name: _wait(counts[name], deadline) for name in got if counted}
         finally:
-            for future in (*pages.values(), *counts.values()):  # those that nobody waits for any more
+            started: list[Future[Any]] = [*pages.values(), *counts.values()]
+            for future in started:  # some may wait for a thread yet, and nobody for them
                 future.cancel()
         if asked.cursor is None:
             state["total"] = {
