@@ -23,7 +23,7 @@ from platform_assets.errors import AssayError
 _QUERY_FAILED = "query_phase_execution_exception"
 _OVER = "Time exceeded"
 """What OpenSearch says of a search that did not end in time and must not be answered in part."""
-_CLAUSES = ("too_many_nested_clauses", "too_many_clauses")
+_CLAUSES = "maxClauseCount is set to"
 
 
 class SearchError(AssayError):
@@ -75,10 +75,10 @@ def too_long(doing: str) -> TimeExceeded:
 def translate(error: OpenSearchException, doing: str) -> SearchError:
     """The one-line error for a client's error while `doing` something ("reading the frontier")."""
     match error:
-        # Both are an error 500, although the node is well.
+        # The node answers 500 to both, although it is well; and 400 to some of the second, which it finds earlier.
         case TransportError() if _root_type(error) == _QUERY_FAILED and _OVER in reason_of(error):
             return too_long(doing)
-        case TransportError() if _root_type(error) in _CLAUSES:
+        case TransportError() if _CLAUSES in reason_of(error):
             return TooManyClauses(f"the question has too many parts ({doing})", "ask for fewer words or values at once")
         case SSLError():
             return SearchError(
@@ -104,7 +104,7 @@ def translate(error: OpenSearchException, doing: str) -> SearchError:
 
 
 def _root_type(error: TransportError) -> str:
-    """The type of what failed in a shard, e.g. `too_many_nested_clauses`; empty when the body has none."""
+    """The type of what failed in a shard, e.g. `query_shard_exception`; empty when the body has none."""
     roots = _cause(error.info).get("root_cause") if len(error.args) > 2 else None
     return str(roots[0].get("type", "")) if roots else ""
 

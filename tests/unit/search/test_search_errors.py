@@ -24,15 +24,16 @@ def answered(status: int, kind: str, reason: str) -> TransportError:
     return made(status, error["type"], {"error": error, "status": status})
 
 
-CLAUSES = "too_many_nested_clauses: Query contains too many nested clauses; maxClauseCount is set to 1024"
+NESTED = "Query contains too many nested clauses; maxClauseCount is set to 1024"
+EARLY = "failed to create query: maxClauseCount is set to 1024"
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "hint"),
     [
         (answered(500, "query_phase_execution_exception", "Time exceeded"), TimeExceeded, "a shorter time"),
-        (answered(500, "too_many_nested_clauses", CLAUSES), TooManyClauses, "fewer words or values"),
-        (answered(500, "too_many_clauses", "maxClauseCount is set to 1024"), TooManyClauses, "fewer words or values"),
+        (answered(500, "too_many_nested_clauses", NESTED), TooManyClauses, "fewer words or values"),
+        (answered(400, "query_shard_exception", EARLY), TooManyClauses, "fewer words or values"),
         (answered(500, "null_pointer_exception", "nothing there"), SearchError, "see its log"),
         # What a caller wrote is in some reasons, and must not pass for the node's own words.
         (answered(400, "parse_exception", "failed to parse [Time exceeded]"), SearchError, "see its log"),
