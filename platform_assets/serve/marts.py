@@ -10,8 +10,8 @@ from datetime import datetime
 import pyarrow as pa
 from opensearchpy import OpenSearch
 
+from platform_assets.search.asking import Deadline
 from platform_assets.search.marts import MAX_GROUPS, Mart, describe, rows
-from platform_assets.serve.limits import SEARCH_TIMEOUT_S
 from platform_assets.serve.problems import refuse
 
 _ARROW = {
@@ -25,9 +25,9 @@ _ARROW = {
 }
 
 
-def find_mart(client: OpenSearch, system: str, name: str) -> Mart:
+def find_mart(client: OpenSearch, system: str, name: str, deadline: Deadline | None = None) -> Mart:
     """A mart's index, which has one time. 404 when there is none or the caller may not see it."""
-    found = describe(client, f"{system}-{name}")
+    found = describe(client, f"{system}-{name}", deadline)
     if found is None:
         raise refuse(404, f"{system} has no mart {name} in its index yet")
     if len(found.times) != 1:
@@ -36,15 +36,19 @@ def find_mart(client: OpenSearch, system: str, name: str) -> Mart:
 
 
 class IndexMarts:
-    """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs."""
+    """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs.
 
-    def __init__(self, client: OpenSearch, system: str) -> None:
+    `deadline` is that of all that is read.
+    """
+
+    def __init__(self, client: OpenSearch, system: str, deadline: Deadline) -> None:
         self._client = client
         self._system = system
+        self._deadline = deadline
 
     def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table:
         """The rows whose time is in [begin, end). 404 when there is no such index or the caller may not see it."""
-        found = find_mart(self._client, self._system, mart)
+        found = find_mart(self._client, self._system, mart, self._deadline)
         [time] = found.times
         got = rows(
             self._client,
@@ -54,7 +58,7 @@ class IndexMarts:
             until=end,
             where={},
             limit=MAX_GROUPS,
-            timeout_s=SEARCH_TIMEOUT_S,
+            deadline=self._deadline,
         )
         if len(got) >= MAX_GROUPS:
             raise refuse(422, f"{mart} has more than {MAX_GROUPS} rows in that time")
