@@ -15,7 +15,7 @@ import json
 from platform_assets.contracts.model import Mask, Table
 from platform_assets.refine.fields import Source
 from platform_assets.refine.reasons import Reason
-from platform_assets.refine.scrub import names_apart, scrub_json
+from platform_assets.refine.scrub import scrub_json
 from platform_assets.refine.sql import (
     first_true,
     literal,
@@ -153,7 +153,6 @@ def _attribute_stages(table: Table, members: list[str]) -> list[tuple[str, str]]
     )
     scrubbed = scrub_json("_members", addresses=table.attributes_mask is Mask.SCRUB_ADDRESSES)
     clean = f"CASE WHEN strlen(_members) <= {table.attributes_max_bytes} THEN {scrubbed} END"
-    apart = f"CASE WHEN _scrubbed <> _members THEN {names_apart('_scrubbed')} ELSE _scrubbed END"
     names = "json_keys(_members)"
     fault = first_true(
         [
@@ -171,7 +170,6 @@ def _attribute_stages(table: Table, members: list[str]) -> list[tuple[str, str]]
         *counted,
         ("left_over", select(f"*, {own} AS _own, {rest} AS _rest", "counted")),
         ("merged", select(f"*, {merged} AS _members", "left_over")),
-        ("scrubbed", select(f"*, {clean} AS _scrubbed", "merged")),
-        ("kept", select(f"*, {apart} AS _attributes", "scrubbed")),
-        ("decoded", select(f"*, {fault} AS _attributes_fault", "kept")),
+        ("scrubbed", select(f"*, {clean} AS _attributes", "merged")),
+        ("decoded", select(f"*, {fault} AS _attributes_fault", "scrubbed")),
     ]

@@ -54,7 +54,6 @@ _LIKE_IPV6 = (
 
 _MARK = "chr(2)"  # cannot occur in JSON text, where control characters are escaped, nor in an excerpt, which has none
 _ESCAPE = r'\\(?:u[0-9A-Fa-f]{4}|["\\/bfnrt])'
-_REPLACED = ("email", "card", "ip")
 
 
 def scrub_text(sql: str, *, addresses: bool) -> str:
@@ -69,28 +68,14 @@ def scrub_json(sql: str, *, addresses: bool) -> str:
     """Minified JSON text with the same removed from names, strings and numbers; still valid JSON."""
     clean = _scrubbed(_marked(_without_card_numbers(sql)))
     if addresses:
-        clean = _without_addresses(f"CASE WHEN {_suspicious(sql)} THEN {clean} ELSE {_marked(sql)} END")
-    suspicious = _suspicious(sql, MAYBE_ADDRESS) if addresses else _suspicious(sql)
-    return f"CASE WHEN {suspicious} THEN {_unmarked(clean)} ELSE {sql} END"
+        clean = _without_addresses(clean)
+    return f"CASE WHEN {_suspicious(sql, MAYBE_ADDRESS if addresses else '')} THEN {_unmarked(clean)} ELSE {sql} END"
 
 
 def scrub_excerpt(sql: str, *, json: bool) -> str:
     """The printable text expression `sql` with all of them removed, and what resembles an address; JSON perhaps torn."""
     clean = replace_all(_without_addresses(_scrubbed(_marked(sql) if json else sql)), _LIKE_IPV6, "[ip]")
     return _unmarked(clean) if json else clean
-
-
-def names_apart(column: str) -> str:
-    """Scrubbed JSON text with names told apart, as an object has each name once: `[ip]`, `[ip 2]`, `[ip 3]`."""
-    in_name = r'\]((?:[^"\\]|\\.)*":)'
-    clean = column
-    for word in _REPLACED:
-        pattern = literal(rf"\[{word}{in_name}")
-        marked = f"regexp_replace({clean}, {pattern}, '[{word}' || {_MARK} || ']\\1', 'g')"
-        number = "CASE WHEN i > 2 THEN ' ' || (i - 1) || part ELSE part END"
-        clean = f"array_to_string(list_transform(string_split({marked}, {_MARK}), lambda part, i: {number}), '')"
-    found = matches(column, rf"\[(?:{'|'.join(_REPLACED)}){in_name}")
-    return f"CASE WHEN {found} THEN {clean} ELSE {column} END"
 
 
 def _suspicious(sql: str, more: str = "") -> str:

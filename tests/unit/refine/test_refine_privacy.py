@@ -155,11 +155,6 @@ def test_addresses_stay_where_they_are_machines() -> None:
         (r'{"s":"\u0001.2.3.4 \u000a::1:2x \u001f@example.com \u0011111111111111"}', None),
         (r'{"s":"\u000a::1:2"}', {"s": "\n[ip]"}),
         ('{"v":[1.2,3.4],"t":{"a":1,"b":2}}', None),
-        # An object has each name once, also when they were told apart by what is gone.
-        (
-            '{"10.1.2.3":1,"10.1.2.4":{"to 10.1.2.5!":2},"jane@example.com":"10.1.2.3","joe@example.com":"[ip]"}',
-            {"[ip]": 1, "[ip 2]": {"to [ip 3]!": 2}, "[email]": "[ip]", "[email 2]": "[ip]"},
-        ),
     ],
 )
 def test_attributes_stay_json_when_scrubbed(text: str, clean: object) -> None:
