@@ -24,7 +24,7 @@ from bench.peer.worker import Work, Worker
 from platform_assets.contracts.model import Contract
 from platform_assets.errors import AssayError
 from platform_assets.local.java import Java, find_java
-from platform_assets.refine.scrub import CARD, EMAIL
+from platform_assets.refine.scrub import ADDRESS, CARD, EMAIL, MAYBE_ADDRESS
 from platform_assets.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,6 +180,8 @@ def _their_request(
         "window_s": table.dedupe_window.total_seconds() if table.dedupe_window else 0,
         "email": EMAIL,
         "card": CARD,
+        "address": ADDRESS,
+        "maybe_address": MAYBE_ADDRESS,
         "salt": salt,
     }
 

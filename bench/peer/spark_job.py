@@ -4,9 +4,9 @@ Belongs here: the session, the two queries, their settings. Imports nothing of o
 makes, and is asked line by line on standard input (`worker.py`).
 
 The work is the contract's: bronze is every record with its coordinates; silver is typed, checked (required, enumerations,
-bounds, lengths, no time ahead), the user id replaced by a salted SHA-256, e-mails and card numbers taken out of the message,
-duplicates dropped within the contract's window; what fails a check goes to quarantine with its reason, under a key of its own
-that no other record shares. One query lands bronze, another refines, both from Kafka and at the same time.
+bounds, lengths, no time ahead), the user id replaced by a salted SHA-256, e-mails, card numbers and network addresses taken
+out of the message, duplicates dropped within the contract's window; what fails a check goes to quarantine with its reason,
+under a key of its own that no other record shares. One query lands bronze, another refines, both from Kafka and at once.
 
 Settings: two cores and a heap of 4 GB; as many shuffle partitions as cores; everything that waits in one trigger
 (`availableNow`), no empty batch after it; files of a Delta partition written without a sort; what a batch needs twice is
@@ -170,11 +170,15 @@ def _stored(field: dict[str, Any], request: dict[str, Any]) -> Column:
     column = F.col(field["name"])
     if field["mask"] == "hmac":
         return F.left(F.sha2(F.concat(F.lit(request["salt"]), column), 256), F.lit(32))
-    if field["mask"] == "scrub":
+    if field["mask"] in ("scrub", "scrub_addresses"):
         clean = F.regexp_replace(column, request["email"], "[email]")
         clean = F.regexp_replace(clean, rf"(?<![0-9.]){request['card']}", "[card]")
         suspicious = column.contains("@") | column.contains("%40") | column.rlike(MAYBE_CARD)
-        return F.when(suspicious, clean).otherwise(column)
+        clean = F.when(suspicious, clean).otherwise(column)
+        if field["mask"] == "scrub":
+            return clean
+        without = F.regexp_replace(clean, request["address"], "$1$2$3[ip]")
+        return F.when(column.rlike(request["maybe_address"]), without).otherwise(clean)
     return column
 
 

@@ -79,6 +79,12 @@ def _table(table: Table) -> None:
             raise at(f"{place}.properties[{name}]", "this name is reserved", "another name")
     for field in table.fields:
         _field(table, field, f"{place}.properties[{field.name}]")
+    if not table.attributes_mask.scrubs:
+        raise at(
+            f"{place}.properties[{table.attributes}].customProperties[mask]",
+            f"is '{table.attributes_mask}', but unknown fields may hold anything",
+            ", ".join(mask for mask in Mask if mask.scrubs),
+        )
     _event_time(table, place)
     _key(table, place)
     _format(table, place)
@@ -117,7 +123,11 @@ def _field(table: Table, field: Field, place: str) -> None:
 
 def _mask(field: Field, place: str) -> None:
     if field.pii and field.mask is Mask.NONE:
-        raise at(place, "is classified as pii and would be stored in clear", "the custom property mask: hmac or scrub")
+        raise at(
+            place,
+            "is classified as pii and would be stored in clear",
+            "the custom property mask: hmac, scrub or scrub_addresses",
+        )
     if field.mask is not Mask.NONE and field.type is not FieldType.STRING:
         raise at(
             f"{place}.customProperties[mask]", f"a field of type {field.type} cannot be masked", "logicalType: string"

@@ -37,6 +37,12 @@ _LIMITS = {
 }
 """What may grow but not shrink within a major version: accepted input, or kept rows, would be lost."""
 
+_STRONGER = frozenset({(Mask.SCRUB, Mask.SCRUB_ADDRESSES)})
+"""What a mask may become within a major version: a text stays a text, and no reader may rely on personal data in it.
+
+The other way is a breaking change, for it shows what was promised to be hidden; so is every other, for values change their kind.
+"""
+
 
 def to_json(contract: Contract) -> str:
     """The contract as JSON text, for keeping; the same contract always gives the same text."""
@@ -56,8 +62,8 @@ def from_json(text: str) -> Contract:
 def breaking_changes(old: Contract, new: Contract) -> list[str]:
     """What in `new` would break those who read or write by `old`, one line each; empty when nothing does.
 
-    Removed tables and fields; changed types, keys, event time, grain, topic, format, masks, sources; narrowed values
-    (an enum that lost one, a lower maximum, a field that became required, a new pattern, …).
+    Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, masks (save for a stronger
+    one); narrowed values (an enum that lost one, a lower maximum, a field that became required, a new pattern, …).
     """
     if old.system != new.system:
         return [f"the system changed from {old.system} to {new.system}"]
@@ -108,6 +114,9 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
         before, after = getattr(old, attribute), getattr(new, attribute)
         if after < before:
             yield f": {name} was lowered from {before} to {after}"
+    masks = (old.attributes_mask, new.attributes_mask)
+    if old.attributes and masks[0] is not masks[1] and masks not in _STRONGER:
+        yield f": the attributes' mask changed from {masks[0]} to {masks[1]}"
     fields = {field.name: field for field in new.fields}
     for field in old.fields:
         if field.name not in fields:
@@ -124,9 +133,10 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
 
 
 def _field_changes(old: Field, new: Field) -> Iterator[str]:
+    if old.mask is not new.mask and (old.mask, new.mask) not in _STRONGER:
+        yield f"the mask changed from {old.mask} to {new.mask}"
     for attribute, name in (
         ("type", "type"),
-        ("mask", "mask"),
         ("source", "name in the message"),
         ("time_format", "time format"),
     ):

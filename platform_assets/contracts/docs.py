@@ -46,8 +46,8 @@ Contract version {{ contract.version }}, answered for by {{ contract.owner }}.
 | {{ field | search }} | {{ field | checks }} | {{ field.description | cell }} |
 {% endfor -%}
 {% if table.attributes -%}
-| `{{ table.attributes }}` | JSON | | scrubbed | flat | at most {{ table.attributes_max_bytes | bytes }} \
-| Unknown fields of the message. |
+| `{{ table.attributes }}` | JSON | | {{ table.attributes_mask | scrubbed }} | flat \
+| at most {{ table.attributes_max_bytes | bytes }} | Unknown fields of the message. |
 {% endif %}
 - **Event time**: `{{ table.event_time }}`; its UTC {{ table.grain }} is the partition. More than \
 {{ table.max_ahead | span }} ahead is rejected; more than {{ table.lateness | span }} late is history: stored and \
@@ -86,6 +86,7 @@ def render_markdown(contract: Contract) -> str:
         "span": _span,
         "bytes": _bytes,
         "privacy": _privacy,
+        "scrubbed": _scrubbed,
         "search": _search,
         "checks": _checks,
         "message": _message,
@@ -144,9 +145,13 @@ def _bytes(value: int) -> str:
 def _privacy(field: Field) -> str:
     if field.mask is Mask.HMAC:
         return "personal: keyed hash"
-    if field.mask is Mask.SCRUB:
-        return "personal: scrubbed" if field.pii else "scrubbed"
+    if field.mask.scrubs:
+        return f"{'personal: ' if field.pii else ''}{_scrubbed(field.mask)}"
     return ""
+
+
+def _scrubbed(mask: Mask) -> str:
+    return "scrubbed, also of network addresses" if mask is Mask.SCRUB_ADDRESSES else "scrubbed"
 
 
 def _search(field: Field) -> str:

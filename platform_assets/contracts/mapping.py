@@ -41,7 +41,7 @@ TABLE_PROPERTIES = (
     "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow",
 )  # fmt: skip
 FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues")
-ATTRIBUTES_PROPERTIES = ("maxBytes",)
+ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
 OPTIONS: dict[FieldType, tuple[str, ...]] = {
     FieldType.STRING: ("maxLength", "pattern"),
     FieldType.INTEGER: ("minimum", "maximum", "format"),
@@ -168,14 +168,16 @@ def _attributes(named: Sequence[tuple[str, SchemaProperty]], place: str) -> dict
         or item.logicalTypeOptions
         or item.quality
     ):
-        raise at(place, "the object property keeps unknown fields and promises nothing", "name, description, maxBytes")
+        raise at(
+            place, "the object property keeps unknown fields and promises nothing", "name, description, maxBytes, mask"
+        )
     custom = _custom(item.customProperties, ATTRIBUTES_PROPERTIES, place)
-    if "maxBytes" not in custom:
-        return {"attributes": name}
-    return {
-        "attributes": name,
-        "attributes_max_bytes": _whole(custom["maxBytes"], f"{place}.customProperties[maxBytes]"),
-    }
+    found: dict[str, Any] = {"attributes": name}
+    if "maxBytes" in custom:
+        found["attributes_max_bytes"] = _whole(custom["maxBytes"], f"{place}.customProperties[maxBytes]")
+    if "mask" in custom:
+        found["attributes_mask"] = _choice(Mask, custom["mask"], f"{place}.customProperties[mask]")
+    return found
 
 
 def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
@@ -223,8 +225,7 @@ def _field(item: SchemaProperty, name: str, place: str) -> Field:
     if item.classification is not None and item.classification not in CLASSIFICATIONS:
         raise at(f"{place}.classification", f"is {item.classification!r}", ", ".join(CLASSIFICATIONS))
     mask = _choice(Mask, custom.get("mask", Mask.NONE), f"{place}.customProperties[mask]")
-    scrubbed_text = mask is Mask.SCRUB and type_ is FieldType.STRING
-    default_index = IndexType.TEXT if scrubbed_text else DEFAULT_INDEX[type_]
+    default_index = IndexType.TEXT if mask.scrubs and type_ is FieldType.STRING else DEFAULT_INDEX[type_]
     enum, pattern = _quality(item.quality or [], place)
     if item.enum is not None:
         enum = _texts([entry.value for entry in item.enum], f"{place}.enum")

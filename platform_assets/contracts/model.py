@@ -34,6 +34,12 @@ class Mask(StrEnum):
     NONE = "none"
     HMAC = "hmac"  # whole value replaced by a keyed HMAC-SHA256, hex
     SCRUB = "scrub"  # free text: e-mails and card numbers replaced in place
+    SCRUB_ADDRESSES = "scrub_addresses"  # free text in which network addresses are people's: those too
+
+    @property
+    def scrubs(self) -> bool:
+        """Whether the text stays, without what in it is personal."""
+        return self in (Mask.SCRUB, Mask.SCRUB_ADDRESSES)
 
 
 class Grain(StrEnum):
@@ -98,6 +104,7 @@ class Table:
     pattern: str | None = None  # RE2 with named groups, for Format.REGEX
     attributes: str | None = None  # name of the column for unknown fields (JSON), None: unknown fields reject
     attributes_max_bytes: int = 8192
+    attributes_mask: Mask = Mask.SCRUB  # one that scrubs
     max_bytes: int = 1_048_576  # of a message's value
     max_depth: int = 32
     max_fields: int = 1000

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 
-from platform_assets.contracts.model import Table
+from platform_assets.contracts.model import Mask, Table
 from platform_assets.refine.fields import Source
 from platform_assets.refine.reasons import Reason
 from platform_assets.refine.scrub import scrub_json
@@ -151,7 +151,8 @@ def _attribute_stages(table: Table, members: list[str]) -> list[tuple[str, str]]
             ("true", "left(_own, length(_own) - 1) || ',' || substring(_rest, 2)"),
         ]
     )
-    clean = f"CASE WHEN strlen(_members) <= {table.attributes_max_bytes} THEN {scrub_json('_members')} END"
+    scrubbed = scrub_json("_members", addresses=table.attributes_mask is Mask.SCRUB_ADDRESSES)
+    clean = f"CASE WHEN strlen(_members) <= {table.attributes_max_bytes} THEN {scrubbed} END"
     names = "json_keys(_members)"
     fault = first_true(
         [

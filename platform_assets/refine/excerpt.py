@@ -17,7 +17,7 @@ import re
 
 from platform_assets.contracts.model import Field, Format, Mask, Table
 from platform_assets.refine.fields import Source
-from platform_assets.refine.scrub import scrub_addresses, scrub_text_always
+from platform_assets.refine.scrub import scrub_excerpt
 from platform_assets.refine.sql import JSON_STRING, literal, matches, replace_all
 
 MAX_CHARACTERS = 300
@@ -39,7 +39,7 @@ def excerpt_expression(table: Table, sources: list[Source]) -> str:
         text = (
             f"CASE WHEN _structure IS NULL THEN {_printable(f'left({matched}, {HEAD_BYTES})')} ELSE {_shape(text)} END"
         )
-    clean = scrub_addresses(scrub_text_always(text))
+    clean = scrub_excerpt(text, json=table.format is Format.JSON)
     return f"left({_without_torn_end(clean)}, {MAX_CHARACTERS})"
 
 

@@ -63,7 +63,9 @@ def value_expression(source: Source) -> str:
 def stored_expression(field: Field) -> str:
     """SQL for the silver value from the typed value's column; fields masked by HMAC are still in clear."""
     column = identifier(field.name)
-    return scrub_text(column) if field.mask is Mask.SCRUB and field.type is FieldType.STRING else column
+    if not field.mask.scrubs or field.type is not FieldType.STRING:
+        return column
+    return scrub_text(column, addresses=field.mask is Mask.SCRUB_ADDRESSES)
 
 
 def fault_cases(source: Source, table: Table) -> list[tuple[str, str]]:

@@ -327,8 +327,8 @@ def test_a_wrong_password_is_said_and_not_shown(shell: Shell) -> None:
 def test_a_breaking_contract_stops_the_lane(shell: Shell, sent: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(shell.systems / shell.system, tmp_path / shell.system)
     contract = tmp_path / shell.system / "contract.yaml"
-    narrowed = contract.read_text().replace("maximum: 599", "maximum: 499").replace("version: 1.0.0", "version: 1.1.0")
-    contract.write_text(narrowed)
+    narrowed = contract.read_text().replace("maximum: 599", "maximum: 499")
+    contract.write_text(re.sub(r"(?m)^version: .*$", "version: 1.9.0", narrowed))
     changed = Shell({**shell.environment, "ASSAY_SYSTEMS": str(tmp_path)}, shell.system, tmp_path)
     verdict = changed.json("contract", "check", code=1)["systems"][0]
     assert verdict["state"] == "refused"

@@ -84,8 +84,8 @@ class Drained:
     def with_level(self, level: str) -> Drained:
         """The same system under a newer contract that knows one more level."""
         fields = tuple(replace(f, enum=(*f.enum, level)) if f.name == "level" else f for f in self.table.fields)
-        table = replace(self.table, version="1.1.0", fields=fields)
-        return replace(self, contract=replace(self.contract, version="1.1.0", tables=(table,)))
+        table = replace(self.table, version="1.9.0", fields=fields)
+        return replace(self, contract=replace(self.contract, version="1.9.0", tables=(table,)))
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_what_the_index_refused_is_tried_again(drained: Drained) -> None:
         silver.commit([])  # the version of the deletion stays behind silver's
     reject = {
         **{c: row[c] for c in ("_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at")},
-        "contract_version": "1.0.0",
+        "contract_version": drained.table.version,
         "stage": "index",
         "reason": "index:mapper_parsing_exception",
         "landed_date": row["_landed_at"].date(),

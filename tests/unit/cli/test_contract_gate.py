@@ -22,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return load_contracts()["logs"]
+    return replace(load_contracts()["logs"], version="1.0.0")
 
 
 def changed(contract: Contract, version: str, fields: tuple[Field, ...]) -> Contract:

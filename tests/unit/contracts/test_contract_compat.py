@@ -16,7 +16,7 @@ from platform_assets.contracts.read import load_contracts
 
 @pytest.fixture(scope="module")
 def logs() -> Contract:
-    return load_contracts()["logs"]
+    return with_version(load_contracts()["logs"], "1.0.0")
 
 
 def with_version(contract: Contract, version: str) -> Contract:
@@ -47,7 +47,19 @@ BREAKING: dict[str, tuple[Any, str]] = {
     ),
     "mask dropped": (
         lambda c: with_field(c, "events", "message", mask=Mask.NONE),
-        "the mask changed from scrub to none",
+        "the mask changed from scrub_addresses to none",
+    ),
+    "mask weaker": (
+        lambda c: with_field(c, "events", "message", mask=Mask.SCRUB),
+        "events.message: the mask changed from scrub_addresses to scrub",
+    ),
+    "mask of another kind": (
+        lambda c: with_field(c, "broker", "message", mask=Mask.HMAC),
+        "broker.message: the mask changed from scrub to hmac",
+    ),
+    "attributes' mask weaker": (
+        lambda c: with_table(c, "events", attributes_mask=Mask.SCRUB),
+        "events: the attributes' mask changed from scrub_addresses to scrub",
     ),
     "source changed": (lambda c: with_field(c, "events", "host", source="h"), "the name in the message changed"),
     "time format": (lambda c: with_field(c, "broker", "event_time", time_format="%Y"), "the time format changed"),
@@ -101,6 +113,7 @@ HARMLESS: dict[str, Any] = {
     "longer": lambda c: with_field(c, "events", "host", max_length=None),
     "other index": lambda c: with_field(c, "events", "trace_id", index=IndexType.NONE),
     "words": lambda c: replace(c, description="Other words."),
+    "mask stronger": lambda c: with_field(c, "broker", "message", mask=Mask.SCRUB_ADDRESSES),
     "kept longer": lambda c: with_table(c, "events", retention=timedelta(days=99)),
 }
 
@@ -114,6 +127,15 @@ def test_a_harmless_change_needs_any_higher_version(logs: Contract, case: str) -
     with pytest.raises(ContractError, match=r"is lower than 1\.0\.0"):
         check_compatible(logs, with_version(new, "0.9.0"))
     check_compatible(logs, with_version(new, "1.1.0"))
+
+
+def test_a_stronger_mask_of_attributes_needs_any_higher_version(logs: Contract) -> None:
+    old = with_table(logs, "events", attributes_mask=Mask.SCRUB)
+    check_compatible(old, with_version(logs, "1.1.0"))
+    with pytest.raises(ContractError, match=r"its version 1\.0\.0 is unchanged"):
+        check_compatible(old, logs)
+    # A contract kept by a release that knew no such mask says nothing of it.
+    assert from_json(to_json(old).replace('"attributes_mask":"scrub",', "")) == old
 
 
 def test_an_unchanged_contract_is_accepted(logs: Contract) -> None:

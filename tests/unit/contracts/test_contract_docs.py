@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.contracts.docs import FOLDER, main, render_markdown, write_pages
-from platform_assets.contracts.model import Contract
+from platform_assets.contracts.model import Contract, Mask
 from platform_assets.contracts.read import FILE_NAME, load_contracts
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,12 @@ def test_a_page_names_every_field_and_its_privacy(contracts: dict[str, Contract]
         for table in contract.tables:
             assert f"## {table.qualified_name}" in page
             assert all(f"| `{field.name}` | {field.type} |" in page for field in table.fields)
-        assert page.count("personal: keyed hash") == sum(f.mask == "hmac" for t in contract.tables for f in t.fields)
+        masks = [f.mask for t in contract.tables for f in t.fields] + [
+            t.attributes_mask for t in contract.tables if t.attributes
+        ]
+        assert page.count("personal: keyed hash") == masks.count(Mask.HMAC)
+        assert page.count("| scrubbed |") == masks.count(Mask.SCRUB)
+        assert page.count("| scrubbed, also of network addresses |") == masks.count(Mask.SCRUB_ADDRESSES)
 
 
 def test_what_is_in_a_cell_stays_in_its_cell(contracts: dict[str, Contract]) -> None:

@@ -73,6 +73,11 @@ DOCUMENT: dict[str, Any] = {
                     "customProperties": [{"property": "mask", "value": "hmac"}],
                 },
                 {"name": "note", "logicalType": "string", "customProperties": [{"property": "mask", "value": "scrub"}]},
+                {
+                    "name": "reply",
+                    "logicalType": "string",
+                    "customProperties": [{"property": "mask", "value": "scrub_addresses"}],
+                },
                 {"name": "amount", "logicalType": "number", "logicalTypeOptions": {"minimum": 0, "maximum": 1e6}},
                 {
                     "name": "gift",
@@ -169,6 +174,8 @@ def test_a_json_table(contract: Contract) -> None:
     assert orders.field("kind").enum == ("a", "b")
     assert (orders.field("email").mask, orders.field("email").pii) == (Mask.HMAC, True)
     assert (orders.field("note").mask, orders.field("note").index) == (Mask.SCRUB, IndexType.TEXT)
+    assert (orders.field("reply").mask, orders.field("reply").index) == (Mask.SCRUB_ADDRESSES, IndexType.TEXT)
+    assert orders.attributes_mask is Mask.SCRUB
     assert (orders.field("amount").type, orders.field("amount").minimum, orders.field("amount").maximum) == (
         FieldType.NUMBER,
         0,
@@ -182,6 +189,11 @@ def test_a_json_table(contract: Contract) -> None:
         "date",
         "double",
     ]
+
+
+def test_unknown_fields_may_be_masked_more_strongly() -> None:
+    text = changed(field_custom("rest", "mask", "scrub_addresses"))
+    assert parse_contract(text).table("orders").attributes_mask is Mask.SCRUB_ADDRESSES
 
 
 def test_a_text_table(contract: Contract) -> None:
@@ -238,6 +250,11 @@ BAD: dict[str, tuple[Change, str]] = {
     "unclassified hash": (field_custom("note", "mask", "hmac"), "not classified"),
     "masked number": (field_custom("amount", "mask", "scrub"), "cannot be masked"),
     "unknown mask": (field_custom("note", "mask", "rot13"), "is 'rot13'"),
+    "unknown fields in clear": (
+        field_custom("rest", "mask", "none"),
+        "is 'none', but unknown fields may hold anything",
+    ),
+    "unknown fields hashed": (field_custom("rest", "mask", "hmac"), "is 'hmac', but unknown fields may hold anything"),
     "unknown type": (prop("note", logicalType="date"), "logicalType: is 'date'"),
     "no type": (lambda d: properties(d)["note"].pop("logicalType"), "logicalType: is missing"),
     "option of another type": (prop("note", logicalTypeOptions={"minimum": 1}), "minimum: is not supported for string"),

@@ -89,6 +89,47 @@ def test_free_text_is_scrubbed(text: str, clean: str | None) -> None:
     assert json.loads(row["attributes"]) == {"more": clean, "deep": {"list": [clean, {"x": clean}]}}
 
 
+ADDRESSES = [
+    ("login accepted from 203.0.113.7", "login accepted from [ip]"),
+    ("10.1.2.3:9092,10.1.2.4/16;(10.1.2.5) 10.1.2.6.", "[ip]:9092,[ip]/16;([ip]) [ip]."),
+    ("ip_10.1.2.3 x10.1.2.3y10.1.2.4z 10.1.2.3.443", "ip_[ip] x[ip]y[ip]z [ip].443"),
+    ("/find?q=from%2010.1.2.3&r=%3Dfe80::1", "/find?q=from%20[ip]&r=%3D[ip]"),
+    (r"\x0110.1.2.3 \u000110.1.2.3 \n10.1.2.3 \nfe80::1", r"\x01[ip] \u0001[ip] \n[ip] \n[ip]"),
+    ("10.0.0.1 10.0.1.0 10.1.0.0 010.001.002.003", "[ip] [ip] [ip] [ip]"),
+    ("[2001:db8::1]:8080 fe80::1%eth0 2001:DB8::/32", "[[ip]]:8080 [ip]%eth0 [ip]/32"),
+    ("peer:2001:db8::1: gone, addr_fe80::1", "peer:[ip]: gone, addr_[ip]"),
+    ("2001:db8:0:0:0:0:2:1 0:0:0:0:0:ffff:10.1.2.3", "[ip] [ip]"),
+    ("::ffff:10.1.2.3 64:ff9b::10.1.2.3 ::ffff:a01:203 ::10.1.2.3", "[ip] [ip] [ip] ::[ip]"),
+    ("jane@10.1.2.3 jane@example.com,10.1.2.3,4111111111111111", "jane@[ip] [email],[ip],[card]"),
+    ("rv:1.9.0.14", "rv:[ip]"),  # a version, but who can tell
+    # What must stay: names, times, hardware addresses, versions.
+    ("Class::method std::string App::Base ::Ba Foo::Add::x Dead::Letter fe::Error", None),
+    ("at 12:30:45 2026-01-15T09:30:00.123Z 1:02:03 aa:bb:cc:dd:ee:ff ::1 fe80:: ::", None),
+    ("1.2.3 v1.2.3 2021.10.11.12 10.1.2 0.0.0.0:80 Chrome/41.0.2272.76 Chrome/120.0.0.0 Safari/537.36", None),
+    ("ip-10-1-2-3 10%2E1%2E2%2E3 167838211 0x0a010203", None),
+]
+
+
+@pytest.mark.parametrize(("text", "clean"), ADDRESSES)
+def test_free_text_loses_network_addresses_where_the_contract_says_so(text: str, clean: str | None) -> None:
+    clean = text if clean is None else clean
+    row = accepted(encoded(message=text, host=text, more=text, deep={"list": [text, {text: text}]}))
+    assert row["message"] == clean
+    assert row["host"] == text  # the contract does not ask for it
+    assert json.loads(row["attributes"]) == {"more": clean, "deep": {"list": [clean, {clean: clean}]}}
+    line = LINE.decode().replace("/x", text.replace(" ", "|")).replace('"-"', f'"{text}"').replace("Mozilla/5.0", text)
+    row = accepted(line.encode(), ACCESS)
+    assert (row["referrer"], row["agent"]) == (clean, clean)
+    assert row["path"] == clean.replace(" ", "|")
+
+
+def test_addresses_stay_where_they_are_machines() -> None:
+    text = "Connection to 10.0.0.1:9092 (fe80::1) failed"
+    line = f"[2026-01-15 09:30:00,123] ERROR {text} (kafka.network.Processor)\njava.io.IOException: 10.0.0.2"
+    row = accepted(line.encode(), BROKER)
+    assert (row["message"], row["stack"]) == (text, "java.io.IOException: 10.0.0.2")
+
+
 @pytest.mark.parametrize(
     ("text", "clean"),
     [
@@ -106,6 +147,14 @@ def test_free_text_is_scrubbed(text: str, clean: str | None) -> None:
         (r'{"s":"jane\u0040example.com"}', {"s": "[email]"}),
         ('{"jane@example.com":{"4111111111111111":1}}', {"[email]": {"[card]": 1}}),
         (r'{"s":"\":4111111111111111,\"","t":"\\"}', {"s": '":[card],"', "t": "\\"}),
+        # An escape keeps its backslash, hides nothing, and is no part of what stands behind it.
+        (r'{"s":"\n10.1.2.3\u000a10.1.2.3\u000110.1.2.3"}', {"s": "\n[ip]\n[ip]\x01[ip]"}),
+        (r'{"s":"\bfe80::1\ffe80::1\u000bfe80::1\"fe80::1"}', {"s": '\b[ip]\f[ip]\x0b[ip]"[ip]'}),
+        (r'{"s":"10.1\u002e2.3 fe80:\u003a1 1\/10.1.2.3\/24"}', {"s": "[ip] [ip] 1/[ip]/24"}),
+        (r'{"s":"\\10.1.2.3\\n10.1.2.3\\nfe80::1\\\nfe80::1"}', {"s": "\\[ip]\\n[ip]\\n[ip]\\\n[ip]"}),
+        (r'{"s":"\u0001.2.3.4 \u000a::1:2x \u001f@example.com \u0011111111111111"}', None),
+        (r'{"s":"\u000a::1:2"}', {"s": "\n[ip]"}),
+        ('{"v":[1.2,3.4],"t":{"a":1,"b":2}}', None),
     ],
 )
 def test_attributes_stay_json_when_scrubbed(text: str, clean: object) -> None:
@@ -163,10 +212,11 @@ def test_an_excerpt_still_says_what_was_wrong() -> None:
 
 def test_excerpts_are_scrubbed_and_printable() -> None:
     text = "jane@example.com 4111111111111111 10.1.2.3 fe80::1ff:fe23:4567:890a ::1 2001:db8:0:0:0:0:2:1"
-    text += " \u202e\x1b[31m at 08:30:00"
+    text += " \u202e\x1b[31m at 08:30:00 \u000110.1.2.3"
     row = rejected(encoded(status="x", event_id="e", service="s", trace_id=None, message=text))
     assert '"message":"[email] [card] [ip] [ip] [ip] [ip]' in row["excerpt"]
     assert "08:30:00" in row["excerpt"]
+    assert "10.1.2" not in row["excerpt"]
     assert row["excerpt"].isprintable()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import os
@@ -140,3 +141,68 @@ def test_what_is_accepted_is_what_was_sent(refineries: dict[str, Refinery], valu
         assert row["latency_ms"] == sent.get("latency_ms")
         if sent.get("user_id") is not None:
             assert row["user_id"] == MASKER.mask(sent["user_id"], "user_id")
+
+
+@st.composite
+def _addresses(draw: st.DrawFn) -> tuple[str, str]:
+    """A text with an address of a host in it, written in one of the usual ways, and the same text as it should be stored."""
+    if draw(st.booleans()):
+        address = str(draw(st.ip_addresses(v=4).filter(lambda ip: int(ip) % 2**24)))
+        before, after = (
+            draw(st.sampled_from(["x", "1-", "ip-"])),
+            draw(st.sampled_from([":9092", "ms", ".5", "_", "-"])),
+        )
+    else:
+        ip = draw(st.ip_addresses(v=6).filter(_is_a_hosts) | st.builds(_sparse, st.sets(st.integers(0, 7), min_size=2)))
+        tail = f"{ip.exploded[:30]}{ipaddress.IPv4Address(int(ip) % 2**32)}"
+        address = draw(st.sampled_from([ip.compressed, ip.exploded, ip.compressed.upper(), tail]))
+        before, after = draw(st.sampled_from(["[", "to:"])), draw(st.sampled_from(["]:8080", "%eth0", ": gone", "/64"]))
+    common = ["", " ", "=", "(", "/", "%20", "_", '"', "'", "\\", "\n", "\t", "\b", "\x01", "é", "\u2028", "😀"]
+    before, after = (
+        draw(st.sampled_from([before, *common])),
+        draw(st.sampled_from([after, "", " ", ",", ")", '"', "\n", "é"])),
+    )
+    return f"{before}{address}{after}", f"{before}[ip]{after}"
+
+
+def _is_a_hosts(ip: ipaddress.IPv6Address) -> bool:
+    """Not of one group only, which is nobody's address."""
+    return sum(group != "0000" for group in ip.exploded.split(":")) > 1
+
+
+def _sparse(groups: set[int]) -> ipaddress.IPv6Address:
+    """An address with these groups: most random ones have no `::`."""
+    return ipaddress.IPv6Address(":".join(f"{n + 10:x}" if n in groups else "0" for n in range(8)))
+
+
+@QUICK
+@given(pairs=st.lists(_addresses(), min_size=20, max_size=60), escaped=st.booleans())
+def test_no_address_of_a_host_survives(
+    refineries: dict[str, Refinery], pairs: list[tuple[str, str]], escaped: bool
+) -> None:
+    values = [
+        json.dumps(event(message=text, more=text, deep={text: [text, 1]}), ensure_ascii=escaped).encode()
+        for text, _ in pairs
+    ]
+    refined = refineries["events"].refine(bronze(values))
+    check(EVENTS, list(values), refined)
+    assert refined.accepted.num_rows == len(pairs)
+    for (text, clean), row in zip(pairs, refined.accepted.to_pylist(), strict=True):
+        assert row["message"] == clean, text
+        assert json.loads(row["attributes"]) == {"more": clean, "deep": {clean: [clean, 1]}}, text
+
+
+_plain = st.text("0123456789abcdefABCDEFx:.%/_-[]é \\n\n\x01", max_size=60).filter(
+    lambda text: not re.search(r"::|%40|\d{4}[ -]?\d{4}", text) and text.count(":") < 6 and text.count(".") < 3
+)
+
+
+@QUICK
+@given(texts=st.lists(_plain, min_size=20, max_size=60))
+def test_texts_without_addresses_stay_as_they_are(refineries: dict[str, Refinery], texts: list[str]) -> None:
+    values = [encoded(message=text, more={text: text}) for text in texts]
+    refined = refineries["events"].refine(bronze(values))
+    assert refined.accepted["message"].to_pylist() == texts
+    assert [json.loads(found)["more"] for found in refined.accepted["attributes"].to_pylist()] == [
+        {t: t} for t in texts
+    ]

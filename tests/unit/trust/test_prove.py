@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from trustlab import TOPIC_ID, Lab, document, event
 
-from platform_assets.contracts.model import Contract
+from platform_assets.contracts.model import Contract, Mask
 from platform_assets.errors import AssayError
 from platform_assets.lake.maintain import MERGE_AT, compact
 from platform_assets.lane.track import ORDER
@@ -259,6 +261,40 @@ def test_rows_of_another_contract_version_are_not_rederived(lab: Lab) -> None:
     assert proof.holds
     assert proof.tables["events"].counts["not_rederivable"] == 38
     assert proof.tables["events"].checks["derivation"].facts["rows"] == 1
+
+
+def test_addresses_of_people_reach_neither_silver_nor_quarantine_and_a_stronger_mask_leaves_older_rows(
+    tmp_path: Path, logs: Contract
+) -> None:
+    """Through the lane's own pieces: written by the weaker mask of a former version, then by the contract's."""
+    known = logs.table("events")
+    fields = tuple(replace(f, mask=Mask.SCRUB) if f.mask is Mask.SCRUB_ADDRESSES else f for f in known.fields)
+    weaker = Lab(tmp_path, logs, "events").with_contract(version="1.0.0", fields=fields, attributes_mask=Mask.SCRUB)
+    texts = {
+        "message": "login accepted from 203.0.113.7",
+        "client": "\n2001:db8::7",
+        "203.0.113.8": {"seen": ["[fe80::7]:80"]},
+    }
+    weaker.run([event(1, **texts)])
+    assert proof_of(weaker).holds
+    stronger = weaker.with_contract(version=known.version, fields=known.fields, attributes_mask=known.attributes_mask)
+    stronger.run(
+        [event(n, **texts) for n in range(2, 5)] + [event(5, level="LOUD", **texts), event(4, **texts)], partition=1
+    )
+    proof = proof_of(stronger)
+    assert proof.holds, failures(proof)
+    old, *new = sorted(stronger.rows("silver"), key=lambda row: row["event_id"])
+    assert old["message"] == texts["message"]
+    assert len(new) == 3
+    for row in new:
+        assert row["message"] == "login accepted from [ip]"
+        assert json.loads(row["attributes"]) | {"attempt": 0} == {
+            "attempt": 0,
+            "client": "\n[ip]",
+            "[ip]": {"seen": ["[[ip]]:80"]},
+        }
+    (refused,) = stronger.rows("quarantine")
+    assert not any(address in refused["excerpt"] for address in ("203.0.113", "2001:db8", "fe80"))
 
 
 def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:

@@ -104,7 +104,8 @@ class Lab:
 
     def with_contract(self, **changes: Any) -> Lab:
         """The same lake under a changed table contract, of the next minor version unless told otherwise."""
-        table = replace(self.table, **({"version": "1.1.0"} | changes))
+        major, minor, _ = self.table.version.split(".")
+        table = replace(self.table, **({"version": f"{major}.{int(minor) + 1}.0"} | changes))
         other = Lab.__new__(Lab)
         other.__dict__ |= self.__dict__
         other.table = table
