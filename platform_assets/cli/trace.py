@@ -64,7 +64,7 @@ def trace(
 
     A figure is a row of a MART: --at says of which time, --where of which key. The
     answer is which rows of silver it counts, as the mart's own models say: how many, from which topics, partitions and
-    offsets, and some to trace on. Of all rows of the time each is run through the models, about 50,000 a second.
+    offsets, and some to trace on. Of all rows of the time each is run through the models: tens of thousands a second.
     """
     from platform_assets.cli import render
     from platform_assets.cli.figure import is_figure, trace_mart, wrong_usage
