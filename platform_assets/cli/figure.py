@@ -48,24 +48,27 @@ def trace_mart(
     what: str,
     at: str | None,
     where: Sequence[str],
+    document: str | None,
     column: str | None,
     sample: int,
     as_json: bool,
 ) -> None:
     """Trace the rows of a mart that are meant, and show the answer."""
     from platform_assets.cli import render
-    from platform_assets.gold.figure import DOCUMENT, find_document, find_mart, find_rows
+    from platform_assets.gold.figure import find_document, find_mart, find_rows
     from platform_assets.gold.project import project_folder
     from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.trace import trace_figure
 
     lake, marts = session.settings.lake_path, marts_of(project_folder(), contract)
-    if DOCUMENT.fullmatch(what):
-        figure = find_document(lake, marts, what)
+    mart = find_mart(marts, contract.system, what)
+    if document is not None:
+        if at or where:
+            raise wrong_usage("--id stands for --at and --where")
+        figure = find_document(lake, mart, document)
+    elif at is None:
+        raise wrong_usage(f"which {mart.grain} of {mart.name}? Name it with --at")
     else:
-        mart = find_mart(marts, contract.system, what)
-        if at is None:
-            raise wrong_usage(f"which {mart.grain} of {mart.name}? Name it with --at")
         figure = find_rows(lake, mart, at, dict(map(_condition, where)))
     with _progress() as progress:
         found = trace_figure(session.settings, contract, marts, figure, column=column, sample=sample, progress=progress)

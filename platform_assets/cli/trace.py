@@ -38,6 +38,7 @@ _VERDICTS = {
 @click.option("--reveal", is_flag=True, help="Show the bytes as they arrived; they hold personal data in clear.")
 @click.option("--at", metavar="TIME", help="The mart's minute, hour or day (UTC).")
 @click.option("--where", metavar="COLUMN=VALUE", multiple=True, help="Rows of the mart with this value; repeatable.")
+@click.option("--id", "document", help="The row of the mart whose document in the index has this id.")
 @click.option("--column", help="Only rows of silver that add to this number of the mart.")
 @click.option(
     "--sample", type=click.IntRange(0, 1000), default=5, show_default=True, metavar="N", help="Documents to name."
@@ -51,6 +52,7 @@ def trace(
     reveal: bool,
     at: str | None,
     where: tuple[str, ...],
+    document: str | None,
     column: str | None,
     sample: int,
     as_json: bool,
@@ -60,9 +62,9 @@ def trace(
     DOCUMENT_ID is what `assay search` shows: the topic's beginning, partition and offset. The way goes from the index to silver,
     bronze and the topic, with the file that holds each row.
 
-    A figure is a row of a MART: --at says of which time, --where of which key. (Or the id that its row has in the index.) The
+    A figure is a row of a MART: --at says of which time, --where of which key. The
     answer is which rows of silver it counts, as the mart's own models say: how many, from which topics, partitions and
-    offsets, and some to trace on. Of all rows of the time each is run through the models, about 50,000 a second.
+    offsets, and some to trace on. Of all rows of the time each is run through the models: tens of thousands a second.
     """
     from platform_assets.cli import render
     from platform_assets.cli.figure import is_figure, trace_mart, wrong_usage
@@ -72,10 +74,10 @@ def trace(
     if is_figure(contract, what):
         if reveal:
             raise wrong_usage("--reveal is for a document")
-        trace_mart(session, contract, what, at, where, column, sample, as_json)
+        trace_mart(session, contract, what, at, where, document, column, sample, as_json)
         return
-    if at or where or column:
-        raise wrong_usage("--at, --where and --column are for a mart")
+    if at or where or document or column:
+        raise wrong_usage("--at, --where, --id and --column are for a mart")
     found = run(session.settings, contract, what, reveal=reveal)
     if as_json:
         render.emit(found.to_dict())

@@ -24,8 +24,6 @@ from platform_assets.search.query import parse_time
 
 MAX_ROWS = 10_000
 """Rows that are asked about at once."""
-DOCUMENT = re.compile(r"[0-9a-f]{32}")
-"""What the id of a mart's document looks like."""
 
 _PRECISION = {
     Slot.MINUTE: (re.compile(r".*[T ]\d\d:?\d\d.*"), "2026-11-21T14:05"),
@@ -78,10 +76,10 @@ def find_rows(lake: Path, mart: Mart, at: str, where: Mapping[str, str]) -> Figu
             raise AssayError(f"{mart.name} has no column {name!r}", f"it has {', '.join(columns)}")
         conditions.append(f'"{name}" = CAST($v{number} AS {columns[name].type})')
         bound[f"v{number}"] = value
-    files = table.files(mart.partition(slot))
     with session() as con:
         names = ", ".join(f'"{name}"' for name in columns)
-        rows = table.relation(con, files).sql_query()
+        relation = table.relation(con, table.files(mart.partition(slot)))  # alive as long as its text is used
+        rows = relation.sql_query()
         sql = f"SELECT {names} FROM ({rows}) WHERE {' AND '.join(conditions)} ORDER BY {names} LIMIT {MAX_ROWS + 1}"
         try:
             found = con.sql(sql, params=bound).to_arrow_table()
@@ -98,27 +96,23 @@ def find_rows(lake: Path, mart: Mart, at: str, where: Mapping[str, str]) -> Figu
     return Figure(mart, slot, found, table)
 
 
-def find_document(lake: Path, marts: Sequence[Mart], id: str) -> Figure:
-    """The row whose document in the index has that id. Raises UnknownFigure when no indexed mart has it."""
-    for mart in marts:
-        if not mart.index or not mart.table(lake).exists():
-            continue
-        table = _table(lake, mart)
-        with session() as con:
-            # As documents are made: times without a zone, a day as its first moment.
-            times = [f.name for f in mart.schema if pa.types.is_temporal(f.type) and f.name in mart.key]
-            plain = ", ".join(f'CAST("{name}" AS TIMESTAMP) AS "{name}"' for name in times)
-            rows = f"SELECT * REPLACE ({plain}) FROM ({table.relation(con).sql_query()})"
-            columns = ", ".join(f'CAST("{column.name}" AS {column.type}) AS "{column.name}"' for column in mart.columns)
-            sql = f"SELECT {columns} FROM ({rows}) WHERE {keyed_id(mart.key)} = $id"
-            found = con.sql(sql, params={"id": id}).to_arrow_table()
-        if found.num_rows:
-            begin = found.column(str(mart.grain))[0].as_py()
-            slot = begin if isinstance(begin, datetime) else datetime(begin.year, begin.month, begin.day, tzinfo=UTC)
-            return Figure(mart, slot.astimezone(UTC), found, table)
-    raise UnknownFigure(
-        f"no mart has a row whose document is {id}", "is it another system's, or has it been replaced since?"
-    )
+def find_document(lake: Path, mart: Mart, id: str) -> Figure:
+    """The row of a mart whose document in the index has that id. Raises UnknownFigure when there is none."""
+    table = _table(lake, mart)
+    # As documents are made: times without a zone, a day as its first moment.
+    times = [f.name for f in mart.schema if pa.types.is_temporal(f.type) and f.name in mart.key]
+    plain = ", ".join(f'CAST("{name}" AS TIMESTAMP) AS "{name}"' for name in times)
+    columns = ", ".join(f'CAST("{column.name}" AS {column.type}) AS "{column.name}"' for column in mart.columns)
+    with session() as con:
+        relation = table.relation(con)
+        rows = f"SELECT * REPLACE ({plain}) FROM ({relation.sql_query()})"
+        sql = f"SELECT {columns} FROM ({rows}) WHERE {keyed_id(mart.key)} = $id"
+        found = con.sql(sql, params={"id": id}).to_arrow_table()
+    if not found.num_rows:
+        raise UnknownFigure(f"{mart.name} has no row whose document is {id}", "is it another mart's?")
+    begin = found.column(str(mart.grain))[0].as_py()
+    slot = begin if isinstance(begin, datetime) else datetime(begin.year, begin.month, begin.day, tzinfo=UTC)
+    return Figure(mart, slot.astimezone(UTC), found, table)
 
 
 def slot_of(mart: Mart, at: str) -> datetime:

@@ -61,24 +61,27 @@ class Gathering:
 
     def add(self) -> None:
         """Take in the rows in hand."""
-        counts = ", ".join(f'count(*) FILTER (NOT _late AND "{name}" <> 0)' for name in self._numbers)
         found = "(SELECT * FROM _found.found JOIN _found.rows USING (_row)) AS found"
-        row = self._con.sql(f"SELECT count(*) FILTER (NOT _late){counts and ', ' + counts} FROM {found}").fetchone()
-        for name, more in zip(self._numbers, (row or ())[1:], strict=True):
+        tests = ["NOT _late", *(f'NOT _late AND "{name}" <> 0' for name in self._numbers)]
+        counts = ", ".join(f"count(*) FILTER ({test})" for test in tests)
+        [(rows, *adds)] = self._con.sql(f"SELECT {counts} FROM {found}").fetchall()
+        self._found.rows += rows
+        for name, more in zip(self._numbers, adds, strict=True):
             self._found.adds[name] += more
-        self._found.rows += row[0] if row else 0
-        beyond = self._con.sql("SELECT count(*) FROM _found.rows WHERE _late").fetchone()
-        self._found.beyond += beyond[0] if beyond else 0
-        mine = self._con.sql(f"SELECT * FROM {found} WHERE {self._where}")
+        [(beyond,)] = self._con.sql("SELECT count(*) FROM _found.rows WHERE _late").fetchall()
+        self._found.beyond += beyond
         self._parts.append(
-            mine.aggregate(
-                "_table, _late, _topic_id, _kafka_partition, CAST(_landed_at AS DATE) AS landed, count(*) AS rows,"
+            self._con.sql(
+                "SELECT _table, _late, _topic_id, _kafka_partition, CAST(_landed_at AS DATE) AS landed, count(*) AS rows,"
                 " min(_offset) AS first, max(_offset) AS last, min(_seq) AS commit_first, max(_seq) AS commit_last"
+                f" FROM {found} WHERE {self._where} GROUP BY ALL"
             ).to_arrow_table()
         )
-        mine = mine.filter("NOT _late").project("_table, _moment, _topic_id, _kafka_partition, _offset")
         nth = "row_number() OVER (PARTITION BY _table ORDER BY _moment, _kafka_partition, _offset)"
-        some = mine.project(f"*, {nth} AS nth").filter(f"nth <= {self._size}")
+        some = self._con.sql(
+            f"SELECT _table, _moment, _topic_id, _kafka_partition, _offset FROM {found}"
+            f" WHERE NOT _late AND {self._where} QUALIFY {nth} <= {self._size}"
+        )
         self._sample += some.to_arrow_table().to_pylist()
 
     def found(self) -> Found:

@@ -8,7 +8,8 @@ A slot's rows are run through the models, as dbt has compiled them, three times:
 1. Each minute by itself: which keys come of it.
 2. Each row by itself: what it would make alone, and under which key. A row whose own key does not come of its minute was merged
    into one that does (`other`): the one whose key agrees with it most.
-3. The rows found, all together at their true times: do they make what was published?
+3. The rows found, all together at their true times: do they make what was published? (Where rows were merged, all rows of the
+   minute; and without the rows found none of it.)
 
 To be by itself is to be alone on a day: models promise that a slot depends on its own day and the day before, so every second
 day of a far future takes one minute, or one row, at its true time of day.
@@ -113,6 +114,7 @@ class Lineage:
             else:
                 numbers = "".join(f', CAST(NULL AS DOUBLE) AS "{name}"' for name in self._numbers)
                 self._execute(f"CREATE OR REPLACE TABLE _found.found AS SELECT _row{numbers} FROM _found.rows")
+                self._execute("CREATE OR REPLACE TABLE _found.merged AS SELECT _minute FROM _found.rows LIMIT 0")
             self._keep()
             gathering.add()
             done += rows
@@ -169,10 +171,12 @@ class Lineage:
         )
         sums = "".join(f', sum("{name}") AS "{name}"' for name in self._numbers)
         self._execute(
-            f"CREATE OR REPLACE TABLE _found.found AS SELECT _row{sums} FROM ("
-            f"SELECT _row{keys}{numbers} FROM _found.placed WHERE kept OR _late UNION ALL {self._merged()}"
+            f"CREATE OR REPLACE TABLE _found.found AS SELECT _row, bool_or(merged) AS merged{sums} FROM ("
+            f"SELECT _row, false AS merged{keys}{numbers} FROM _found.placed WHERE kept OR _late"
+            f" UNION ALL {self._merged()}"
             f") AS one SEMI JOIN _found.asked AS a ON {self._same('one', 'a')} GROUP BY _row"
         )
+        self._check_merged(first)
 
     def _merged(self) -> str:
         """SELECT of rows whose own key does not come of their minute, under the key that no row has as its own."""
@@ -184,15 +188,34 @@ class Lineage:
             f" ON p._minute = t._minute AND {self._same('p', 't')}"
         )
         return (
-            f"SELECT l._row{keys}{numbers} FROM _found.placed AS l JOIN ({nobody}) AS o ON o._minute = l._minute"
+            f"SELECT l._row, true AS merged{keys}{numbers} FROM _found.placed AS l JOIN ({nobody}) AS o ON o._minute = l._minute"
             f" WHERE NOT l.kept AND NOT l._late QUALIFY {agree} = max({agree}) OVER (PARTITION BY l._row)"
             f" AND count(*) OVER (PARTITION BY l._row, {agree}) = 1"
+        )
+
+    def _check_merged(self, first: int) -> None:
+        """`_found.merged`: minutes with merged rows whose asked keys go away with the rows found, so that no other row counts.
+
+        Rows are merged only beside others: what they make is seen among all rows of their minute.
+        """
+        self._execute(
+            "CREATE OR REPLACE TABLE _found.merged AS"
+            " SELECT DISTINCT _minute FROM _found.found JOIN _found.rows USING (_row) WHERE merged"
+        )
+        if not self._count("_found.merged"):
+            return
+        others = "_minute IN (SELECT _minute FROM _found.merged) AND _row NOT IN (SELECT _row FROM _found.found)"
+        self._run(self._models, f"_minute - {first}", f"NOT _late AND {others}")
+        self._execute(
+            f"DELETE FROM _found.merged WHERE _minute IN (SELECT {first} + {self._stood}"
+            f' FROM main."{self._mart.name}" AS m SEMI JOIN _found.asked AS a ON {self._same("m", "a")})'
         )
 
     def _keep(self) -> None:
         """What the minute models make of the rows found, at their true times, for `_compare`."""
         models = [model for model in self._models if model.mart.grain is Slot.MINUTE]
-        self._run(models, None, "NOT _late AND _row IN (SELECT _row FROM _found.found)")
+        mine = "_row IN (SELECT _row FROM _found.found) OR _minute IN (SELECT _minute FROM _found.merged)"
+        self._run(models, None, f"NOT _late AND ({mine})")
         for model in models:
             self._execute(f'INSERT INTO _kept."{model.mart.name}" SELECT * FROM main."{model.mart.name}"')
 
@@ -210,13 +233,13 @@ class Lineage:
         join = f'm."{grain}" = a."{grain}" AND {self._same("m", "a")}'
         made = f'main."{self._mart.name}"'
         others = [f for f in self._mart.schema if f.name != grain and f.name not in self._keys]
-        tests = [f'count(*) FILTER (m."{grain}" IS NULL OR {_unlike(f)})' for f in others]
-        counts = self._con.sql(
-            f"SELECT {', '.join(tests)} FROM _found.asked AS a LEFT JOIN {made} AS m ON {join}"
-        ).fetchone()
+        missing = f'm."{grain}" IS NULL'
+        tests = [f"count(*) FILTER ({test})" for test in (missing, *(f"{missing} OR {_unlike(f)}" for f in others))]
+        counted = f"SELECT {', '.join(tests)} FROM _found.asked AS a LEFT JOIN {made} AS m ON {join}"
+        [(lost, *unlike)] = self._con.sql(counted).fetchall()
         again = self._con.sql(f"SELECT m.* FROM {made} AS m SEMI JOIN _found.asked AS a ON {join}")
-        wrong = [f.name for f, count in zip(others, counts or (), strict=True) if count]
-        return wrong, again.to_arrow_table()
+        wrong = [f.name for f, count in zip(others, unlike, strict=True) if count]
+        return wrong or (self._keys if lost else []), again.to_arrow_table()
 
     # -- running the models ------------------------------------------------------------------------------------------
 
@@ -269,8 +292,8 @@ class Lineage:
         return time_literal(self._slot + after * LENGTHS[self._mart.grain])
 
     def _count(self, relation: str) -> int:
-        row = self._con.sql(f"SELECT count(*) FROM {relation}").fetchone()
-        return int(row[0]) if row else 0
+        [(rows,)] = self._con.sql(f"SELECT count(*) FROM {relation}").fetchall()
+        return int(rows)
 
     def _execute(self, sql: str) -> None:
         self._con.execute(sql)

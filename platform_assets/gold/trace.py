@@ -217,8 +217,8 @@ def _refresh(lake: Path, figure: Figure) -> int | None:
     with session() as con:
         # The mart's name is the project's own. What a refresh claimed after the mart's last one was never published.
         mine = ledger.relation(con).filter(f"model = '{figure.mart.name}' AND refresh <= {last}")
-        row = mine.filter(f"slot = TIMESTAMPTZ '{figure.slot.isoformat()}'").aggregate("max(refresh)").fetchone()
-    return None if row is None or row[0] is None else int(row[0])
+        numbers = mine.filter(f"slot = TIMESTAMPTZ '{figure.slot.isoformat()}'").project("refresh").fetchall()
+    return max((int(number) for (number,) in numbers), default=None)
 
 
 def _consumed(figure: Figure, tables: Sequence[Table]) -> dict[str, dict[str, int]]:
