@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from bench.common import fill, machine, private_lake, private_system, services
 from platform_assets.contracts.model import Contract
@@ -28,6 +27,7 @@ from platform_assets.lane.run import Lane
 from platform_assets.search.client import connect
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
+from platform_assets.serve.server import make_server
 from platform_assets.settings import Settings
 
 _SEARCHES: tuple[dict[str, str], ...] = (
@@ -42,6 +42,7 @@ _STATS: tuple[dict[str, str], ...] = (
     {"mart": "errors_minute", "last": "24h", "by": "service", "sum": "errors"},
     {"mart": "errors_minute", "last": "1h"},
 )
+_LIMITS = {"ASSAY_API_RATE": "1000000/minute", "ASSAY_API_AT_ONCE": "32"}
 
 
 def run(
@@ -53,7 +54,7 @@ def run(
     """
     with services(home) as settings, private_lake(settings) as lake:
         contract = private_system(lake)
-        own = replace(lake, home=lake.lake_path.parent, values={**lake.values, "ASSAY_API_RATE": "1000000/minute"})
+        own = replace(lake, home=lake.lake_path.parent, values={**lake.values, **_LIMITS})
         fill(own, contract, documents)
         Lane(own, contract).drain()
         lane = connect(own.opensearch_url, own.opensearch_auth("lane"), own.opensearch_ca)
@@ -99,8 +100,7 @@ def _server(settings: Settings, contract: Contract) -> Iterator[httpx.Client]:
     """A server of this process's own, and a client with a reader's key."""
     _, key = KeyStore(settings.home).add("bench", Role.READER, system=contract.system)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings, {contract.system: contract}), log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
+    server = make_server(create_app(settings, {contract.system: contract}), "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

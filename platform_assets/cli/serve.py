@@ -37,9 +37,8 @@ def serve(
     The page is at /, the API's documentation at /docs. Keys come from `assay keys add`; changes of keys are seen at once.
     Without TLS it listens on this machine only: keys must not cross a network in clear.
     """
-    import uvicorn
-
     from platform_assets.serve.app import create_app
+    from platform_assets.serve.server import make_server
 
     if bool(certificate) != bool(private_key):
         raise AssayError("TLS needs both --certificate and --private-key", "give both or none")
@@ -51,22 +50,13 @@ def serve(
     settings = session.settings
     _ = settings.opensearch_url, settings.opensearch_jwt_key  # told now, not to the first caller
     app = create_app(settings, session.contracts)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host,
-            port,
-            access_log=False,  # its lines would hold what people search for; ours hold the route
-            log_config=_LOGGING,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=256,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=10,
-            h11_max_incomplete_event_size=64 * 1024,
-            ssl_certfile=Path(certificate) if certificate else None,
-            ssl_keyfile=private_key,
-        )
+    server = make_server(
+        app,
+        host,
+        port,
+        certificate=Path(certificate) if certificate else None,
+        private_key=Path(private_key) if private_key else None,
+        log_config=_LOGGING,
     )
     with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
         server.run()

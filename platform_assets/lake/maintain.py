@@ -95,8 +95,7 @@ def _memory(table: LakeTable, con: duckdb.DuckDBPyConnection, f: DataFile) -> in
     noted = memory_bytes(table.uris([f])[0])
     if noted is not None:
         return noted
-    measured = table.relation(con, [f]).aggregate(f"sum({table.row_bytes})").fetchone()
-    return int(measured[0] or 0) if measured else 0
+    return int(table.relation(con, [f]).aggregate(f"coalesce(sum({table.row_bytes}), 0)").fetchall()[0][0])
 
 
 def expire(table: LakeTable, before: str) -> int:

@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import IndexType, Table
-from platform_assets.search.errors import Unavailable, translate
+from platform_assets.search.asking import Deadline, ask
 from platform_assets.search.names import read_alias
-from platform_assets.search.query import PARAMS, TIMEOUT_S, parse_duration, to_query
+from platform_assets.search.query import parse_duration, to_query
 from platform_assets.search.syntax import Clause
 
 TOTAL_LIMIT = 10_000
@@ -52,7 +51,7 @@ def count(
     until: datetime,
     more: Sequence[Clause] = (),
     over_time: bool = False,
-    timeout_s: float = TIMEOUT_S,
+    deadline: Deadline | None = None,
 ) -> Counts:
     """Events in [since, until) that match; exact up to 10,000, and beyond when counted `over_time`.
 
@@ -62,7 +61,6 @@ def count(
         "size": 0,
         "query": to_query(table, query, since=since, until=until, more=more),
         "track_total_hits": True if over_time else TOTAL_LIMIT,
-        "timeout": f"{max(1, int(timeout_s))}s",
     }
     interval = interval_of(since, until) if over_time else None
     if interval is not None:
@@ -71,12 +69,7 @@ def count(
         if any(field.name == LEVEL_FIELD and field.index is IndexType.KEYWORD for field in table.fields):
             chart["aggs"] = {"levels": {"terms": {"field": LEVEL_FIELD, "size": 20}}}
         body["aggs"] = {"chart": chart}
-    try:
-        found = client.search(index=read_alias(table), body=body, params={**PARAMS, "request_timeout": timeout_s + 5})
-    except OpenSearchException as error:
-        raise translate(error, f"counting {table.qualified_name}") from error
-    if found.get("timed_out"):
-        raise Unavailable(f"counting took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
+    found = ask(client, read_alias(table), body, deadline or Deadline(), f"counting {table.qualified_name}")
     total = found["hits"]["total"]
     chart = found.get("aggregations", {}).get("chart", {})  # absent when there is no index yet
     return Counts(int(total["value"]), total["relation"] == "eq", interval, [*map(_bucket, chart.get("buckets", []))])

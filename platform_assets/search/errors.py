@@ -20,6 +20,11 @@ from opensearchpy.exceptions import (
 
 from platform_assets.errors import AssayError
 
+_QUERY_FAILED = "query_phase_execution_exception"
+_OVER = "Time exceeded"
+"""What OpenSearch says of a search that did not end in time and must not be answered in part."""
+_CLAUSES = ("too_many_nested_clauses", "too_many_clauses")
+
 
 class SearchError(AssayError):
     """The index cannot do what was asked, and asking again does not help."""
@@ -33,8 +38,16 @@ class Conflict(SearchError):
     """Somebody else moved what we were about to move: read it again."""
 
 
+class TimeExceeded(Unavailable):
+    """The answer took longer than whoever waits for it has time."""
+
+
 class QueryError(SearchError):
     """A person's query that we do not understand; the message says which part and what is known."""
+
+
+class TooManyClauses(SearchError):
+    """A person's question that we understand, and that is more than the index looks for at once: of no table is it answered."""
 
 
 def error_type(error: OpenSearchException) -> str:
@@ -54,9 +67,19 @@ def reason_of(error: OpenSearchException) -> str:
     return " ".join(str(words or type(error).__name__).split())[:300]
 
 
+def too_long(doing: str) -> TimeExceeded:
+    """The error of a question whose time is over while `doing` something ("searching logs.events")."""
+    return TimeExceeded(f"{doing} took too long", "narrow it: a shorter time, another field")
+
+
 def translate(error: OpenSearchException, doing: str) -> SearchError:
     """The one-line error for a client's error while `doing` something ("reading the frontier")."""
     match error:
+        # Both are an error 500, although the node is well.
+        case TransportError() if _root_type(error) == _QUERY_FAILED and _OVER in reason_of(error):
+            return too_long(doing)
+        case TransportError() if _root_type(error) in _CLAUSES:
+            return TooManyClauses(f"the question has too many parts ({doing})", "ask for fewer words or values at once")
         case SSLError():
             return SearchError(
                 f"OpenSearch has a certificate that we do not trust ({doing})",
@@ -78,6 +101,12 @@ def translate(error: OpenSearchException, doing: str) -> SearchError:
             return SearchError(f"the client of OpenSearch is configured wrongly ({doing})", reason_of(error))
         case _:
             return SearchError(f"OpenSearch failed: {reason_of(error)} ({doing})", "see its log")
+
+
+def _root_type(error: TransportError) -> str:
+    """The type of what failed in a shard, e.g. `too_many_nested_clauses`; empty when the body has none."""
+    roots = _cause(error.info).get("root_cause") if len(error.args) > 2 else None
+    return str(roots[0].get("type", "")) if roots else ""
 
 
 def _cause(info: Any) -> dict[str, Any]:

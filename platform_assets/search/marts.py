@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Any
 
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, NotFoundError, OpenSearchException
 
-from platform_assets.search.errors import QueryError, Unavailable, translate
-from platform_assets.search.query import PARAMS, TIMEOUT_S, iso
+from platform_assets.search.asking import Deadline, ask
+from platform_assets.search.errors import QueryError, translate
+from platform_assets.search.query import iso
 
 MAX_GROUPS = 10_000
 """Rows or groups in one answer of OpenSearch."""
@@ -52,19 +52,21 @@ class Mart:
         return self.check(name, _DATES, "that is a time")
 
 
-def describe(client: OpenSearch, index: str) -> Mart | None:
+def describe(client: OpenSearch, index: str, deadline: Deadline | None = None) -> Mart | None:
     """The columns of an alias, or of several with commas; None when none of them exists or this client may see none.
 
     Raises Unavailable, SearchError.
     """
     params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
+    doing = f"reading the columns of {index}"
+    within = {"request_timeout": (deadline or Deadline()).left(doing)}
     try:
         # Not `_field_caps`, which answers for documents that the caller may not see.
-        found = client.indices.get_field_mapping(index=index, fields="*", params=params)
+        found = client.indices.get_field_mapping(index=index, fields="*", params={**params, **within})
     except (NotFoundError, AuthorizationException):
         return None
     except OpenSearchException as error:
-        raise translate(error, f"reading the columns of {index}") from error
+        raise translate(error, doing) from error
     if not found:
         return None
     kinds: dict[str, set[str]] = {}
@@ -85,7 +87,7 @@ def rows(
     until: datetime,
     where: Mapping[str, Sequence[str]],
     limit: int,
-    timeout_s: float = TIMEOUT_S,
+    deadline: Deadline | None = None,
 ) -> list[dict[str, Any]]:
     """Up to `limit` rows with `since <= time < until` and columns equal to any of their values, newest first.
 
@@ -97,17 +99,17 @@ def rows(
         "sort": [{mart.dates(time): "desc"}],
         "track_total_hits": False,
     }
-    return _rows(_search(client, mart, body, timeout_s))
+    return _rows(_search(client, mart, body, deadline or Deadline()))
 
 
 def pages(
-    client: OpenSearch, mart: Mart, *, key: Sequence[str], since: datetime, until: datetime, deadline: float
+    client: OpenSearch, mart: Mart, *, key: Sequence[str], since: datetime, until: datetime, deadline: Deadline
 ) -> Iterator[list[dict[str, Any]]]:
     """All rows with `since <= time < until`, newest first, up to 10,000 at a time.
 
     `key` are the columns that tell rows apart, the mart's time among them: pages are cut between their values. A row that is
-    replaced meanwhile stays where it is. Raises QueryError for a column that the mart does not have, Unavailable when not all
-    have come by `deadline` (of `time.monotonic`), SearchError.
+    replaced meanwhile stays where it is. Raises QueryError for a column that the mart does not have, TimeExceeded when not
+    all have come by the deadline, Unavailable, SearchError.
     """
     [time] = mart.times
     kinds = (*_VALUES, *_DATES, *_NUMBERS)
@@ -119,10 +121,7 @@ def pages(
         "track_total_hits": False,
     }
     while True:
-        left = deadline - monotonic()
-        if left <= 0:
-            raise Unavailable(f"there was no time left for {mart.index}", "ask again when the index is less busy")
-        found = _search(client, mart, body, left)
+        found = _search(client, mart, body, deadline)
         hits = found["hits"]["hits"]
         yield _rows(found)
         if len(hits) < MAX_GROUPS:
@@ -149,7 +148,7 @@ def sums(
     columns: Sequence[str],
     top: int | None = None,
     example: str | None = None,
-    timeout_s: float = TIMEOUT_S,
+    deadline: Deadline | None = None,
 ) -> list[dict[str, Any]]:
     """Sums of count `columns` for each combination of the `by` columns, in their order; one row without `by`.
 
@@ -159,15 +158,16 @@ def sums(
     """
     wanted = {name: {"sum": {"field": mart.check(name, _COUNTS, "that can be summed")}} for name in columns}
     body: dict[str, Any] = {"size": 0, "query": _query(mart, time, since, until, where), "track_total_hits": False}
+    deadline = deadline or Deadline()
     if not by:
-        found = _search(client, mart, {**body, "aggs": wanted}, timeout_s)
+        found = _search(client, mart, {**body, "aggs": wanted}, deadline)
         return [_values(found["aggregations"], columns)] if "aggregations" in found else []
     kinds = (*_VALUES, *_DATES)
     sources = [
         {name: {"terms": {"field": mart.check(name, kinds, "to group by"), "missing_bucket": True}}} for name in by
     ]
     group = {"composite": {"size": MAX_GROUPS, "sources": sources}, "aggs": wanted}
-    found = _search(client, mart, {**body, "aggs": {"groups": group}}, timeout_s)
+    found = _search(client, mart, {**body, "aggs": {"groups": group}}, deadline)
     buckets = found["aggregations"]["groups"]["buckets"] if "aggregations" in found else []  # the index went away
     if len(buckets) >= MAX_GROUPS:
         raise QueryError(f"more than {MAX_GROUPS} groups", "a shorter time, or fewer columns to group by")
@@ -182,7 +182,7 @@ def sums(
     if example is None or not largest:
         return largest
     keys = [{name: row[name] for name in by} for row in largest]
-    examples = _examples(client, mart, body["query"], keys, columns[0], example, timeout_s)
+    examples = _examples(client, mart, body["query"], keys, columns[0], example, deadline)
     return [{**row, example: found} for row, found in zip(largest, examples, strict=True)]
 
 
@@ -193,7 +193,7 @@ def _examples(
     groups: Sequence[Mapping[str, Any]],
     column: str,
     example: str,
-    timeout_s: float,
+    deadline: Deadline,
 ) -> list[Any]:
     """What the row with the largest `column` has in `example`, group by group."""
     filters = {
@@ -203,7 +203,7 @@ def _examples(
     largest = {"top_hits": {"size": 1, "sort": [{column: "desc"}], "_source": [example]}}
     each = {"filters": {"filters": filters}, "aggs": {"one": largest}}
     body = {"size": 0, "query": query, "track_total_hits": False, "aggs": {"each": each}}
-    found = _search(client, mart, body, timeout_s)
+    found = _search(client, mart, body, deadline)
     buckets = found["aggregations"]["each"]["buckets"] if "aggregations" in found else {}
     hits = [buckets.get(name, {}).get("one", {}).get("hits", {}).get("hits", []) for name in filters]
     return [one[0]["_source"].get(example) if one else None for one in hits]
@@ -222,7 +222,7 @@ def incidents(
     state: str | None,
     where: Mapping[str, Sequence[str]],
     limit: int,
-    timeout_s: float = TIMEOUT_S,
+    deadline: Deadline | None = None,
 ) -> list[dict[str, Any]]:
     """Up to `limit` alerts that were open at some time in [since, until), the latest change first; `until` None is now.
 
@@ -242,7 +242,7 @@ def incidents(
         "sort": [{index.dates("updated_at"): "desc"}],
         "track_total_hits": False,
     }
-    return _rows(_search(client, index, body, timeout_s))
+    return _rows(_search(client, index, body, deadline or Deadline()))
 
 
 def _query(
@@ -277,17 +277,8 @@ def _typed(mart: Mart, name: str, values: Sequence[str]) -> list[str | int | boo
     return numbers
 
 
-def _search(client: OpenSearch, mart: Mart, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    body = {**body, "timeout": f"{max(1, int(timeout_s))}s"}
-    try:
-        found: dict[str, Any] = client.search(
-            index=mart.index, body=body, params={**PARAMS, "request_timeout": timeout_s + 5}
-        )
-    except OpenSearchException as error:
-        raise translate(error, f"reading {mart.index}") from error
-    if found.get("timed_out"):
-        raise Unavailable(f"{mart.index} took longer than {timeout_s:.0f} s", "narrow it: a shorter time")
-    return found
+def _search(client: OpenSearch, mart: Mart, body: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+    return ask(client, mart.index, body, deadline, f"reading {mart.index}")
 
 
 def _values(found: dict[str, Any], columns: Sequence[str]) -> dict[str, int]:

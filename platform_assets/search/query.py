@@ -17,16 +17,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Field, IndexType, Mask, Table
-from platform_assets.search.errors import QueryError, Unavailable, translate
+from platform_assets.search.asking import Deadline, ask
+from platform_assets.search.errors import QueryError
 from platform_assets.search.mappings import EARLIEST, KEYWORD_LIMIT, LATEST, SYSTEM, flat
 from platform_assets.search.names import read_alias
-from platform_assets.search.syntax import Clause, Value, parse
+from platform_assets.search.syntax import MAX_VALUES_IN_ALL, Clause, Value, parse
 
 MAX_ROWS = 1000
-TIMEOUT_S = 10.0
 
 Masker = Callable[[str], Sequence[str]]
 """A clear value to its masked forms, one a key: somebody who holds the keys may search for clear values."""
@@ -42,7 +41,6 @@ _SYSTEM_FIELDS = {
 _LONG = (-(2**63), 2**63 - 1)
 _ORDER = ("seq", "partition", "offset")
 _WINDOWS = (timedelta(seconds=10), timedelta(minutes=5), timedelta(hours=2))
-PARAMS = {"ignore_unavailable": "true", "allow_no_indices": "true", "allow_partial_search_results": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +66,28 @@ def search(
     cursor: str | None = None,
     mask: Masker | None = None,
     more: Sequence[Clause] = (),
-    timeout_s: float = TIMEOUT_S,
+    deadline: Deadline | None = None,
 ) -> Page:
     """A page of up to `limit` (1 to 1000) rows that match, by event time from the newest, then by bronze order.
 
-    `since` (inclusive) and `until` (exclusive) bound the event time. `cursor` is a page's, with the same query. Raises QueryError
-    for what a person wrote wrongly, Unavailable, SearchError.
+    `since` (inclusive) and `until` (exclusive) bound the event time. `cursor` is a page's, with the same query. Ten seconds are
+    the usual deadline. Raises QueryError for what a person wrote wrongly, Unavailable, SearchError.
     """
     if not 1 <= limit <= MAX_ROWS:
         raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
     wanted = to_query(table, query, since=since, until=until, mask=mask, more=more)
     after = _decode(cursor, table) if cursor is not None else None
-    try:
-        for window in _windows(client, table, until, after):
-            hits = _page(client, table, {"bool": {"filter": [wanted, *window]}}, limit, after, timeout_s)
-            if len(hits) == limit:
-                break
-    except OpenSearchException as error:
-        raise translate(error, f"searching {table.qualified_name}") from error
+    deadline = deadline or Deadline()
+    for window in _windows(client, table, until, after, deadline):
+        hits = _page(client, table, {"bool": {"filter": [wanted, *window]}}, limit, after, deadline)
+        if len(hits) == limit:
+            break
     cursors = [_encode(hit["sort"], table) for hit in hits]
     return Page([to_row(table, hit) for hit in hits], cursors[-1] if len(hits) == limit else None, cursors)
 
 
 def _windows(
-    client: OpenSearch, table: Table, until: datetime | None, after: list[int] | None
+    client: OpenSearch, table: Table, until: datetime | None, after: list[int] | None, deadline: Deadline
 ) -> Iterator[list[dict[str, Any]]]:
     """Filters of growing length back from where the page begins, the last without bound.
 
@@ -101,7 +97,7 @@ def _windows(
     if after is not None:
         newest = EARLIEST + timedelta(microseconds=after[0] // 1000) if after[0] > 0 else None
     else:
-        newest = _latest(client, table)
+        newest = _latest(client, table, deadline)
     if newest is not None:
         newest = min(newest, until or newest)
         for length in _WINDOWS:
@@ -109,32 +105,27 @@ def _windows(
     yield []
 
 
-def _latest(client: OpenSearch, table: Table) -> datetime | None:
+def _latest(client: OpenSearch, table: Table, deadline: Deadline) -> datetime | None:
     """The latest event time in the index; read from the physical indices, where it needs no document."""
     body = {"size": 0, "track_total_hits": False, "aggs": {"latest": {"max": {"field": table.event_time}}}}
-    found = client.search(index=f"{read_alias(table)}-*", body=body, params=PARAMS)
+    found = ask(client, f"{read_alias(table)}-*", body, deadline, _doing(table))
     # Milliseconds, rounded down.
     value = found.get("aggregations", {}).get("latest", {}).get("value")
     return EARLIEST + timedelta(milliseconds=value + 1) if value is not None else None
 
 
 def _page(
-    client: OpenSearch, table: Table, query: dict[str, Any], limit: int, after: list[int] | None, timeout_s: float
+    client: OpenSearch, table: Table, query: dict[str, Any], limit: int, after: list[int] | None, deadline: Deadline
 ) -> list[dict[str, Any]]:
-    body: dict[str, Any] = {
-        "size": limit,
-        "query": query,
-        "sort": order(table),
-        "track_total_hits": False,
-        "timeout": f"{max(1, int(timeout_s))}s",
-    }
+    body: dict[str, Any] = {"size": limit, "query": query, "sort": order(table), "track_total_hits": False}
     if after is not None:
         body["search_after"] = after
-    found = client.search(index=read_alias(table), body=body, params={**PARAMS, "request_timeout": timeout_s + 5})
-    if found.get("timed_out"):
-        raise Unavailable(f"the search took longer than {timeout_s:.0f} s", "narrow it: a shorter time, another field")
-    hits: list[dict[str, Any]] = found["hits"]["hits"]
+    hits: list[dict[str, Any]] = ask(client, read_alias(table), body, deadline, _doing(table))["hits"]["hits"]
     return hits
+
+
+def _doing(table: Table) -> str:
+    return f"searching {table.qualified_name}"
 
 
 def order(table: Table, direction: str = "desc") -> list[dict[str, Any]]:
@@ -154,7 +145,11 @@ def to_query(
     """The OpenSearch query for a person's text, `more` clauses and a time range. Raises QueryError."""
     must: list[dict[str, Any]] = []
     must_not: list[dict[str, Any]] = []
-    for clause in [*parse(text), *more]:
+    clauses = [*parse(text), *more]
+    values = sum(len(clause.values) for clause in clauses)
+    if values > MAX_VALUES_IN_ALL:
+        raise QueryError(f"the question has {values} values, {MAX_VALUES_IN_ALL} are allowed", "ask it in parts")
+    for clause in clauses:
         built = _anywhere(table, clause) if clause.field is None else _in_field(table, clause, mask)
         (must_not if clause.negated else must).append(built)
     bounds = {name: iso(time) for name, time in (("gte", since), ("lt", until)) if time is not None}

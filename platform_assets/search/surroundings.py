@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import IndexType, Table
-from platform_assets.search.errors import translate
+from platform_assets.search.asking import Deadline, ask
 from platform_assets.search.names import read_alias
-from platform_assets.search.query import PARAMS, TIMEOUT_S, order, to_row
+from platform_assets.search.query import order, to_row
 
 SOURCE_FIELDS = ("service", "host")
 """Which fields, where a table has them, say who wrote an event."""
@@ -31,34 +30,36 @@ class Surroundings:
 
 
 def surroundings(
-    client: OpenSearch, table: Table, document_id: str, *, size: int, timeout_s: float = TIMEOUT_S
+    client: OpenSearch, table: Table, document_id: str, *, size: int, deadline: Deadline | None = None
 ) -> Surroundings | None:
     """Up to `size` rows on either side of the document; None when the table has none of that id that this client may see.
 
     Raises Unavailable, SearchError.
     """
-    params = {**PARAMS, "request_timeout": timeout_s + 5}
-    common = {"track_total_hits": False, "timeout": f"{max(1, int(timeout_s))}s"}
+    deadline = deadline or Deadline()
 
-    def ask(query: dict[str, Any], direction: str, limit: int, after: list[Any] | None = None) -> list[dict[str, Any]]:
-        body: dict[str, Any] = {"size": limit, "query": query, "sort": order(table, direction), **common}
+    def hits(query: dict[str, Any], direction: str, limit: int, after: list[Any] | None = None) -> list[dict[str, Any]]:
+        body: dict[str, Any] = {
+            "size": limit,
+            "query": query,
+            "sort": order(table, direction),
+            "track_total_hits": False,
+        }
         if after is not None:
             body["search_after"] = after
-        try:
-            found = client.search(index=read_alias(table), body=body, params=params)
-        except OpenSearchException as error:
-            raise translate(error, f"looking around {document_id}") from error
-        hits: list[dict[str, Any]] = found["hits"]["hits"]
-        return hits
+        seen: list[dict[str, Any]] = ask(client, read_alias(table), body, deadline, f"looking around {document_id}")[
+            "hits"
+        ]["hits"]
+        return seen
 
-    found = ask({"ids": {"values": [document_id]}}, "desc", 1)
+    found = hits({"ids": {"values": [document_id]}}, "desc", 1)
     if not found:
         return None
     [hit] = found
     names = [f.name for f in table.fields if f.name in SOURCE_FIELDS and f.index is IndexType.KEYWORD]
     same = {name: hit["_source"][name] for name in names if hit["_source"].get(name) is not None}
     query = {"bool": {"filter": [{"term": {name: value}} for name, value in same.items()]}}
-    before, behind = (ask(query, direction, size, hit["sort"]) for direction in ("desc", "asc"))
+    before, behind = (hits(query, direction, size, hit["sort"]) for direction in ("desc", "asc"))
     return Surroundings(
         to_row(table, hit),
         same,

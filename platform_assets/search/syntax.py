@@ -20,6 +20,8 @@ from platform_assets.search.errors import QueryError
 MAX_LENGTH = 4096
 MAX_CLAUSES = 64
 MAX_VALUES = 100
+MAX_VALUES_IN_ALL = 500
+"""Of all clauses of a question; the index takes 1024 clauses of its own, and a word is one in each field."""
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(rf'-?(?:[A-Za-z_][\w.]*:)?(?:{_QUOTED}|[^\s"])+')

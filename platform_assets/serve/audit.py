@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
+
 from platform_assets.errors import AssayError
 from platform_assets.local.files import PRIVATE, make_folder
 
@@ -70,6 +72,19 @@ class Audit:
             self.write(who, action, what, f"failed: {type(error).__name__}", request)
             raise
         self.write(who, action, {**what, **made.found}, "done", request)
+
+    @contextmanager
+    def refusals(self, who: str, action: str, what: Mapping[str, Any], request: str = "") -> Iterator[None]:
+        """Write `refused` when the block, which comes before the action, does not let it begin.
+
+        Errors by their kind only: their text may hold what was asked.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = error.detail if isinstance(error, HTTPException) else type(error).__name__
+            self.write(who, action, what, f"refused: {reason}", request)
+            raise
 
     def _append(self, path: Path, line: bytes) -> None:
         if not self._folder.is_dir():

@@ -18,12 +18,22 @@ from platform_assets.serve.audit import Audit
 from platform_assets.serve.cursors import CursorSeal
 from platform_assets.serve.idempotency import Answers
 from platform_assets.serve.keys import FOLDER, Key, KeyStore
-from platform_assets.serve.limits import SEARCH_TIMEOUT_S, SUBMIT_TIMEOUT_S, RateCounter, Rates
+from platform_assets.serve.limits import (
+    SEARCH_TIMEOUT_S,
+    SUBMISSION_WAIT_S,
+    SUBMISSIONS_AT_ONCE,
+    SUBMIT_TIMEOUT_S,
+    AtOnce,
+    RateCounter,
+    Rates,
+    Turns,
+)
 from platform_assets.serve.metrics import Metrics
 from platform_assets.settings import Settings
 from platform_assets.stream.submit import Submitter
 
-_CONNECTIONS = 32
+_CONNECTIONS = 64
+"""More than one key's searches take, each of which asks every table for its page and its count at once."""
 
 
 class Backend:
@@ -36,6 +46,8 @@ class Backend:
         self.audit = Audit(settings.home)
         self.rates = Rates.of(settings)
         self.counter = RateCounter()
+        self.at_once = AtOnce(self.rates.at_once)
+        self.submissions = Turns(SUBMISSIONS_AT_ONCE, SUBMISSION_WAIT_S)
         self.metrics = Metrics(settings, self.contracts.values())
         self.threads = ThreadPoolExecutor(_CONNECTIONS, "assay-api-search")
         self.replaying = threading.Lock()
@@ -85,6 +97,7 @@ class Backend:
 
     def close(self) -> None:
         """End threads and connections."""
+        self.submissions.close()
         self.threads.shutdown(cancel_futures=True)
         if "_pool" in self.__dict__:
             self._pool.close()

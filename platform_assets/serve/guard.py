@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from platform_assets.errors import AssayError
 from platform_assets.serve.access import presented
 from platform_assets.serve.backend import Backend
-from platform_assets.serve.limits import MAX_BODY_BYTES
+from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_QUESTION_BYTES
 from platform_assets.serve.page import PREFIX, RUNBOOKS
 from platform_assets.serve.problems import LOG, from_error, problem, unexpected
 
@@ -40,6 +41,7 @@ class Guard:
     def __init__(self, app: ASGIApp, backend: Backend) -> None:
         self._app = app
         self._backend = backend
+        self._submissions = {f"/v1/{system}" for system in backend.contracts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -62,12 +64,14 @@ class Guard:
                 headers["X-Request-ID"] = request_id
             await send(message)
 
+        limit = MAX_BODY_BYTES if scope["path"] in self._submissions else MAX_QUESTION_BYTES
         try:
-            refused = self._refuse(scope, request_id)
-            if refused is not None:
-                await refused(scope, receive, answer)
-            else:
-                await self._app(scope, _Body(receive), answer)
+            with ExitStack() as counted:
+                refused = self._refuse(scope, request_id, limit, counted)
+                if refused is not None:
+                    await refused(scope, receive, answer)
+                else:
+                    await self._app(scope, _Body(receive, limit), answer)
         except Exception as error:
             found = unexpected(error, request_id)
             if not status:  # else half an answer is out, and the server ends the connection
@@ -80,14 +84,17 @@ class Guard:
             # Never the path or the query as written: they hold what somebody looks for.
             LOG.info("%s %s %s %s %d %.0f ms", request_id, who, _method(scope), route, status, seconds * 1000)
 
-    def _refuse(self, scope: Scope, request_id: str) -> Response | None:
-        """The answer to a request that no route shall see; None lets it through."""
+    def _refuse(self, scope: Scope, request_id: str, limit: int, counted: ExitStack) -> Response | None:
+        """The answer to a request that no route shall see; None lets it through, `counted` until that ends.
+
+        `limit` is that of its body, in bytes.
+        """
         headers = Headers(scope=scope)
         if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
             return problem(request_id, 414, f"the query is longer than {MAX_QUERY_BYTES} bytes")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length[:12]) > MAX_BODY_BYTES:
-            return problem(request_id, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+        if not length.isdecimal() or int(length[:12]) > limit:
+            return problem(request_id, 413, f"the body is larger than {limit} bytes")
         if scope["path"] in _OPEN or scope["path"].startswith((PREFIX, RUNBOOKS)):
             return None
         backend = self._backend
@@ -99,6 +106,7 @@ class Guard:
                 return problem(request_id, 401, "a valid API key is needed", "Authorization: Bearer assay_…")
             scope["state"]["key"] = key
             backend.counter.take(backend.rates.requests, "requests", key.id)
+            counted.enter_context(backend.at_once.one(key.id))
         except AssayError as error:
             return from_error(error, request_id)
         return None
@@ -107,9 +115,9 @@ class Guard:
 class _Body:
     """Receives no more than the limit, and waits no longer for the whole of it than a slow line needs."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
-        self._left = MAX_BODY_BYTES
+        self._limit = self._left = limit
         self._until = time.monotonic() + BODY_TIMEOUT_S
         self._done = False
 
@@ -123,7 +131,7 @@ class _Body:
             raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+            raise HTTPException(413, f"the body is larger than {self._limit} bytes")
         self._done = not message.get("more_body", False)
         return message
 

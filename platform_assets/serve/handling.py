@@ -69,7 +69,7 @@ def router(backend: Backend, system: str) -> APIRouter:
             work,
             methods=["POST"],
             summary=summary,
-            responses=responses(401, 403, 404, 422, 429, 503),
+            responses=responses(401, 403, 404, 413, 422, 429, 503),
             response_model=None,
         )
     return made

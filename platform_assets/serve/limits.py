@@ -1,13 +1,20 @@
-"""How much a caller may ask: rates by key, sizes, times.
+"""How much a caller may ask: rates by key, how much at once, sizes, times.
 
-Belongs here: the figures and the counting. Does not belong here: who the caller is (`access.py`).
+Belongs here: the figures and the counting. Does not belong here: who the caller is (`access.py`), connections (`server.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
@@ -17,6 +24,9 @@ from platform_assets.errors import AssayError
 from platform_assets.settings import Settings
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Of a submission."""
+MAX_QUESTION_BYTES = 64 * 1024
+"""Of any other body: it is read before anything of it is looked at."""
 MAX_RECORDS = 1000
 MAX_PAGE = 1000
 MAX_TOP = 200
@@ -25,25 +35,34 @@ DEFAULT_RANGE = timedelta(days=31)
 MAX_REPORT_ROWS = 200_000
 SEARCH_TIMEOUT_S = 10.0
 REPORT_TIMEOUT_S = 30.0
-"""For all rows that a report rests on: less than a caller's token is good for."""
+"""Of a report, for all rows that it rests on: less than a caller's token is good for."""
 SUBMIT_TIMEOUT_S = 15.0
+SUBMISSIONS_AT_ONCE = 4
+"""Each parses up to 4 MB and judges them in a database of its own."""
+SUBMISSION_WAIT_S = 5.0
+_T = TypeVar("_T")
 
 
 class TooMany(AssayError):
-    """A rate is exceeded; `retry_after_s` says when there is room again."""
+    """A caller's rate is exceeded, or it asks too much at once; `retry_after_s` says when there is room again."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message, f"try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
+class Busy(AssayError):
+    """There is no room for this now, whoever asks."""
+
+
 @dataclass(frozen=True)
 class Rates:
-    """Requests in a time, as `limits` writes them (`3000/minute`); `$ASSAY_API_RATE` and its like set others."""
+    """Requests in a time, as `limits` writes them (`3000/minute`), and at once; `$ASSAY_API_RATE` and its like set others."""
 
     requests: RateLimitItem
     personal: RateLimitItem
     refused: RateLimitItem
+    at_once: int
 
     @classmethod
     def of(cls, settings: Settings) -> Rates:
@@ -56,10 +75,14 @@ class Rates:
             except ValueError as error:
                 raise AssayError(f"{name}={text} is not a rate", "write it like 3000/minute") from error
 
+        at_once = settings.values.get("ASSAY_API_AT_ONCE", "8")
+        if not (at_once.isascii() and at_once.isdecimal() and int(at_once) > 0):
+            raise AssayError(f"ASSAY_API_AT_ONCE={at_once} is not a number of requests", "write it like 8")
         return cls(
             rate("ASSAY_API_RATE", "3000/minute"),
             rate("ASSAY_API_PERSONAL_RATE", "30/minute"),
             rate("ASSAY_API_REFUSED_RATE", "60/minute"),
+            int(at_once),
         )
 
 
@@ -76,3 +99,55 @@ class RateCounter:
             raise TooMany(
                 f"more than {rate.amount} requests in {rate.get_expiry()} s", max(1, round(reset - time.time()))
             )
+
+
+class AtOnce:
+    """How many requests of each caller are being answered in this process. Threads may share it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._running: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, whose: str) -> Iterator[None]:
+        """Count one as long as the block takes. Raises TooMany when `whose` has as many already."""
+        with self._lock:
+            if self._running[whose] >= self._limit:
+                raise TooMany(f"more than {self._limit} requests at once", 1)
+            self._running[whose] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[whose] -= 1
+                if not self._running[whose]:
+                    del self._running[whose]
+
+
+class Turns:
+    """Heavy work, a few pieces at a time in threads of their own; the rest waits for its turn, but not for long.
+
+    It belongs to one event loop.
+    """
+
+    def __init__(self, at_once: int, wait_s: float) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once, "assay-api-turns")
+        self._wait_s = wait_s
+
+    async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """What `work` returns. Raises Busy when its turn does not come in time; then it was not begun."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Busy("too many submissions are being judged now", "nothing was published; try again soon") from None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        """End the threads, when what they have begun is done."""
+        self._threads.shutdown()

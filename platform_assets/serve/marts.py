@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from time import monotonic
 from typing import Any
 
 import pyarrow as pa
 from opensearchpy import OpenSearch
 
 from platform_assets.gold.marts import Mart as Declared
+from platform_assets.search.asking import Deadline
 from platform_assets.search.marts import Mart, describe, pages
-from platform_assets.serve.limits import MAX_REPORT_ROWS, REPORT_TIMEOUT_S
+from platform_assets.serve.limits import MAX_REPORT_ROWS
 from platform_assets.serve.problems import refuse
 
 _ARROW = {
@@ -29,9 +29,9 @@ _ARROW = {
 }
 
 
-def find_mart(client: OpenSearch, system: str, name: str) -> Mart:
+def find_mart(client: OpenSearch, system: str, name: str, deadline: Deadline | None = None) -> Mart:
     """A mart's index, which has one time. 404 when there is none or the caller may not see it."""
-    found = describe(client, f"{system}-{name}")
+    found = describe(client, f"{system}-{name}", deadline)
     if found is None:
         raise refuse(404, f"{system} has no mart {name} in its index yet")
     if len(found.times) != 1:
@@ -40,23 +40,26 @@ def find_mart(client: OpenSearch, system: str, name: str) -> Mart:
 
 
 class IndexMarts:
-    """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs."""
+    """A system's marts as one caller's client sees them: the index itself leaves out what is not theirs.
 
-    def __init__(self, client: OpenSearch, marts: Iterable[Declared]) -> None:
+    `deadline` is that of all that is read.
+    """
+
+    def __init__(self, client: OpenSearch, marts: Iterable[Declared], deadline: Deadline) -> None:
         self._client = client
         self._marts = {mart.name: mart for mart in marts}
-        self._deadline = monotonic() + REPORT_TIMEOUT_S
+        self._deadline = deadline
 
     def rows(self, mart: str, begin: datetime, end: datetime) -> pa.Table:
         """The rows whose time is in [begin, end).
 
         404 when there is no such mart or index, or the caller may not see it; 422 for more than `MAX_REPORT_ROWS` rows. Raises
-        Unavailable when all reading together takes longer than `REPORT_TIMEOUT_S`.
+        Unavailable when the deadline is over.
         """
         declared = self._marts.get(mart)
         if declared is None:
             raise refuse(404, f"there is no mart {mart}")
-        found = find_mart(self._client, declared.system, mart)
+        found = find_mart(self._client, declared.system, mart, self._deadline)
         schema = pa.schema([(name, _ARROW.get(kind, pa.string())) for name, kind in found.columns.items()])
         parts, count = [schema.empty_table()], 0
         for page in pages(self._client, found, key=declared.key, since=begin, until=end, deadline=self._deadline):

@@ -46,7 +46,9 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         caller: Annotated[Caller, Depends(revealer)],
     ) -> Json:
         """As `trace`, with the bytes that arrived: they hold personal data in clear. Needs that privilege."""
-        backend.counter.take(backend.rates.personal, "personal", caller.key.id)
+        what = {"system": system, "id": document_id}
+        with backend.audit.refusals(caller.key.id, "trace_revealed", what, caller.request):
+            backend.counter.take(backend.rates.personal, "personal", caller.key.id)
         return _trace(backend, contract, document_id, caller, reveal=True)
 
     for path, work, summary in (
@@ -88,12 +90,13 @@ def _add_quarantine(made: APIRouter, backend: Backend, contract: Contract) -> No
         size: Annotated[int, Query(ge=1, le=200, description="Rows of a table.")] = 20,
     ) -> Json:
         """Rejects: counts by reason and the latest with their scrubbed excerpts."""
-        tables = [one for one in contract.tables if table in (None, one.name)]
-        if not tables:
-            raise refuse(404, f"{contract.system} has no such table")
-        until = parse_as_of(as_of)
-        since = until - min(parse_duration(last), MAX_RANGE)
         what = {"system": contract.system, "table": table, "reason": reason, "last": last, "as_of": as_of}
+        with backend.audit.refusals(caller.key.id, action, what, caller.request):
+            tables = [one for one in contract.tables if table in (None, one.name)]
+            if not tables:
+                raise refuse(404, f"{contract.system} has no such table")
+            until = parse_as_of(as_of)
+            since = until - min(parse_duration(last), MAX_RANGE)
         answer = {}
         with backend.audit.action(caller.key.id, action, what, caller.request) as audited:
             for one in tables:
@@ -113,8 +116,9 @@ def _add_replay(made: APIRouter, backend: Backend, contract: Contract, table: Ta
         """Put rejects through the present contract again. One at a time; a second replay changes nothing."""
         dry_run = asked is not None and asked.dry_run
         what = {"system": contract.system, "table": table.name, "dry_run": dry_run}
-        if not backend.replaying.acquire(blocking=False):
-            raise refuse(409, "another replay is running")
+        with backend.audit.refusals(caller.key.id, action, what, caller.request):
+            if not backend.replaying.acquire(blocking=False):
+                raise refuse(409, "another replay is running")
         try:
             with backend.audit.action(caller.key.id, action, what, caller.request) as audited:
                 report = replay(backend.settings, contract, [table.name], dry_run)
@@ -129,6 +133,6 @@ def _add_replay(made: APIRouter, backend: Backend, contract: Contract, table: Ta
         methods=["POST"],
         name=f"replay_{table.system}_{table.name}",
         summary=f"Replay {table.qualified_name}",
-        responses=responses(401, 403, 409, 422, 429, 503),
+        responses=responses(401, 403, 409, 413, 422, 429, 503),
         response_model=None,
     )

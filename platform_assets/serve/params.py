@@ -118,6 +118,11 @@ class SearchParams(TimeRange):
 class PersonalParams(SearchParams):
     """A search for what belongs to a person. The value is hashed before anything else is done with it."""
 
+    def narrowed(self) -> dict[str, Any]:
+        """What the events must hold besides, as it was written: clear values may be in it."""
+        filters: dict[str, Any] = {str(one.field): [value.text for value in one.values] for one in self.clauses()}
+        return {"q": self.q, **filters} if self.q else filters
+
     field: str = Field(description="A field of personal data.")
     value: Text = Field(
         min_length=1, max_length=_VALUE_LENGTH, description="The clear value. It goes no further than here."

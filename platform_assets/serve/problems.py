@@ -19,10 +19,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
 from platform_assets.errors import AssayError
-from platform_assets.search.errors import QueryError, SearchError, Unavailable
+from platform_assets.search.errors import QueryError, SearchError, TimeExceeded, TooManyClauses, Unavailable
 from platform_assets.serve.audit import AuditUnavailable
 from platform_assets.serve.idempotency import InProgress, KeyReused
-from platform_assets.serve.limits import TooMany
+from platform_assets.serve.limits import Busy, TooMany
 from platform_assets.stream.topics import StreamError
 
 LOG = logging.getLogger("assay.api")
@@ -84,12 +84,14 @@ def from_error(error: AssayError, request_id: str) -> Json:
             found = problem(request_id, 429, error.message, error.hint)
             found.headers["Retry-After"] = str(error.retry_after_s)
             return found
-        case QueryError() | KeyReused():
+        case QueryError() | TooManyClauses() | KeyReused():
             return problem(request_id, 422, error.message, error.hint)
         case InProgress():
             return problem(request_id, 409, error.message, error.hint)
         case SearchError() if isinstance(error.__cause__, RequestError):
             return problem(request_id, 422, "the index does not take this question", "ask it more simply")
+        case TimeExceeded() | Busy():  # the hint is for the caller, not for the operator
+            return problem(request_id, 503, error.message, error.hint)
         case Unavailable() | AuditUnavailable():
             LOG.warning("%s %s", request_id, error)
             return problem(request_id, 503, error.message)

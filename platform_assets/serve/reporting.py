@@ -14,6 +14,7 @@ from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract
 from platform_assets.gold.marts import load_marts
 from platform_assets.gold.project import project_folder
+from platform_assets.search.asking import Deadline
 from platform_assets.search.errors import QueryError
 from platform_assets.search.marts import describe, incidents, rows, sums
 from platform_assets.serve.access import Caller, allow, runs_platform
@@ -97,8 +98,15 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
         since, until = asked.span()
         where = _equal(asked.where)
         answer: dict[str, Any] = {"mart": mart, "from": since.isoformat(), "to": until.isoformat()}
-        found = find_mart(client, system, mart)
-        common: dict[str, Any] = {"time": found.times[0], "since": since, "until": until, "where": where}
+        deadline = Deadline(SEARCH_TIMEOUT_S)
+        found = find_mart(client, system, mart, deadline)
+        common: dict[str, Any] = {
+            "time": found.times[0],
+            "since": since,
+            "until": until,
+            "where": where,
+            "deadline": deadline,
+        }
         if asked.sum:
             answer["rows"] = sums(
                 client,
@@ -108,10 +116,9 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
                 columns=asked.sum,
                 top=asked.top,
                 example=examples.get(mart),
-                timeout_s=SEARCH_TIMEOUT_S,
             )
         else:
-            answer["rows"] = rows(client, found, **common, limit=asked.size, timeout_s=SEARCH_TIMEOUT_S)
+            answer["rows"] = rows(client, found, **common, limit=asked.size)
         return Json({**answer, "columns": found.columns})
 
     add_get(made, "/stats", stats, "Figures of a gold mart")
@@ -135,7 +142,8 @@ def router(backend: Backend) -> APIRouter:
         where = {name: [value] for name, value in (("severity", asked.severity), ("service", asked.service)) if value}
         since, until = asked.span()
         client = backend.client(caller.key, platform_alerts=PLATFORM_SYSTEM in own)
-        index = describe(client, ",".join(map(alerts_alias, own)))
+        deadline = Deadline(SEARCH_TIMEOUT_S)
+        index = describe(client, ",".join(map(alerts_alias, own)), deadline)
         if index is None:
             raise refuse(404, f"there is no index of alerts yet of {', '.join(own)}")
         found = incidents(
@@ -146,7 +154,7 @@ def router(backend: Backend) -> APIRouter:
             state=asked.state,
             where=where,
             limit=asked.size,
-            timeout_s=SEARCH_TIMEOUT_S,
+            deadline=deadline,
         )
         return Json({"alerts": found, "from": since.isoformat(), "to": until.isoformat()})
 
@@ -161,7 +169,7 @@ def router(backend: Backend) -> APIRouter:
             raise refuse(403, "this is for keys of every system")
         return Response(backend.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def healthz() -> Json:
+    async def healthz() -> Json:  # takes none of the threads that searches wait in
         """Whether the server answers. Needs no key and says nothing more."""
         return Json({"status": "ok"})
 

@@ -14,10 +14,12 @@ from platform_assets.gold.project import project_folder
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
 from platform_assets.reports.render import RENDERERS
+from platform_assets.search.asking import Deadline
 from platform_assets.search.errors import QueryError
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
+from platform_assets.serve.limits import REPORT_TIMEOUT_S
 from platform_assets.serve.marts import IndexMarts
 from platform_assets.serve.params import NAME
 from platform_assets.serve.problems import Json, add_get, refuse
@@ -60,7 +62,8 @@ def router(backend: Backend) -> APIRouter:
         if not 1970 <= day.year <= 9000:
             raise refuse(404, f"there is no report of the year {day.year}")
         [chosen] = having
-        built = build(chosen, known[chosen][name], day, IndexMarts(backend.client(caller.key), marts[chosen]))
+        read = IndexMarts(backend.client(caller.key), marts[chosen], Deadline(REPORT_TIMEOUT_S))
+        built = build(chosen, known[chosen][name], day, read)
         media, render = RENDERERS[form]
         made = render(built)
         return Json(made) if form == "json" else Response(made, media_type=f"{media}; charset=utf-8")

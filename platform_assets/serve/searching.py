@@ -3,12 +3,13 @@
 Belongs here: pages over one table or several, cursors. Does not belong here: queries (`search/`).
 """
 
+import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 from opensearchpy import OpenSearch
@@ -16,8 +17,9 @@ from opensearchpy import OpenSearch
 from platform_assets.contracts.export import row_schema
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.lane.sessions import masker
+from platform_assets.search.asking import Deadline
 from platform_assets.search.charts import Counts, count
-from platform_assets.search.errors import QueryError
+from platform_assets.search.errors import QueryError, too_long
 from platform_assets.search.names import parse_document_id
 from platform_assets.search.query import Page, parse_time, search
 from platform_assets.search.surroundings import surroundings
@@ -29,6 +31,9 @@ from platform_assets.serve.limits import SEARCH_TIMEOUT_S
 from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
 from platform_assets.serve.problems import Json, add_get, refuse, responses
 
+_NARROWED = "narrowed by"
+"""No field has such a name: what is hashed under it is never the pseudonym of a value."""
+_T = TypeVar("_T")
 _EXAMPLE = {
     "hits": [{"id": "1a2B3c4D.0.42", "_table": "events", "event_time": "2026-01-15T09:30:00.123456Z"}],
     "total": {"value": 1, "exact": True},
@@ -40,8 +45,8 @@ _EXAMPLE = {
 }
 
 
-def _answers(contract: Contract) -> dict[int | str, dict[str, Any]]:
-    """What the routes for searching answer, for their documentation."""
+def _answers(contract: Contract, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """What the routes for searching answer, for their documentation; `problems` besides the usual ones."""
     text = {"type": "string"}
     hits = [row_schema(table) for table in contract.tables]
     for hit in hits:
@@ -67,7 +72,7 @@ def _answers(contract: Contract) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"schema": schema, "example": _EXAMPLE}}
     return {
         200: {"description": "The newest matches first.", "content": content},
-        **responses(401, 403, 422, 429, 503),
+        **responses(401, 403, *problems, 422, 429, 503),
     }
 
 
@@ -80,7 +85,8 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
 
     def search_events(asked: SearchParams, caller: Annotated[Caller, Depends(reader)]) -> Json:
         """Find events, newest first. A cursor goes on behind a page, whatever has arrived since."""
-        return Json(_Search(backend, contract, caller, asked, asked.clauses(), asked.question()).run())
+        run = _Search(backend, contract, caller, asked, asked.clauses(), asked.question())
+        return Json(run.answer(run.begin()))
 
     search_events.__annotations__["asked"] = Annotated[found.search, Query()]
     made.add_api_route(
@@ -103,8 +109,9 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         except ValueError:
             raise QueryError("this is no document id", "it looks like 1a2B3c4D.0.42") from None
         client = backend.client(caller.key)
+        deadline = Deadline(SEARCH_TIMEOUT_S)
         for table in contract.tables:
-            seen = surroundings(client, table, id, size=size, timeout_s=SEARCH_TIMEOUT_S)
+            seen = surroundings(client, table, id, size=size, deadline=deadline)
             if seen is not None:
                 return Json(
                     {
@@ -131,16 +138,29 @@ def _add_personal(made: APIRouter, backend: Backend, contract: Contract, model: 
 
     def search_person(asked: PersonalParams, caller: Annotated[Caller, Depends(may)]) -> Json:
         """Find what belongs to a person, by a clear value. Needs the privilege for personal data; each call is audited."""
-        backend.counter.take(backend.rates.personal, "personal", caller.key.id)
         masks = masker(backend.settings)
         hashes = tuple(masks.mask(asked.value, asked.field, key) for key in masks.key_ids)
-        what = {"system": contract.system, "table": asked.table, "field": asked.field, "pseudonym": hashes[0]}
+        what: dict[str, Any] = {
+            "system": contract.system,
+            "table": asked.table,
+            "field": asked.field,
+            "pseudonym": hashes[0],
+            "following": asked.cursor is not None,
+        }
+        # Whoever holds the masking key can tell whether a question is this one; nobody can read it here.
+        if narrowed := asked.narrowed():
+            what["narrowed"] = masks.mask(json.dumps(narrowed, sort_keys=True), _NARROWED)
         person = Clause(asked.field, tuple(Value(one, quoted=True) for one in hashes))
         question = {**asked.question(), "pseudonyms": hashes}
-        if asked.table and all(table.name != asked.table for table in tables[asked.field]):
-            raise QueryError(f"{contract.system}.{asked.table} has no field {asked.field}")
+        run = _Search(backend, contract, caller, asked, [*asked.clauses(), person], question)
+        with backend.audit.refusals(caller.key.id, action, what, caller.request):
+            backend.counter.take(backend.rates.personal, "personal", caller.key.id)
+            if asked.table and all(table.name != asked.table for table in tables[asked.field]):
+                raise QueryError(f"{contract.system}.{asked.table} has no field {asked.field}")
+            state = run.begin()
+        what |= {"from": state["from"], "to": state["to"]}
         with backend.audit.action(caller.key.id, action, what, caller.request) as audited:
-            answer = _Search(backend, contract, caller, asked, [*asked.clauses(), person], question).run()
+            answer = run.answer(state)
             audited.found["hits"] = len(answer["hits"])
         return Json(answer)
 
@@ -150,7 +170,7 @@ def _add_personal(made: APIRouter, backend: Backend, contract: Contract, model: 
         search_person,
         methods=["POST"],
         summary="Search by personal data",
-        responses=_answers(contract),
+        responses=_answers(contract, 413),
         response_model=None,
     )
 
@@ -166,25 +186,35 @@ class _Search:
     clauses: Sequence[Clause]
     question: dict[str, Any]
 
-    def run(self) -> dict[str, Any]:
-        """The answer. Raises QueryError, Unavailable, SearchError."""
-        began = time.perf_counter()
-        key_id, asked = self.caller.key.id, self.asked
+    def begin(self) -> dict[str, Any]:
+        """Where the page begins, as its cursor has it; nothing is asked. Raises QueryError for a wrong time or cursor."""
+        asked = self.asked
         if asked.cursor is not None:
-            state = self.backend.seal.open(asked.cursor, key_id, self.question)
-        else:
-            since, until = asked.span()
-            names = [table.name for table in self.contract.tables if asked.table in (None, table.name)]
-            state = {"from": since.isoformat(), "to": until.isoformat(), "at": dict.fromkeys(names, ""), "total": None}
+            return self.backend.seal.open(asked.cursor, self.caller.key.id, self.question)
+        since, until = asked.span()
+        names = [table.name for table in self.contract.tables if asked.table in (None, table.name)]
+        return {"from": since.isoformat(), "to": until.isoformat(), "at": dict.fromkeys(names, ""), "total": None}
+
+    def answer(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The page. Raises QueryError, TooManyClauses, Unavailable, SearchError."""
+        began = time.perf_counter()
+        asked = self.asked
         since, until = parse_time(state["from"]), parse_time(state["to"])
         client = self.backend.client(self.caller.key)
+        deadline = Deadline(SEARCH_TIMEOUT_S)
         # A table's cursor is empty before its first page and null behind its last.
         tables = [table for table in self.contract.tables if state["at"].get(table.name) is not None]
-        pages = {t.name: self._start(self._page, client, t, since, until, state["at"][t.name]) for t in tables}
         counted = asked.cursor is None or asked.histogram
-        counts = {t.name: self._start(self._count, client, t, since, until) for t in tables if counted}
-        got = self._results(pages)
-        numbers: dict[str, Counts] = {name: counts[name].result() for name in got if counted}
+        start = self.backend.threads.submit
+        pages = {t.name: start(self._page, client, t, since, until, state["at"][t.name], deadline) for t in tables}
+        counts = {t.name: start(self._count, client, t, since, until, deadline) for t in tables if counted}
+        try:
+            got = self._results(pages, deadline)
+            numbers: dict[str, Counts] = {name: _wait(counts[name], deadline) for name in got if counted}
+        finally:
+            started: list[Future[Any]] = [*pages.values(), *counts.values()]
+            for future in started:  # some may wait for a thread yet, and nobody for them
+                future.cancel()
         if asked.cursor is None:
             state["total"] = {
                 "value": sum(n.total for n in numbers.values()),
@@ -199,17 +229,16 @@ class _Search:
             "tables": list(got),
             "from": state["from"],
             "to": state["to"],
-            "cursor": self.backend.seal.seal(state, key_id, self.question) if more else None,
+            "cursor": self.backend.seal.seal(state, self.caller.key.id, self.question) if more else None,
         }
         if asked.histogram:
             answer["histogram"] = {name: {"interval": n.interval, "buckets": n.buckets} for name, n in numbers.items()}
         answer["took_ms"] = round((time.perf_counter() - began) * 1000)
         return answer
 
-    def _start(self, work: Any, *arguments: Any) -> Future[Any]:
-        return self.backend.threads.submit(work, *arguments)
-
-    def _page(self, client: OpenSearch, table: Table, since: datetime, until: datetime, cursor: str) -> Page:
+    def _page(
+        self, client: OpenSearch, table: Table, since: datetime, until: datetime, cursor: str, deadline: Deadline
+    ) -> Page:
         return search(
             client,
             table,
@@ -219,10 +248,10 @@ class _Search:
             limit=self.asked.size,
             cursor=cursor or None,
             more=self.clauses,
-            timeout_s=SEARCH_TIMEOUT_S,
+            deadline=deadline,
         )
 
-    def _count(self, client: OpenSearch, table: Table, since: datetime, until: datetime) -> Counts:
+    def _count(self, client: OpenSearch, table: Table, since: datetime, until: datetime, deadline: Deadline) -> Counts:
         over_time = self.asked.histogram
         return count(
             client,
@@ -232,16 +261,16 @@ class _Search:
             until=until,
             more=self.clauses,
             over_time=over_time,
-            timeout_s=SEARCH_TIMEOUT_S,
+            deadline=deadline,
         )
 
-    def _results(self, pages: dict[str, Future[Page]]) -> dict[str, Page]:
+    def _results(self, pages: dict[str, Future[Page]], deadline: Deadline) -> dict[str, Page]:
         """The pages of the tables that have the question's fields. Raises QueryError when none has."""
         got: dict[str, Page] = {}
         refused: QueryError | None = None
         for name, future in pages.items():
             try:
-                got[name] = future.result()
+                got[name] = _wait(future, deadline)
             except QueryError as error:
                 refused = refused or error
         if refused is not None and not got:
@@ -266,3 +295,11 @@ class _Search:
             else:
                 at[name] = before[name]
         return [row for _, row in rows], at
+
+
+def _wait(future: Future[_T], deadline: Deadline) -> _T:
+    """Its result. Raises what it raised, and TimeExceeded when it was not even begun in time."""
+    try:
+        return future.result(deadline.patience)
+    except TimeoutError:
+        raise too_long("the search") from None

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from fastapi import APIRouter, Depends, Header, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.export import message_schema
@@ -35,6 +34,7 @@ from platform_assets.stream.files import Framer
 
 _TYPES = {Format.JSON: "application/json", Format.REGEX: "text/plain"}
 _SHOWN = 20
+_PIECE = 64 * 1024
 _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -64,7 +64,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         chosen = _chosen(contract, table, media)
         body = await request.body()
-        return await run_in_threadpool(_submit, backend, chosen, caller, body, idempotency_key)
+        return await backend.submissions.run(_submit, backend, chosen, caller, body, idempotency_key)
 
     submit.__doc__ = (
         f"One event or several: JSON, or lines of text. At most {MAX_RECORDS} events and {MAX_BODY_BYTES // 2**20} MB a request; "
@@ -145,8 +145,6 @@ def _submit(backend: Backend, table: Table, caller: Caller, body: bytes, key: st
 def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tuple[Json, dict[str, Any] | None]:
     """The answer, and what of it is kept for a repetition: nothing of a refusal."""
     records = _json_records(body) if table.format is Format.JSON else _text_records(table, body)
-    if not 1 <= len(records) <= MAX_RECORDS:
-        raise QueryError(f"a request has 1 to {MAX_RECORDS} events, not {len(records)}")
     refused = _judge(backend, table, caller, records)
     if refused is not None:
         return refused, None
@@ -219,6 +217,7 @@ def _json_records(body: bytes) -> list[bytes]:
         text = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise QueryError(f"the body is not JSON: {text}") from None
     events = found if isinstance(found, list) else [found]
+    _check_number(len(events))
     try:
         return [json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() for event in events]
     except UnicodeEncodeError:
@@ -248,4 +247,16 @@ def _float(text: str) -> float:
 def _text_records(table: Table, body: bytes) -> list[bytes]:
     """Lines, or records of several lines, as files are cut."""
     framer = Framer(table)
-    return [*framer.feed(body), *framer.finish()]
+    records: list[bytes] = []
+    for at in range(0, len(body), _PIECE):
+        if len(records) > MAX_RECORDS:  # so many that it is refused: a body of line ends alone has millions
+            break
+        records += framer.feed(body[at : at + _PIECE])
+    records += framer.finish()
+    _check_number(len(records))
+    return records
+
+
+def _check_number(events: int) -> None:
+    if not 1 <= events <= MAX_RECORDS:
+        raise QueryError(f"a request has 1 to {MAX_RECORDS} events, this one has {'more' if events else 'none'}")

@@ -10,6 +10,7 @@ from apilab import PARTS, START, Api, ids
 from caller_requests import faults, recorded
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
+from platform_assets.search.asking import Deadline
 from platform_assets.search.marts import sums
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
@@ -57,7 +58,7 @@ def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
                 continue
             with recorded() as asked:
                 if name == "/v1/reports/{name}/{day}":  # this system declares no report: what one of them would read
-                    read = IndexMarts(backend.client(key), api.declared()).rows
+                    read = IndexMarts(backend.client(key), api.declared(), Deadline()).rows
                     assert (
                         read("errors_minute", START - timedelta(minutes=1), START + timedelta(hours=1)).num_rows == 20
                     )

@@ -9,18 +9,22 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 from opensearchpy import OpenSearch
+from opensearchpy.exceptions import TransportError
 from searchlab import NOON, TOPIC, own_table, rows
 
 from platform_assets.contracts.model import Table
+from platform_assets.search.asking import Deadline, ask
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.client import connect
 from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import QueryError, SearchError
+from platform_assets.search.errors import QueryError, SearchError, TimeExceeded, TooManyClauses
 from platform_assets.search.indices import Indices
+from platform_assets.search.names import read_alias
 from platform_assets.search.query import search
 from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class TestQueries:
@@ -79,6 +83,29 @@ class TestQueries:
     def test_finds(self, client: OpenSearch, filled: Table, query: str, offsets: Sequence[int]) -> None:
         found = [row["_assay"]["offset"] for row in search(client, filled, query, limit=1000).rows]
         assert sorted(found) == sorted(offsets)
+
+    def test_more_clauses_than_the_node_takes_are_the_question_s_fault(self, client: OpenSearch, filled: Table) -> None:
+        words = "-".join(f"{first}{second}" for first in LETTERS for second in LETTERS)  # one value, a clause a word
+        with pytest.raises(TooManyClauses, match="too many parts"):
+            search(client, filled, f"message:{words}")
+        assert search(client, filled, f"message:{words[:2000]}").rows == []
+
+    def test_a_search_that_does_not_end_in_time_says_so(
+        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+    ) -> None:
+        for number in range(8):  # the node looks at its clock before each segment
+            writer.write(table, to_ndjson(table, rows(table, 50, start=50 * number), 1))
+            indices.refresh(table)
+        slow = {"source": "int n = 0; for (int i = 0; i < 500000; ++i) { n += i % 7 } return n >= 0"}
+        body = {"size": 1, "query": {"script": {"script": slow}}}
+        with pytest.raises(TimeExceeded, match="looking at each took too long") as late:
+            ask(client, read_alias(table), body, Deadline(0.1), "looking at each")
+        assert isinstance(late.value.__cause__, TransportError)  # the node itself said so
+        assert late.value.__cause__.status_code == 500
+        over = Deadline(0)
+        with pytest.raises(TimeExceeded, match="searching"):
+            search(client, table, deadline=over)
+        assert len(search(client, table).rows) == 50
 
     def test_masked_values_are_found_by_who_can_mask(self, client: OpenSearch, filled: Table) -> None:
         masker = {"ann": ["hash3", "old3"]}

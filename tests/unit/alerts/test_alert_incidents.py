@@ -81,7 +81,8 @@ def test_what_was_seen_already_makes_nothing_new(moves: Moves, chance: object) -
     for one in again:
         life.see(one, end)
     assert set(life.alerts) == known
-    assert len(life.told) == told
+    # One that came too soon after another to be stored is news when it comes again: a reminder that has become due since.
+    assert [why for _, why, _ in life.told[told:]] in ([], [ONGOING])
     assert (None if life.last is None else life.last.state) == state
 
 

@@ -63,6 +63,7 @@ def test_grammar(text: str, clauses: list[Clause]) -> None:
         ("a" * 5000, "longer than"),
         ("a " * 100, "64 are allowed"),
         ("level:" + ",".join("a" * 101), "1 to 100"),
+        (" ".join(["message:" + ",".join("a" * 100)] * 13), "1300 values, 500 are allowed"),
         ("lvel:ERROR", "no field 'lvel'.*known: event_id, event_time"),
         ("http://example.org", "quote words that hold a colon"),
         ("status:many", "whole number"),

@@ -6,14 +6,15 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from platform_assets.contracts.read import load_contracts
 from platform_assets.serve.app import create_app
-from platform_assets.serve.guard import MAX_BODY_BYTES
 from platform_assets.serve.keys import KeyStore, Role
+from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_QUESTION_BYTES
 from platform_assets.settings import Settings
 
 KEY = base64.b64encode(b"k" * 64).decode()
@@ -48,6 +49,10 @@ def client(home: Path) -> Iterator[TestClient]:
         yield made
 
 
+def trail(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in (home / "audit").glob("*") for line in path.read_text().splitlines()]
+
+
 def as_key(home: Path, role: Role, **rights: object) -> dict[str, str]:
     return {"Authorization": f"Bearer {KeyStore(home).add('test', role, **rights)[1]}"}  # type: ignore[arg-type]
 
@@ -76,7 +81,7 @@ def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> No
     assert client.post("/v1/logs", json={}, headers=reader).status_code == 403
     assert client.post("/v1/logs/events/replay", headers=reader).status_code == 403
     assert client.get("/v1/status", headers=as_key(home, Role.READER, services=("a",))).status_code == 403
-    refused = [json.loads(line) for path in (home / "audit").iterdir() for line in path.read_text().splitlines()]
+    refused = trail(home)
     assert {entry["action"] for entry in refused} == {"trace", "trace_revealed", "quarantine", "replay"}
     assert all(entry["outcome"].startswith("refused") for entry in refused)
 
@@ -99,6 +104,65 @@ def test_a_clear_value_is_nowhere_but_in_the_request(
     trail = "".join(one.read_text() for one in (home / "audit").iterdir())
     assert '"pseudonym"' in trail
     assert secret not in "".join(texts) + trail + caplog.text
+
+
+def test_the_trail_tells_each_search_for_a_person_and_each_refusal(client: TestClient, home: Path) -> None:
+    secret = "u-very-secret-10042"
+    reader = as_key(home, Role.READER, personal_data=True)
+    body = {"field": "user_id", "value": "u1", "from": "2026-01-01", "to": "2026-01-02"}
+
+    def lines(changes: dict[str, object], status: int, key: dict[str, str] = reader) -> list[dict[str, Any]]:
+        before = len(trail(home))
+        answer = client.post("/v1/logs/search/user", json=body | changes, headers=key)
+        assert answer.status_code == status, answer.text
+        return trail(home)[before:]
+
+    begun, failed = lines({}, 503)  # there is no index
+    assert (begun["outcome"], failed["outcome"]) == ("begun", "failed: Unavailable")
+    assert begun["what"] == failed["what"]
+    found = begun["what"]
+    assert (found["from"], found["to"]) == ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
+    assert (found["following"], "narrowed" in found) == (False, False)
+    [wrong] = lines({"table": "access"}, 422)
+    assert (wrong["outcome"], wrong["what"]["table"]) == ("refused: QueryError", "access")
+    for number in range(2):  # the rate of this server is two a minute
+        [more] = lines({"value": f"guess{number}"}, 429)
+        assert (more["outcome"], more["what"]["field"]) == ("refused: TooMany", "user_id")
+        assert more["what"]["pseudonym"] != found["pseudonym"]
+    fresh = [as_key(home, Role.READER, personal_data=True) for _ in range(3)]
+    narrowings: list[dict[str, object]] = [
+        {"q": secret},
+        {"q": secret},
+        {"q": secret, "service": ["a"]},
+        {"host": [secret]},
+    ]
+    digests = [lines(one, 503, fresh[n // 2])[0]["what"]["narrowed"] for n, one in enumerate(narrowings)]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    [late] = lines({"cursor": secret}, 422, fresh[2])
+    [bad] = lines({"from": secret}, 422, fresh[2])
+    assert (late["outcome"], late["what"]["following"], bad["outcome"]) == (
+        "refused: QueryError",
+        True,
+        "refused: QueryError",
+    )
+    admin = as_key(home, Role.ADMIN, personal_data=True)
+    for expected in (404, 404, 429):
+        assert client.get("/v1/logs/trace/a.0.1/revealed", headers=admin).status_code == expected
+    last = trail(home)[-1]
+    assert (last["action"], last["outcome"]) == ("trace_revealed", "refused: TooMany")
+    assert secret not in json.dumps(trail(home))
+
+
+def test_a_body_that_is_no_submission_is_small(client: TestClient, home: Path) -> None:
+    admin = as_key(home, Role.ADMIN, personal_data=True) | {"Content-Type": "application/json"}
+    body = b"x" * (MAX_QUESTION_BYTES + 1)  # no JSON: nobody has read it
+    for path in ("search/user", "events/replay", "alerts/a1/mute", "alerts/a1/acknowledge"):
+        answer = client.post(f"/v1/logs/{path}", content=body, headers=admin)
+        assert answer.status_code == 413, path
+    chunked = client.post("/v1/logs/search/user", content=iter([body]), headers=admin)  # no Content-Length
+    assert chunked.status_code == 413
+    assert client.post("/v1/logs", content=body, headers=admin).status_code == 422
 
 
 def test_what_cannot_be_audited_is_not_even_looked_for(

@@ -1,11 +1,14 @@
-"""Audit trail, cursors, rates, kept answers: each alone."""
+"""Audit trail, cursors, rates, turns, kept answers, bodies: each alone."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import stat
+import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,12 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits import parse
 
+from platform_assets.contracts.read import load_contracts
 from platform_assets.errors import AssayError
-from platform_assets.search.errors import QueryError
+from platform_assets.search.errors import QueryError, TooManyClauses, too_long
 from platform_assets.serve.audit import Audit, AuditUnavailable
 from platform_assets.serve.cursors import CursorSeal
 from platform_assets.serve.idempotency import Answers, InProgress, KeyReused
-from platform_assets.serve.limits import RateCounter, Rates, TooMany
+from platform_assets.serve.limits import AtOnce, Busy, RateCounter, Rates, TooMany, Turns
+from platform_assets.serve.problems import from_error
+from platform_assets.serve.submitting import _json_records, _text_records
 from platform_assets.settings import Settings
 
 STATE = {"at": {"events": "abc", "access": None}, "total": {"value": 3, "exact": True}}
@@ -95,9 +101,67 @@ def test_a_rate_is_counted_for_each_caller_and_says_when_to_come_back() -> None:
     counter.take(rate, "requests", "k2")
 
 
-def test_a_malformed_rate_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="ASSAY_API_RATE=often"):
-        Rates.of(Settings(tmp_path, tmp_path, {"ASSAY_API_RATE": "often"}))
+@pytest.mark.parametrize(("name", "value"), [("ASSAY_API_RATE", "often"), ("ASSAY_API_AT_ONCE", "0")])
+def test_a_malformed_limit_is_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(AssayError, match=f"{name}={value}"):
+        Rates.of(Settings(tmp_path, tmp_path, {name: value}))
+
+
+def test_what_is_asked_at_once_is_counted_for_each_caller_until_it_ends() -> None:
+    running = AtOnce(2)
+    with running.one("k1"), running.one("k2"):
+        with pytest.raises(RuntimeError), running.one("k1"):
+            raise RuntimeError
+        with running.one("k1"), pytest.raises(TooMany) as refused, running.one("k1"):
+            pass
+        assert refused.value.retry_after_s == 1
+        with running.one("k1"):
+            pass
+
+
+def test_a_turn_that_does_not_come_is_refused_and_not_begun() -> None:
+    go, begun = threading.Event(), []
+
+    def work(name: str) -> str:
+        begun.append(name)
+        assert go.wait(10)
+        return name
+
+    async def three() -> list[str | BaseException]:
+        turns = Turns(1, wait_s=0.2)
+        try:
+            first, second = (asyncio.create_task(turns.run(work, name)) for name in ("first", "second"))
+            await asyncio.wait([second])
+            go.set()
+            return await asyncio.gather(first, second, turns.run(work, "third"), return_exceptions=True)
+        finally:
+            turns.close()
+
+    first, second, third = asyncio.run(three())
+    assert (first, third, begun) == ("first", "third", ["first", "third"])
+    assert isinstance(second, Busy)
+    answer = from_error(second, "r")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_a_question_that_costs_too_much_says_what_to_do() -> None:
+    late, large = from_error(too_long("the search"), "r"), from_error(TooManyClauses("too many parts", "ask less"), "r")
+    assert (late.status_code, json.loads(late.body)["hint"]) == (503, "narrow it: a shorter time, another field")
+    assert (large.status_code, json.loads(large.body)["hint"]) == (422, "ask less")
+
+
+def test_the_events_of_a_body_are_counted_before_more_is_made_of_them() -> None:
+    cannot_be_written = b'"\\ud800"'
+    with pytest.raises(QueryError, match="1 to 1000 events, this one has more"):
+        _json_records(b"[" + b",".join([cannot_be_written] * 1001) + b"]")
+    body = b"x\n" * 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(QueryError, match="1 to 1000 events, this one has more"):
+            _text_records(load_contracts()["logs"].table("access"), body)
+        assert tracemalloc.get_traced_memory()[1] < len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_answer_is_kept_beyond_a_restart_and_for_its_body_only(tmp_path: Path) -> None:
