@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from platform_assets.alerts.incident import ESCALATED, ONGOING, OPENED, RESOLVED, Alert
 from platform_assets.alerts.model import AlertError
@@ -97,11 +98,10 @@ class _Service:
 
     def send(self, title: str, body: str, kind: str, attached: Attached | None = None) -> bool:
         from apprise import Apprise, NotifyFormat
-        from apprise.attachment.file import AttachFile
 
         told = Apprise()
         told.add(self.sender)
-        file = AttachFile(str(attached.path), name=attached.name) if attached else None
+        file = f"file://{quote(str(attached.path))}?name={quote(attached.name)}" if attached else None
         with _hushed():
             return bool(
                 told.notify(body=body, title=title, notify_type=kind, body_format=NotifyFormat.TEXT, attach=file)
