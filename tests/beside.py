@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +27,13 @@ def eventually(true: Callable[[], object], seconds: float = 90) -> None:
 
 
 @contextmanager
-def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+def beside(work: Callable[[threading.Event], object]) -> Iterator[Future[object]]:
     """Do it in a thread until the block ends; the event says when that is. Raises what it raised."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(work, stop)
         try:
-            yield
+            yield run
         finally:
             stop.set()
             run.result()
@@ -44,10 +44,13 @@ class Background:
     """A lane in a thread."""
 
     lane: Lane
+    run: Future[object]
 
     @property
     def part(self) -> TableReport:
-        """What it says of `events` so far."""
+        """What it says of `events` so far. Raises what ended it: nobody is to wait for a dead lane."""
+        if self.run.done():
+            self.run.result()
         return self.lane.report.tables.get("events", TableReport("events"))
 
 
@@ -57,8 +60,8 @@ def background(
 ) -> Iterator[Background]:
     """A lane for the block; `options` are those of `Lane`."""
     lane = Lane(settings, contract, commit_seconds=commit_seconds, **options)
-    with beside(lambda stop: lane.follow(max_seconds=300, stop=stop)):
-        yield Background(lane)
+    with beside(lambda stop: lane.follow(max_seconds=300, stop=stop)) as run:
+        yield Background(lane, run)
 
 
 @dataclass
