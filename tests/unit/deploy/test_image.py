@@ -9,11 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # the first time all packages are downloaded, some hundred megabytes
 PROJECT = Path(__file__).parents[3]
 DOCKERFILE = PROJECT / "deploy" / "compose" / "Dockerfile"
 BUILD = DOCKERFILE.with_name("build.sh")
@@ -106,7 +107,7 @@ def copied(rest: str, source: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What the image gets from its first stage, whose COPY and RUN are carried out in a folder of their own."""
     root = tmp_path_factory.mktemp("image")
     source, opt = root / "src", root / "opt"
@@ -125,7 +126,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert done.returncode == 0, done.stdout + done.stderr
             ran.append(rest)
     assert ran == [f"{BUILD.relative_to(PROJECT)} {step} /opt" for step in ("packages", "assay")]
-    return opt / "assay"
+    yield opt / "assay"
+    shutil.rmtree(root)  # a gigabyte, which pytest would keep
 
 
 def files(root: Path) -> set[str]:
