@@ -138,7 +138,8 @@ def _show_table(line: Any, under: Any, name: str, part: dict[str, Any], column: 
         first, last = part["bronze"]["commits"]
         days = part["bronze"]["landed"]
         when = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        line("bronze", f"commits {first:,} to {last:,}, landed {when}")
+        commits = f"commit {first:,}" if first == last else f"commits {first:,} to {last:,}"
+        line("bronze", f"{commits}, landed {when}")
     for one in part["partitions"]:
         low, high = one["offsets"]
         line("topic", f"{part['topic']}, partition {one['partition']}: {one['rows']:,} rows of offsets {low} to {high}")
