@@ -1,4 +1,4 @@
-"""`assay trace`: from a document back to the bytes that arrived."""
+"""`assay trace`: from a document back to the bytes that arrived, or from a figure to the rows that it counts (`figure.py`)."""
 
 from __future__ import annotations
 
@@ -25,24 +25,60 @@ _VERDICTS = {
 
 
 @click.command(
-    cls=Command, examples=("assay trace logs 1a2B3c4D.0.42", "assay trace logs 1a2B3c4D.0.42 --reveal --json")
+    cls=Command,
+    examples=(
+        "assay trace logs 1a2B3c4D.0.42",
+        "assay trace logs 1a2B3c4D.0.42 --reveal --json",
+        "assay trace logs errors_hour --where service=payments --where status=500 --at 2026-11-21T14",
+        "assay trace logs errors_day --where service=payments --at 2026-11-21 --column errors",
+    ),
 )
 @click.argument("system")
-@click.argument("document_id")
+@click.argument("what", metavar="DOCUMENT_ID|MART")
 @click.option("--reveal", is_flag=True, help="Show the bytes as they arrived; they hold personal data in clear.")
+@click.option("--at", metavar="TIME", help="The mart's minute, hour or day (UTC).")
+@click.option("--where", metavar="COLUMN=VALUE", multiple=True, help="Rows of the mart with this value; repeatable.")
+@click.option("--id", "document", help="The row of the mart whose document in the index has this id.")
+@click.option("--column", help="Only rows of silver that add to this number of the mart.")
+@click.option(
+    "--sample", type=click.IntRange(0, 1000), default=5, show_default=True, metavar="N", help="Documents to name."
+)
 @json_option
 @pass_session
-def trace(session: Session, system: str, document_id: str, reveal: bool, as_json: bool) -> None:
-    """Follow a document, row or reject back to its offset.
+def trace(
+    session: Session,
+    system: str,
+    what: str,
+    reveal: bool,
+    at: str | None,
+    where: tuple[str, ...],
+    document: str | None,
+    column: str | None,
+    sample: int,
+    as_json: bool,
+) -> None:
+    """Follow a document, reject or figure back to its offsets.
 
     DOCUMENT_ID is what `assay search` shows: the topic's beginning, partition and offset. The way goes from the index to silver,
     bronze and the topic, with the file that holds each row.
+
+    A figure is a row of a MART: --at says of which time, --where of which key. The
+    answer is which rows of silver it counts, as the mart's own models say: how many, from which topics, partitions and
+    offsets, and some to trace on. Of all rows of the time each is run through the models: tens of thousands a second.
     """
     from platform_assets.cli import render
+    from platform_assets.cli.figure import is_figure, trace_mart, wrong_usage
     from platform_assets.trust.trace import trace as run
 
     contract = session.contract(system)
-    found = run(session.settings, contract, document_id, reveal=reveal)
+    if is_figure(contract, what):
+        if reveal:
+            raise wrong_usage("--reveal is for a document")
+        trace_mart(session, contract, what, at, where, document, column, sample, as_json)
+        return
+    if at or where or document or column:
+        raise wrong_usage("--at, --where, --id and --column are for a mart")
+    found = run(session.settings, contract, what, reveal=reveal)
     if as_json:
         render.emit(found.to_dict())
     else:

@@ -1,4 +1,4 @@
-"""One `dbt build` over a system's models, in this process.
+"""One `dbt build` over a system's models, in this process; or their SQL as dbt would run it.
 
 Belongs here: calling dbt, and what its answer means. Does not: the database (`prepare.py`), publishing.
 
@@ -64,15 +64,39 @@ def build(project: Path, database: Path, target: Path, system: str, names: Seque
 
     Raises BuildFailed, and AssayError when dbt itself cannot.
     """
+    done = _invoke(project, database, target, system, ["build", "--select", *(names or [selection(system)])])
+    results = [_result(found) for found in getattr(done.result, "results", ())]
+    if not all(result.passed for result in results):
+        raise BuildFailed(system, results)
+    if not (done.success and results):
+        raise AssayError(f"dbt built nothing of gold of {system}", "see its models")
+    return results
+
+
+def compiled(project: Path, database: Path, target: Path, system: str, name: str) -> dict[str, str]:
+    """The SQL of a model and of all models that it is built from, by name, in the order in which they are built.
+
+    Ephemeral models are part of the SQL that reads them. Raises AssayError when dbt cannot.
+    """
+    done = _invoke(project, database, target, system, ["compile", "--select", f"+{name}"])
+    nodes = [found.node for found in getattr(done.result, "results", ())]
+    texts = {str(node.name): node.compiled_code for node in nodes if str(node.resource_type) == "model"}
+    if not done.success or not texts.get(name):
+        raise AssayError(f"dbt gave no SQL for {name} of {system}", "see the models")
+    return texts
+
+
+def _invoke(project: Path, database: Path, target: Path, system: str, command: Sequence[str]) -> Any:
+    """dbt's answer to one command; silver's own tests are left out."""
     from dbt.cli.main import dbtRunner
 
-    command = ["--quiet", "build", "--select", *(names or [selection(system)]), "--exclude", "source:*"]
+    whole = ["--quiet", *command, "--exclude", "source:*", *flags(project, target)]
     with _ONE_AT_A_TIME:
         before = os.environ.get(DATABASE)
         os.environ[DATABASE] = str(database)
         try:
             with redirect_stdout(StringIO()):
-                done = dbtRunner(manifest=_parsed(project)).invoke([*command, *flags(project, target)])
+                done = dbtRunner(manifest=_parsed(project)).invoke(whole)
         finally:
             _restore(before)
             _close()
@@ -80,12 +104,7 @@ def build(project: Path, database: Path, target: Path, system: str, names: Seque
         raise AssayError(
             f"dbt could not build gold of {system}: {done.exception}", "see the models"
         ) from done.exception
-    results = [_result(found) for found in getattr(done.result, "results", ())]
-    if not all(result.passed for result in results):
-        raise BuildFailed(system, results)
-    if not (done.success and results):
-        raise AssayError(f"dbt built nothing of gold of {system}", "see its models")
-    return results
+    return done
 
 
 def _result(found: Any) -> NodeResult:

@@ -6,7 +6,7 @@ Belongs here: what a mart promises (grain, key, columns), and where its Delta ta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,10 @@ class Mart:
         """Its Delta table under the lake's root."""
         schema = self.schema.append(pa.field(PARTITION, pa.string()))
         return LakeTable(lake / "gold" / self.system / self.name, schema, PARTITION)
+
+    def partition(self, slot: datetime) -> str:
+        """The partition of its Delta table that holds a slot."""
+        return slot.strftime(_PARTITION_FORMAT[self.grain])
 
     @property
     def partition_sql(self) -> str:

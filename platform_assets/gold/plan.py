@@ -186,6 +186,18 @@ def plan(
     return Plan(contract.system, number, claimed, expect, sources, minutes, closed, moves or day is not None, more)
 
 
+def reading(lake: Path, contract: Contract, minutes: Minutes) -> Plan:
+    """A plan that only reads: silver's rows of these minutes in the newest snapshot, closed days too. It has no number."""
+    silvers = [Lake(lake).tables(source).silver for source in contract.tables]
+    sources = []
+    for source, silver in zip(contract.tables, silvers, strict=True):
+        marks = silver.transactions((SEQ, REWRITE)) if silver.exists() else {SEQ: 0, REWRITE: 0}
+        files = _holding(silver, source.event_time, minutes)
+        sources.append(Source(source, silver, files, marks[SEQ] or 0, marks[REWRITE] or 0))
+    closed = _closed(silvers, _with_next(np.unique(minutes // 1440)))
+    return Plan(contract.system, 0, None, {}, tuple(sources), minutes, closed, moves=False, more=False)
+
+
 def _with_next(days: Minutes) -> Minutes:
     return np.unique(np.concatenate((days, days + 1)))
 

@@ -29,17 +29,17 @@ MAX_RANGES = 200
 """Ranges of minutes that are written into a filter, where they prune row groups; more are compared with a table."""
 
 
-def prepare(folder: Path, lake: Path, plan: Plan, marts: Sequence[Mart]) -> Path:
-    """Make the database in `folder`; its path."""
+def prepare(folder: Path, lake: Path, plan: Plan, marts: Sequence[Mart], schema: str | None = None) -> Path:
+    """Make the database in `folder`; its path. Silver's rows are in `schema`, else where models look: in that of the system."""
     path = folder / FILE_NAME
     with connect(path) as con:
         con.execute("CREATE SCHEMA request")
         con.execute("CREATE SCHEMA lake")
-        con.execute(f'CREATE SCHEMA "{plan.system}"')
+        con.execute(f'CREATE SCHEMA "{schema or plan.system}"')
         for grain in Slot:
             _slots(con, grain, plan.slots(grain))
         for source in plan.sources:
-            _silver(con, plan, source)
+            _silver(con, schema or plan.system, plan, source)
         for mart in marts:
             _mart(con, lake, mart, plan)
             # What `ref()` finds of a mart that this run does not build.
@@ -68,19 +68,19 @@ def _slots(con: duckdb.DuckDBPyConnection, grain: Slot, numbers: Minutes) -> Non
     con.unregister("numbers")
 
 
-def _silver(con: duckdb.DuckDBPyConnection, plan: Plan, source: Source) -> None:
+def _silver(con: duckdb.DuckDBPyConnection, schema: str, plan: Plan, source: Source) -> None:
     table = source.contract
-    name = f'"{table.system}"."{table.name}"'
+    name = f'"{schema}"."{table.name}"'
     if not source.files:
         _empty(con, name, source.silver.schema)
         return
     spans = ranges(plan.minutes)
     column = f'"{table.event_time}"'
     if len(spans) <= MAX_RANGES:
-        where = " OR ".join(f"({column} >= {_literal(a)} AND {column} < {_literal(b)})" for a, b in spans)
+        where = " OR ".join(f"({column} >= {time_literal(a)} AND {column} < {time_literal(b)})" for a, b in spans)
     else:
         where = (
-            f"{column} >= {_literal(spans[0][0])} AND {column} < {_literal(spans[-1][1])} "  # noqa: S608
+            f"{column} >= {time_literal(spans[0][0])} AND {column} < {time_literal(spans[-1][1])} "  # noqa: S608
             f"AND date_trunc('minute', {column}) IN (SELECT slot FROM request.minute)"
         )
     rows = source.silver.relation(con, source.files).sql_query()
@@ -121,5 +121,6 @@ def _empty(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> None
     con.unregister("nothing")
 
 
-def _literal(when: datetime) -> str:
+def time_literal(when: datetime) -> str:
+    """SQL for a time, to the second."""
     return f"TIMESTAMPTZ '{when:%Y-%m-%d %H:%M:%S}+00'"

@@ -95,7 +95,7 @@ def _once(
 ) -> RefreshReport:
     """One attempt, up to the commits."""
     clock = _Clock()
-    with _folder(lake, contract.system) as folder, session() as con:
+    with run_folder(lake, contract.system) as folder, session() as con:
         found = plan(lake, contract, marts, con, day, window_rows)
         report = RefreshReport(contract.system, found.number, len(found.minutes), days_of(found), more=found.more)
         report.seconds["plan"] = clock.lap()
@@ -123,7 +123,7 @@ def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
 
 
 @contextmanager
-def _folder(lake: Path, system: str) -> Iterator[Path]:
+def run_folder(lake: Path, system: str) -> Iterator[Path]:
     """The folder of a run, open to its owner only; it goes away with the context."""
     runs = lake / RUNS
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -249,11 +249,19 @@ def _expression(table: Table, version: int) -> str:
     return f"concat({action}, {coordinates}, {', '.join(fields)}, '}}', chr(10))"
 
 
-def _keyed_expression(documents: DocumentSet, version: int, key: Sequence[str]) -> str:
-    """As `_expression`; the id is a hash of the key's values, as JSON: they may be long, and hold anything."""
+def keyed_id(key: Sequence[str]) -> str:
+    """SQL for the id of a document that a business key identifies, 32 hexadecimal digits; times have no zone.
+
+    A hash of the key's values, as JSON: they may be long, and hold anything.
+    """
     values = ", ".join(f'CAST("{name}" AS VARCHAR)' for name in key)
+    return f"left(sha256(CAST(to_json([{values}]) AS VARCHAR)), 32)"
+
+
+def _keyed_expression(documents: DocumentSet, version: int, key: Sequence[str]) -> str:
+    """As `_expression`, with the key's id."""
     action = (
-        f"""'{{"index":{{"_id":"', left(sha256(CAST(to_json([{values}]) AS VARCHAR)), 32), """
+        f"""'{{"index":{{"_id":"', {keyed_id(key)}, """
         f"""'","version":{int(version)},"version_type":"external"}}}}', chr(10)"""
     )
     fields = ", ".join(_rendered(f) for f in documents.fields)

@@ -71,6 +71,11 @@ class Trace:
         return found
 
 
+def is_document_id(text: str) -> bool:
+    """Whether the text looks like the id of a document or of a record."""
+    return (_SHORT.fullmatch(text) or _LONG.fullmatch(text)) is not None
+
+
 def trace(
     settings: Settings, contract: Contract, document_id: str, *, reveal: bool = False, services: bool = True
 ) -> Trace:
