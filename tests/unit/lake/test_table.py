@@ -18,11 +18,11 @@ from platform_assets.lake import files, maintain
 from platform_assets.lake.maintain import MERGE_AT, compact, expire, mergeable, vacuum
 from platform_assets.lake.table import Conflict, LakeTable
 
-SCHEMA = pa.schema([pa.field("seq", pa.int64(), nullable=False), ("value", pa.string()), ("day", pa.string())])
+SCHEMA = pa.schema([pa.field("seq", pa.int64(), nullable=False), ("text", pa.string()), ("day", pa.string())])
 
 
 def rows(first: int, count: int, day: str = "2026-01-01") -> pa.Table:
-    return pa.table({"seq": range(first, first + count), "value": ["x"] * count, "day": [day] * count}, schema=SCHEMA)
+    return pa.table({"seq": range(first, first + count), "text": ["x"] * count, "day": [day] * count}, schema=SCHEMA)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_compaction_keeps_rows_and_transactions(path: Path) -> None:
 
 def wide(first: int, count: int, text: str = "x" * 3000) -> pa.Table:
     """Rows whose text is long and the same in each: nothing on the disk, 3 KB a row in memory."""
-    return rows(first, count).set_column(1, "value", pa.array([text] * count))
+    return rows(first, count).set_column(1, "text", pa.array([text] * count))
 
 
 def test_what_is_merged_at_once_is_bounded_by_its_size_in_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
