@@ -300,7 +300,9 @@ class TestAlerts:
 
         def seen(**params: Any) -> set[str]:
             asked_for = {"system": asked.contract.system, "last": "24h", **params}
-            return {alert["alert_id"] for alert in asked.ask("/v1/alerts", key, **asked_for)["alerts"]}
+            found = asked.ask("/v1/alerts", key, **asked_for)["alerts"]
+            # A lane that took long tells of silence too: the simulated events end an hour ago.
+            return {alert["alert_id"] for alert in found if alert["rule"] == RUN_FAILED.name}
 
         assert resolved.state == "resolved"
         assert seen(state="open") == {still.alert_id}, "however long ago it opened"
