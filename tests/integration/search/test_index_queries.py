@@ -13,6 +13,7 @@ from opensearchpy.exceptions import TransportError
 from searchlab import NOON, TOPIC, own_table, rows
 
 from platform_assets.contracts.model import Table
+from platform_assets.search import asking
 from platform_assets.search.asking import Deadline, ask
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.client import connect
@@ -96,12 +97,18 @@ class TestQueries:
         assert search(client, filled, half).rows == []
 
     def test_a_search_that_does_not_end_in_time_says_so(
-        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+        self,
+        client: OpenSearch,
+        indices: Indices,
+        writer: BulkWriter,
+        table: Table,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        for number in range(8):  # the node looks at its clock before each segment
-            writer.write(table, to_ndjson(table, rows(table, 50, start=50 * number), 1))
+        monkeypatch.setattr(asking, "_ANSWER_S", 30.0)  # the node looks at its clock before each segment only
+        for number in range(8):
+            writer.write(table, to_ndjson(table, rows(table, 100, start=100 * number), 1))
             indices.refresh(table)
-        slow = {"source": "int n = 0; for (int i = 0; i < 20000; ++i) { n += i % 7 } return n >= 0"}
+        slow = {"source": "int n = 0; for (int i = 0; i < 900000; ++i) { n += i % 7 } return n >= 0"}
         body = {"size": 1, "query": {"script": {"script": slow}}}
         with pytest.raises(TimeExceeded, match="looking at each took too long") as late:
             ask(client, read_alias(table), body, Deadline(0.1), "looking at each")
