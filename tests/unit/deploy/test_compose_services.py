@@ -103,7 +103,9 @@ def test_every_address_is_one_that_somebody_listens_on(
         if name in ("kafka_properties", "dashboards_settings", "pgpass")
     ]
     names = "|".join(map(re.escape, compose["services"]))
-    named = {(host, int(port)) for text in texts for host, port in re.findall(rf"(?<![\w.-])({names}):(\d+)", text)}
+    named = {
+        (host, int(port)) for text in texts for host, port in re.findall(rf"(?<![\w.-])({names}):(\d+)(?![\w-])", text)
+    }
     workspace = yaml.safe_load((COMPOSE / "workspace.yaml").read_text(encoding="utf-8"))
     named |= {(entry["grpc_server"]["host"], entry["grpc_server"]["port"]) for entry in workspace["load_from"]}
     assert [(host, port) for host, port in sorted(named) if port not in listening.get(host, ())] == []
