@@ -161,7 +161,8 @@ class TestQueries:
             times.append(times[-1] - gaps[number % len(gaps)])
         batches = [rows(table, 1, start=n, event_time=time) for n, time in enumerate(times)]
         batches.append(rows(table, 1, start=60, event_time=datetime(1960, 1, 1, tzinfo=UTC)))  # not sortable: last
-        writer.write(table, to_ndjson(table, pa.concat_tables(batches), 1))
+        written = writer.write(table, to_ndjson(table, pa.concat_tables(batches), 1))
+        assert (written.indexed, written.refused) == (61, [])
         indices.refresh(table)
         seen: list[int] = []
         cursor: str | None = None
