@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.common import machine, private_lake, private_system, services
+from bench.common import machine, percentile, private_lake, private_system, services
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.read import parse_rules
 from platform_assets.contracts.model import Contract
@@ -53,7 +53,7 @@ def run(home: Path | None = None, *, rate: float = 2000, seconds: float = 100) -
         "alert.rate": rate,
         "alert.probes": len(ages),
         "alert.probes_lost": probes.lost,
-        **{f"alert.p{p}_s": round(ages[min(len(ages) - 1, int(len(ages) * p / 100))], 2) for p in (50, 95) if ages},
+        **{f"alert.p{p}_s": round(percentile(ages, p), 2) for p in (50, 95) if ages},
         "alert.max_s": round(ages[-1], 2) if ages else None,
         "alert.hand_overs": probes.turns - 1,
         "machine": machine(),

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from bench.common import fill, machine, private_lake, private_system, services
+from bench.common import fill, machine, percentile, private_lake, private_system, services
 from platform_assets.contracts.model import Contract
 from platform_assets.lane.run import Lane
 from platform_assets.search.client import connect
@@ -135,7 +135,4 @@ def _load(ask: Callable[[int], None], rate: float, seconds: float) -> list[float
 
 
 def _percentiles(name: str, taken: list[float]) -> dict[str, float]:
-    def at(share: float) -> float:
-        return round(taken[min(len(taken) - 1, int(len(taken) * share))] * 1000, 1)
-
-    return {f"api.{name}_p50_ms": at(0.5), f"api.{name}_p95_ms": at(0.95), f"api.{name}_p99_ms": at(0.99)}
+    return {f"api.{name}_p{p}_ms": round(percentile(taken, p) * 1000, 1) for p in (50, 95, 99)}

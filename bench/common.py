@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +80,11 @@ def _limited(events: int, seed: int, duplicates: float) -> Iterator[list[tuple[b
         left -= len(batch)
         if left <= 0:
             return
+
+
+def percentile(ordered: Sequence[float], percent: int) -> float:
+    """The value of sorted ones that so many percent do not exceed."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
 def median(values: list[float]) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 from opensearchpy.exceptions import TransportError
 
 from bench.behind import gold_behind
-from bench.common import machine, services
+from bench.common import machine, percentile, services
 from bench.processes import Watch, tick_to_step
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
@@ -60,18 +60,14 @@ def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600)
         "live.seconds": seconds,
         "live.probes": len(ages),
         "live.probes_lost": flow.lost,
-        **{f"live.p{p}_s": round(_at(ages, p), 2) for p in (50, 95, 99) if ages},
+        **{f"live.p{p}_s": round(percentile(ages, p), 2) for p in (50, 95, 99) if ages},
         "live.max_s": round(ages[-1], 2) if ages else None,
-        "gold.behind_p95_s": round(_at(lags, 95), 1) if lags else None,
+        "gold.behind_p95_s": round(percentile(lags, 95), 1) if lags else None,
         "gold.behind_max_s": round(lags[-1], 1) if lags else None,
         "lane.rss_mb": round(watch.largest_run / 1e6),
         "tick_to_step_s": ticks,
         "machine": machine(),
     }
-
-
-def _at(ordered: Sequence[float], percent: int) -> float:
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
 class _Flow:

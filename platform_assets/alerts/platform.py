@@ -63,9 +63,8 @@ def sighting(
 class Vitals:
     """A table's running totals in a lane run, taken right after a commit or while nothing comes.
 
-    `accepted` counts duplicates too; `gaps` are partitions that stand still, `trouble` what else needs a
-    person, in words. `gaps` and `index_error` are None as long
-    as the run has not heard from broker and index: that is not the same as none.
+    `accepted` counts duplicates too; `gaps` are partitions that stand still, `trouble` what else needs a person, in words.
+    `gaps` and `index_error` are None as long as the run has not heard from broker and index: that is not the same as none.
     """
 
     accepted: int

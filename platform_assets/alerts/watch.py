@@ -74,9 +74,8 @@ class Watch:
             _log.error("no rules of %s are judged: %s", contract.system, error)
             self._judges = judges(())
         self._health = {t.name: TableHealth(t) for t in contract.tables}
-        self._begun: dict[
-            str, int | None
-        ] = {}  # by table: the last bronze commit before this run's own, None if it has none yet
+        # By table: the last bronze commit before this run's own, None if it has none yet.
+        self._begun: dict[str, int | None] = {}
         self._heard = dict.fromkeys(self._judges, time.monotonic())
         self._changed = threading.Condition()
         self._waiting: deque[_Commit] = deque()

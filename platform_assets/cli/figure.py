@@ -95,16 +95,10 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
-    from rich.text import Text
+    from platform_assets.cli.render import Lines
 
-    from platform_assets.cli import render
-
-    def line(name: str, said: str) -> None:
-        out.print(Text.assemble((f"{name:<11}", "bold"), render.clean(said)), soft_wrap=True)
-
-    def under(said: str) -> None:
-        out.print(Text(f"{'':<11}{render.clean(said)}", "dim"), soft_wrap=True)
-
+    lines = Lines(out)
+    line, under = lines.line, lines.under
     line(f"{found.system}.{found.mart}", "")
     line("time", f"{found.slot.isoformat()} to {found.end.isoformat()}")
     for row in found.rows[:_ROWS]:

@@ -61,6 +61,21 @@ def one_line(value: object, width: int = 120) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+class Lines:
+    """An answer line by line: a name in bold and what is said of it, or more of the same below."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+
+    def line(self, name: str, said: str) -> None:
+        """A name, and what is said."""
+        self._out.print(Text.assemble((f"{name:<11}", "bold"), clean(said)), soft_wrap=True)
+
+    def under(self, said: str) -> None:
+        """More of it."""
+        self._out.print(Text(f"{'':<11}{clean(said)}", "dim"), soft_wrap=True)
+
+
 def grid(headers: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Table:
     """A compact table; the columns named in `right` hold numbers. Cells are `Text`, or shown as plain text."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)

@@ -86,16 +86,10 @@ def trace(
 
 
 def _show(out: Console, table: Table, found: Trace) -> None:
-    from rich.text import Text
-
     from platform_assets.cli import render
 
-    def line(name: str, said: str) -> None:
-        out.print(Text.assemble((f"{name:<11}", "bold"), render.clean(said)), soft_wrap=True)
-
-    def under(said: str) -> None:
-        out.print(Text(f"{'':<11}{render.clean(said)}", "dim"), soft_wrap=True)
-
+    lines = render.Lines(out)
+    line, under = lines.line, lines.under
     line(table.qualified_name, "")
     line("id", f"{found.id}, {_VERDICTS.get(found.verdict, found.verdict)}")
     if found.survivor:

@@ -131,6 +131,11 @@ def sync_log(table: Path, first: int, last: int) -> None:
     sync(log)
 
 
+def overlapping(files: Iterable[DataFile], column: str, low: int, high: int) -> list[DataFile]:
+    """Those of the files that may hold `low <= column <= high`, by their statistics."""
+    return [f for f in files if column not in f.low or (f.low[column] <= high and f.high[column] >= low)]
+
+
 def older(paths: Iterable[Path], before: float) -> list[Path]:
     """Those of the paths that were last changed before a Unix time; what another process deletes meanwhile is left out."""
     found = []

@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from platform_assets.errors import AssayError
-from platform_assets.lake.files import DataFile, split_by_partition, sync, sync_log, write_file
+from platform_assets.lake.files import DataFile, overlapping, split_by_partition, sync, sync_log, write_file
 
 _COMMIT_TRIES = 50
 _LENGTH = {pa.string(): "strlen", pa.binary(): "octet_length"}
@@ -285,9 +285,7 @@ class LakeTable:
 
     def between(self, column: str, low: int, high: int = 2**63 - 1, *, partition: str | None = None) -> list[DataFile]:
         """Files that may hold `low <= column <= high`, by their statistics."""
-        return [
-            f for f in self.files(partition) if column not in f.low or (f.low[column] <= high and f.high[column] >= low)
-        ]
+        return overlapping(self.files(partition), column, low, high)
 
     @property
     def row_bytes(self) -> str:

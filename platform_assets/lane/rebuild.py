@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Grain, Table
 from platform_assets.errors import AssayError
-from platform_assets.lake.files import DataFile
+from platform_assets.lake.files import DataFile, overlapping
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import Conflict, select_from
 from platform_assets.lane.keys import KeySet, first_of_each, key_columns
@@ -243,7 +243,7 @@ class _Rebuild:
         if rejected.num_rows == 0:
             return rejected
         low, high = _commits(rejected)
-        files = [f for f in old if "_seq" not in f.low or (f.low["_seq"] <= high and f.high["_seq"] >= low)]
+        files = overlapping(old, "_seq", low, high)
         where = f"_seq BETWEEN {low} AND {min(high, base)}"
         held = self._tables.silver.read(self._con, columns=COORDINATES, files=files, where=where)
         return _among(self._con, rejected, held)

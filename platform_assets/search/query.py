@@ -79,7 +79,8 @@ def search(
     after = _decode(cursor, table) if cursor is not None else None
     deadline = deadline or Deadline()
     for window in _windows(client, table, until, after, deadline):
-        hits = _page(client, table, {"bool": {"filter": [wanted, *window]}}, limit, after, deadline)
+        within = {"bool": {"filter": [wanted, *window]}}
+        hits = hits_after(client, table, within, limit, after, deadline, _doing(table))
         if len(hits) == limit:
             break
     cursors = [_encode(hit["sort"], table) for hit in hits]
@@ -114,14 +115,22 @@ def _latest(client: OpenSearch, table: Table, deadline: Deadline) -> datetime | 
     return EARLIEST + timedelta(milliseconds=value + 1) if value is not None else None
 
 
-def _page(
-    client: OpenSearch, table: Table, query: dict[str, Any], limit: int, after: list[int] | None, deadline: Deadline
+def hits_after(
+    client: OpenSearch,
+    table: Table,
+    query: dict[str, Any],
+    limit: int,
+    after: list[Any] | None,
+    deadline: Deadline,
+    doing: str,
+    direction: str = "desc",
 ) -> list[dict[str, Any]]:
-    body: dict[str, Any] = {"size": limit, "query": query, "sort": order(table), "track_total_hits": False}
+    """Up to `limit` hits of an OpenSearch query in the order of pages, behind the one with the sort values `after`."""
+    body: dict[str, Any] = {"size": limit, "query": query, "sort": order(table, direction), "track_total_hits": False}
     if after is not None:
         body["search_after"] = after
-    hits: list[dict[str, Any]] = ask(client, read_alias(table), body, deadline, _doing(table))["hits"]["hits"]
-    return hits
+    found: list[dict[str, Any]] = ask(client, read_alias(table), body, deadline, doing)["hits"]["hits"]
+    return found
 
 
 def _doing(table: Table) -> str:

@@ -11,9 +11,8 @@ from typing import Any
 from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import IndexType, Table
-from platform_assets.search.asking import Deadline, ask
-from platform_assets.search.names import read_alias
-from platform_assets.search.query import order, to_row
+from platform_assets.search.asking import Deadline
+from platform_assets.search.query import hits_after, to_row
 
 SOURCE_FIELDS = ("service", "host")
 """Which fields, where a table has them, say who wrote an event."""
@@ -38,28 +37,17 @@ def surroundings(
     """
     deadline = deadline or Deadline()
 
-    def hits(query: dict[str, Any], direction: str, limit: int, after: list[Any] | None = None) -> list[dict[str, Any]]:
-        body: dict[str, Any] = {
-            "size": limit,
-            "query": query,
-            "sort": order(table, direction),
-            "track_total_hits": False,
-        }
-        if after is not None:
-            body["search_after"] = after
-        seen: list[dict[str, Any]] = ask(client, read_alias(table), body, deadline, f"looking around {document_id}")[
-            "hits"
-        ]["hits"]
-        return seen
-
-    found = hits({"ids": {"values": [document_id]}}, "desc", 1)
+    doing = f"looking around {document_id}"
+    found = hits_after(client, table, {"ids": {"values": [document_id]}}, 1, None, deadline, doing)
     if not found:
         return None
     [hit] = found
     names = [f.name for f in table.fields if f.name in SOURCE_FIELDS and f.index is IndexType.KEYWORD]
     same = {name: hit["_source"][name] for name in names if hit["_source"].get(name) is not None}
     query = {"bool": {"filter": [{"term": {name: value}} for name, value in same.items()]}}
-    before, behind = (hits(query, direction, size, hit["sort"]) for direction in ("desc", "asc"))
+    before, behind = (
+        hits_after(client, table, query, size, hit["sort"], deadline, doing, direction) for direction in ("desc", "asc")
+    )
     return Surroundings(
         to_row(table, hit),
         same,
