@@ -16,6 +16,7 @@ from pathlib import Path
 from platform_assets.alerts.buckets import FOLDER
 from platform_assets.errors import AssayError
 from platform_assets.lake.archive import FrozenTable, LogMoved, find_tables, freeze, transaction
+from platform_assets.lake.runs import RUNS
 from platform_assets.lane.keys import KEY_FOLDER
 from platform_assets.lane.settle import REWRITE
 
@@ -68,8 +69,10 @@ def _freeze(path: Path, save: Save) -> FrozenTable:
 
 
 def lake_files(lake: Path) -> Iterator[Path]:
-    """Plain files of the lake, relative to it: what is neither a table's nor a cache."""
-    yield from _files(lake, {KEY_FOLDER, FOLDER, *(path.relative_to(lake).as_posix() for path in find_tables(lake))})
+    """Plain files of the lake, relative to it: what is neither a table's nor a cache nor a run's."""
+    yield from _files(
+        lake, {KEY_FOLDER, FOLDER, RUNS, *(path.relative_to(lake).as_posix() for path in find_tables(lake))}
+    )
 
 
 def home_files(home: Path, lake: Path) -> Iterator[Path]:

@@ -5,11 +5,8 @@ Belongs here: the order of the steps, and the folder of a run. Does not: any ste
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -25,13 +22,10 @@ from platform_assets.gold.plan import WINDOW_ROWS, Plan, moment, plan
 from platform_assets.gold.prepare import prepare
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.publish import Overtaken, publish
-from platform_assets.lake.files import older
+from platform_assets.lake.runs import run_folder
 from platform_assets.lane.sessions import session
 from platform_assets.settings import Settings
 
-RUNS = "_runs"
-"""The folder beside the tables that holds the databases of runs."""
-_FORGOTTEN_S = 86_400
 _TRIES = 3
 """Attempts when others publish first: a backfill and the sensor's runs meet."""
 
@@ -126,19 +120,6 @@ def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
     return marts
 
 
-@contextmanager
-def run_folder(lake: Path, system: str) -> Iterator[Path]:
-    """The folder of a run, open to its owner only; it goes away with the context."""
-    runs = lake / RUNS
-    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _forget_dead_runs(runs)
-    folder = Path(tempfile.mkdtemp(prefix=f"{system}-", dir=runs))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _publish(database: Path, lake: Path, found: Plan, marts: Sequence[Mart], report: RefreshReport) -> None:
     try:
         for done in publish(database, lake, found, marts):
@@ -176,9 +157,3 @@ class _Clock:
 def days_of(found: Plan) -> tuple[str, ...]:
     """The touched days, by name."""
     return tuple(f"{moment(int(number), Slot.DAY):%Y-%m-%d}" for number in found.touched_days)
-
-
-def _forget_dead_runs(runs: Path) -> None:
-    """Delete what killed runs left."""
-    for folder in older(runs.iterdir(), time.time() - _FORGOTTEN_S):
-        shutil.rmtree(folder, ignore_errors=True)

@@ -26,8 +26,8 @@ from platform_assets.gold.marts import Mart, Slot, ledger_table
 from platform_assets.gold.plan import REFRESH, Plan, marks_of, moment, reading
 from platform_assets.gold.prepare import connect, prepare
 from platform_assets.gold.project import project_folder
-from platform_assets.gold.refresh import run_folder
 from platform_assets.lake.layout import Lake
+from platform_assets.lake.runs import run_folder
 from platform_assets.lane.sessions import session
 from platform_assets.lane.settle import rewrite_mark
 from platform_assets.plain import plain

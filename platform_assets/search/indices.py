@@ -98,7 +98,7 @@ class Indices:
                 self.create(table, event_partition, 1, serve=True)
                 index = self.find(table, event_partition)
         if index is None:
-            raise SearchError(f"nothing serves {alias}, though its first index exists", "rebuild this partition")
+            raise SearchError(f"nothing serves {alias}, though its first index exists", _reindex(table))
         if index.mapping_version != mapping_version(table):
             self._follow_contract(table, index)
         with self._lock:
@@ -118,7 +118,7 @@ class Indices:
         serving = [index for index in self._parse(table, found) if index.serving]
         if len(serving) > 1:
             names = ", ".join(index.name for index in serving)
-            raise SearchError(f"more than one index serves {event_partition}: {names}", "rebuild this partition")
+            raise SearchError(f"more than one index serves {event_partition}: {names}", _reindex(table))
         return serving[0] if serving else None
 
     def all(self, table: DocumentSet) -> list[Index]:
@@ -190,7 +190,7 @@ class Indices:
         except RequestError as error:
             raise SearchError(
                 f"the mapping of {index.name} does not fit contract {table.version}: {reason_of(error)}",
-                f"run `assay reindex {table.system} {table.name}`",
+                _reindex(table),
             ) from error
 
     def _parse(self, table: DocumentSet, found: dict[str, Any]) -> list[Index]:
@@ -215,3 +215,7 @@ class Indices:
                 )
             )
         return parsed
+
+
+def _reindex(table: DocumentSet) -> str:
+    return f"run `assay reindex {table.system} {table.name}`"

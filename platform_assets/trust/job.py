@@ -5,11 +5,8 @@ Belongs here: opening a bounded session, turning a relation of coordinates into 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,14 +14,12 @@ from pathlib import Path
 import duckdb
 
 from platform_assets.contracts.model import Table
-from platform_assets.lake.files import older
+from platform_assets.lake.runs import run_folder
 from platform_assets.refine import Masker
 from platform_assets.trust.proof import EXAMPLES, Check, Progress, TableProof, document_id
 from platform_assets.trust.snapshot import Snapshot
 
 MEMORY = "1GB"
-_SPILL = "_trust-"
-_STALE_S = 86_400
 COORDINATES = "_topic_id, _kafka_partition, _offset"
 
 
@@ -95,15 +90,13 @@ def _name(topic_id: str | None, partition: int | None, offset: int | None) -> st
 @contextmanager
 def bounded_session(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB session in UTC with bounded memory. It may spill, so its folder lies in the lake, as closed as bronze is."""
-    for left in older(lake.glob(f"{_SPILL}*"), time.time() - _STALE_S):  # of a proof that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_SPILL, dir=lake))
-    con = duckdb.connect(
-        config={"memory_limit": MEMORY, "temp_directory": str(folder), "preserve_insertion_order": False, "threads": 2}
-    )
-    try:
-        con.execute("SET TimeZone = 'UTC'")
-        yield con
-    finally:
-        con.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with run_folder(lake, "prove") as folder:
+        spill: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "temp_directory": str(folder),
+            "preserve_insertion_order": False,
+            "threads": 2,
+        }
+        with closing(duckdb.connect(config=spill)) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            yield con

@@ -41,6 +41,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "lake" / "contracts" / "logs.json").write_text("{}", encoding="utf-8")
     (home / "lake" / "_alerts").mkdir()
     (home / "lake" / "_alerts" / "logs.events.0.arrow").write_bytes(b"a cache")
+    (home / "lake" / "_runs" / "logs-1").mkdir(parents=True)
+    (home / "lake" / "_runs" / "logs-1" / "gold.duckdb").write_bytes(b"a run's")
     (home / "secrets.env").write_text("ASSAY_HMAC_KEY_ID=k1\n", encoding="utf-8")
     (home / "secrets.env").chmod(0o600)
     (home / "audit").mkdir()
@@ -85,7 +87,7 @@ def test_what_comes_back_is_what_was_there(home: Settings, tmp_path: Path) -> No
     with closing(sqlite3.connect(there.home / "dagster" / "history" / "runs.db")) as runs:
         assert runs.execute("SELECT id FROM runs").fetchall() == [("r1",)]
     assert not (there.home / "local").exists()  # the services' own
-    assert not any((there.lake_path / cache).exists() for cache in ("_alerts", "_keys"))
+    assert not any((there.lake_path / cache).exists() for cache in ("_alerts", "_keys", "_runs"))
     assert restored.missing_key is None
     for path in (tmp_path / "copy", there.lake_path, there.home / "secrets.env", tmp_path / "copy" / "manifest.json"):
         assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
