@@ -65,6 +65,8 @@ class KeySet:
     def holds(self, hi: U64, lo: U64) -> NDArray[np.bool_]:
         """Which of these keys are held."""
         found = np.zeros(len(hi), np.bool_)
+        order = np.argsort(hi)  # a search in order stays in the processor's caches
+        hi, lo = hi[order], lo[order]
         for run_hi, run_lo in self.runs:
             at = np.searchsorted(run_hi, hi)
             inside = at < len(run_hi)
@@ -73,16 +75,19 @@ class KeySet:
             for i in np.flatnonzero(same & ~exact):  # two keys share the first 64 bits: look at all of them
                 end = np.searchsorted(run_hi, hi[i], side="right")
                 exact[i] = bool((run_lo[at[i] : end] == lo[i]).any())
-            found |= exact
+            found[order] |= exact
         return found
 
 
 def first_of_each(hi: U64, lo: U64) -> NDArray[np.bool_]:
     """For rows in bronze order: which are the first with their key."""
-    order = np.lexsort((np.arange(len(hi)), lo, hi))
-    sorted_hi, sorted_lo = hi[order], lo[order]
     first = np.ones(len(hi), np.bool_)
-    first[order[1:]] = (sorted_hi[1:] != sorted_hi[:-1]) | (sorted_lo[1:] != sorted_lo[:-1])
+    order = np.argsort(hi, kind="stable")
+    alike = np.flatnonzero(hi[order[1:]] == hi[order[:-1]])
+    if len(alike):  # few rows share their first 64 bits, and most of them their key
+        some = np.unique(np.concatenate((order[alike], order[alike + 1])))
+        order = some[np.lexsort((some, lo[some], hi[some]))]
+        first[order[1:]] = (hi[order[1:]] != hi[order[:-1]]) | (lo[order[1:]] != lo[order[:-1]])
     return first
 
 

@@ -152,8 +152,7 @@ class Landing:
 
     def _stamp(self, rows: pa.Table, seq: int, clock: int, moment: datetime) -> pa.Table:
         n = rows.num_rows
-        ordered = rows.sort_by([("kafka_partition", "ascending"), ("offset", "ascending")])
-        columns = {name: ordered.column(name) for name in ROW_SCHEMA.names}
+        columns = {name: rows.column(name) for name in ROW_SCHEMA.names}
         columns["seq"] = pa.repeat(pa.scalar(seq, pa.int64()), n)
         columns["landed_at"] = pa.repeat(pa.scalar(clock, pa.timestamp("us", tz="UTC")), n)
         columns["landed_date"] = pa.repeat(pa.scalar(moment.date(), pa.date32()), n)

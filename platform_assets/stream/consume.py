@@ -6,9 +6,11 @@ itself to skip anything: `auto.offset.reset=error`. Messages are turned into col
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -54,7 +56,7 @@ class Gap:
 class TopicBatch:
     """What one topic gave since the last batch.
 
-    `rows`: topic_id, kafka_partition, offset, span, kind, record_time, key, value, headers; in consumption order, with a
+    `rows`: topic_id, kafka_partition, offset, span, kind, record_time, key, value, headers; by partition and offset, with a
     row of kind `skipped` for every range of offsets that holds no readable record. `start` and `next` are the half-open
     offset range by partition; the rows cover it exactly.
     """
@@ -64,6 +66,18 @@ class TopicBatch:
     start: dict[int, int]
     next: dict[int, int]
     bytes: int
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Messages are part of no cycle, and so many new objects would have the collector look at all there are again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 @dataclass
@@ -160,7 +174,12 @@ class TopicReader:
         With `until` (exclusive end offsets) records at or past the end are given back and the read stops once all ends
         are reached (bounded mode), at once if they were before.
         """
-        deadline = time.monotonic() + seconds
+        with _collector_paused():
+            return self._read(time.monotonic() + seconds, max_rows, max_bytes, until)
+
+    def _read(
+        self, deadline: float, max_rows: int, max_bytes: int, until: Mapping[tuple[str, int], int] | None
+    ) -> list[TopicBatch]:
         pending: dict[str, _Pending] = {}
         count = size = 0
         while count < max_rows and size < max_bytes and (left := deadline - time.monotonic()) > 0:
@@ -241,7 +260,10 @@ class TopicReader:
             self._next[(topic.name, partition)] = offset
         if until is not None and rows.num_rows < len(p.messages):
             self._assign()  # what was read past the end is given back
-        return TopicBatch(topic, pa.concat_tables([rows, holes]), start, after, rows.column("value").nbytes)
+        size = rows.column("value").nbytes
+        if holes.num_rows:
+            rows = pa.concat_tables([rows, holes]).sort_by([("kafka_partition", "ascending"), ("offset", "ascending")])
+        return TopicBatch(topic, rows, start, after, size)
 
 
 ROW_SCHEMA = pa.schema(
@@ -260,7 +282,12 @@ ROW_SCHEMA = pa.schema(
 
 
 def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
+    """The messages by partition, and in each in the order in which they came."""
     n = len(messages)
+    partitions = np.fromiter(map(Message.partition, messages), np.int32, n)
+    if (np.diff(partitions) < 0).any():  # references are cheaper to sort than the rows that they become
+        order = np.argsort(partitions, kind="stable")
+        partitions, messages = partitions[order], list(map(messages.__getitem__, order.tolist()))
     milliseconds = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, n)
     no_time = (milliseconds < 0) | (milliseconds > _YEAR_9999_MS)  # a producer's nonsense must not stop the lane
     headers = list(map(Message.headers, messages))
@@ -268,7 +295,7 @@ def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
     return pa.table(
         [
             _repeat(topic.id, n),
-            pa.array(np.fromiter(map(Message.partition, messages), np.int32, n)),
+            pa.array(partitions),
             pa.array(np.fromiter(map(Message.offset, messages), np.int64, n)),
             pa.array(np.ones(n, np.int64)),
             _repeat("record", n),
@@ -305,7 +332,9 @@ def _cut(
         limits[part] = end
     keep = offsets < limits[partitions]
     # A hole that ends past the limit still proves the range up to the limit empty.
-    return rows.filter(pa.array(keep)), {part: min(off, limit[part]) for part, off in ends.items()}
+    return rows if keep.all() else rows.filter(pa.array(keep)), {
+        part: min(off, limit[part]) for part, off in ends.items()
+    }
 
 
 def _coverage(

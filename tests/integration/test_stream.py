@@ -46,10 +46,12 @@ def read_all(reader: TopicReader, topic: str, start: dict[int, int | None], expe
 
 
 def ranges(batches: list[TopicBatch]) -> dict[int, list[int]]:
-    """Every offset that rows and markers cover, by partition."""
+    """Every offset that rows and markers cover, by partition; within a batch they come in order."""
     covered: dict[int, list[int]] = {}
     for batch in batches:
-        for row in batch.rows.select(["kafka_partition", "offset", "span"]).to_pylist():
+        rows = batch.rows.select(["kafka_partition", "offset", "span"]).to_pylist()
+        assert rows == sorted(rows, key=lambda row: (row["kafka_partition"], row["offset"]))
+        for row in rows:
             covered.setdefault(row["kafka_partition"], []).extend(range(row["offset"], row["offset"] + row["span"]))
     return {p: sorted(o) for p, o in covered.items()}
 
@@ -78,11 +80,11 @@ def test_transaction_markers_and_aborted_records_are_covered(
     for commit in (True, False, True, False):
         producer.begin_transaction()
         for i in range(5):
-            producer.produce(topic, str(i).encode(), partition=0)
+            producer.produce(topic, str(i).encode(), partition=i % 2)
         producer.flush(20)
         producer.commit_transaction(30) if commit else producer.abort_transaction(30)
-    batches = read_all(reader, topic, {0: None, 1: None}, 24)
-    assert ranges(batches)[0] == list(range(24)), "10 records, 10 aborted, 4 markers"
+    batches = read_all(reader, topic, {0: None, 1: None}, 28)
+    assert ranges(batches) == {0: list(range(16)), 1: list(range(12))}, "10 records, 10 aborted, a marker each 4 times"
     kinds = [r["kind"] for b in batches for r in b.rows.to_pylist()]
     assert kinds.count("record") == 10
 
@@ -97,6 +99,7 @@ def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
     until = {(topic, p): high // 2 for p, (_, high) in marks.items()}
     reader.follow({topic: (found, {0: None, 1: None})})
     batches = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until)
+    assert ranges(batches) == {p: list(range(end)) for (_, p), end in until.items() if end}
     assert {p: end for b in batches for p, end in b.next.items()} == {p: end for (_, p), end in until.items() if end}
     began = time.monotonic()
     assert reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until) == []

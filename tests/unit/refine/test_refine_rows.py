@@ -109,6 +109,49 @@ def test_unknown_members_are_kept(changes: dict[str, object], attributes: dict[s
     assert (json.loads(stored) if stored else None) == attributes
 
 
+UNUSUAL_NAMES = [
+    "",
+    "/",
+    "~",
+    "~1",
+    "a/b~c",
+    "0",
+    "-",
+    "$",
+    "$.x",
+    "*",
+    "#",
+    " ",
+    'say "x"',
+    "back\\slash",
+    "tab\t",
+    "\u00e9\u2028",
+]
+UNUSUAL_VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    1.0,
+    1e22,
+    10**18,
+    0.1 + 0.2,
+    "",
+    '\u00e9\t"\\',
+    [],
+    {},
+    {"a": None, "b": [{"c": 1.50}]},
+]
+
+
+def test_one_unknown_member_is_kept_as_each_of_several_is() -> None:
+    members = [{name: 1} for name in UNUSUAL_NAMES] + [{"more": value} for value in UNUSUAL_VALUES]
+    alone = refine([encoded(**member) for member in members]).accepted["attributes"].to_pylist()
+    beside = refine([encoded(**member, zz=1) for member in members]).accepted["attributes"].to_pylist()
+    assert [json.loads(stored) for stored in alone] == members
+    assert beside == [f'{stored[:-1]},"zz":1}}' for stored in alone]
+
+
 def test_a_fields_source_may_be_any_member_name() -> None:
     table = with_field("host", source='a/b~c."d" é')
     assert accepted(encoded(**{'a/b~c."d" é': "node-9"}), table)["host"] == "node-9"
