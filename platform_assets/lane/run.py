@@ -200,7 +200,7 @@ class Lane:
             except Conflict:
                 self._resync()
                 break
-            self._settling.append(self._settle_pool.submit(track.settle, landed))
+            self._settling.append(self._settle_pool.submit(track.settle, landed, track.refine(landed)))
         self._settled(SETTLING, on_commit)
         for track in self._tracks.values():
             track.check()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ from platform_assets.lake.table import Conflict, LakeTable
 from platform_assets.lane.keys import KeyIndex
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.report import TableReport
-from platform_assets.refine import Refinery
+from platform_assets.refine import Refined, Refinery
 
 REWRITE = "rewrite"
 """How often rebuilds and replays have rewritten silver; `rewrite_mark` names the last that touched an event partition."""
@@ -85,13 +86,22 @@ class Settler:
             )
             yield self.settle(rows, after, upto, report)
 
-    def settle(self, bronze: pa.Table, after: int, upto: int, report: TableReport) -> Settled:
+    def refine(self, bronze: pa.Table, report: TableReport) -> Refined:
+        """What refine makes of rows; from any thread, also ahead of their turn."""
+        clock = time.perf_counter()
+        refined = self._refinery.refine(bronze)
+        report.seconds["refine"] += time.perf_counter() - clock
+        return refined
+
+    def settle(
+        self, bronze: pa.Table, after: int, upto: int, report: TableReport, ahead: Future[Refined] | None = None
+    ) -> Settled:
         """Refine and commit the rows of bronze commits (`after`, `upto`], all of them and in bronze order.
 
-        Raises `Conflict` when silver has moved on (another lane settled some of it): refresh and `catch_up`.
+        `ahead` is their refining when that is under way already. Raises `Conflict` when silver has moved on (another lane
+        settled some of it): refresh and `catch_up`.
         """
         silver, quarantine = self._tables.silver, self._tables.quarantine
-        clock = time.perf_counter()
         silver.refresh()
         if self.seq != after:
             raise Conflict(silver.path, {SEQ: self.seq})
@@ -99,11 +109,10 @@ class Settler:
         rewrite = silver.transaction(REWRITE)
         fence = self._fence(after)
         quarantined = quarantine.transactions((SEQ, FENCE))
-        refined = self._refinery.refine(bronze)
-        accepted, duplicates = self._deduplicate(refined.accepted)
-        report.seconds["refine"] += time.perf_counter() - clock
+        refined = self.refine(bronze, report) if ahead is None else ahead.result()
 
         clock = time.perf_counter()
+        accepted, duplicates = self._deduplicate(refined.accepted)
         self._write_ledger(accepted)
         self._write_quarantine(refined.rejected, after, upto, fence, quarantined)
         fault_point("quarantine_committed")

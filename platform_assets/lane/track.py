@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from platform_assets.contracts.model import Table
 from platform_assets.lake.layout import Lake
@@ -16,7 +17,7 @@ from platform_assets.lane.publish import Publisher
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import masker, session
 from platform_assets.lane.settle import Settled, Settler, counts
-from platform_assets.refine import Refinery
+from platform_assets.refine import Refined, Refinery
 from platform_assets.settings import Settings
 from platform_assets.stream.consume import TopicBatch
 from platform_assets.stream.topics import Topic
@@ -33,7 +34,7 @@ _log = logging.getLogger("assay.lane")
 
 
 class Track:
-    """Carries the batches of one topic. Landing, settling, publishing and compacting have a thread each."""
+    """Carries the batches of one topic. Landing, refining, settling, publishing and compacting have a thread each."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Track:
         self.landing = Landing(self.tables.bronze, topic, contract.qualified_name, holds_since)
         self._refinery = Refinery(contract, masker(settings))
         self._settler = Settler(contract, self.tables, self._refinery, self._con, lake.root / KEY_FOLDER)
+        self._refining = ThreadPoolExecutor(1, "refine")
         self.publisher = Publisher(settings, contract, self.tables, self.report, enabled=index)
         self._began: dict[int, int | None] = {}
 
@@ -78,6 +80,7 @@ class Track:
         self.publisher.finish(seconds)
         if self._settler.keys is not None:
             self._settler.keys.save()
+        self._refining.shutdown()
         self._refinery.close()
         self._con.close()
         self._merging.close()
@@ -97,10 +100,14 @@ class Track:
         self.report.tell("clock", self.landing.clock_trouble)
         return landed
 
-    def settle(self, landed: Landed) -> TableReport:
+    def refine(self, landed: Landed) -> Future[Refined]:
+        """Begin to refine a bronze commit, while the one before it is being written."""
+        return self._refining.submit(self._settler.refine, landed.rows, self.report)
+
+    def settle(self, landed: Landed, refined: Future[Refined]) -> TableReport:
         """Carry a bronze commit to quarantine and silver and hand it to the publisher; commits are settled in their order."""
         try:
-            self._offer(self._settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report))
+            self._offer(self._settler.settle(landed.rows, landed.seq - 1, landed.seq, self.report, refined))
         except Conflict:
             self._catch_up()
         return self.report

@@ -6,6 +6,7 @@ fail. Does not belong here: the SQL (`select.py`), duplicates, writing.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -59,7 +60,7 @@ class Refined:
 
 
 class Refinery:
-    """Refines batches of one contract table; reusable, holds one DuckDB connection, not safe for concurrent use.
+    """Refines batches of one contract table; reusable, holds one DuckDB connection; several threads take turns.
 
     `threads` and `memory_limit` bound the engine (it never spills to disk: rows are still in clear there), `slice_bytes` the
     message bytes that it is given at once. Close it, or use it as a context manager. Raises ValueError for a contract that
@@ -92,6 +93,7 @@ class Refinery:
         self._excerpt_query = compile_excerpt(table)
         self._hash_query = row_hash_select(table)
         self._connection = self._connect()
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +115,10 @@ class Refinery:
 
         Raises duckdb.Error for faults of the engine's surroundings, such as memory, and AssertionError if rows went astray.
         """
+        with self._turn:
+            return self._refine(bronze)
+
+    def _refine(self, bronze: pa.Table) -> Refined:
         records = bronze.select(_RECORDS.names)
         is_record = pc.equal(records["kind"], pa.scalar("record"))
         if not pc.all(is_record, min_count=0).as_py():
