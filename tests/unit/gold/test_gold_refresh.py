@@ -166,7 +166,7 @@ def test_an_older_run_that_has_claimed_cannot_either(tmp_path: Path) -> None:
 def test_a_rebuild_is_noticed(tmp_path: Path) -> None:
     lab = GoldLab(tmp_path)
     lab.log({"at": NOON}, fail(NOON + MINUTE))
-    lab.log({"at": NOON + timedelta(hours=20)})  # another day
+    lab.log({"at": NOON + timedelta(hours=12)})  # another day, and never one to come
     lab.refresh()
     day = f"{NOON:%Y-%m-%d}"
     silver = lab.tables.silver
