@@ -1,6 +1,6 @@
 """One refresh of a system's marts, from touched minutes to published tables: write, audit, publish.
 
-Belongs here: the order of the steps, and the folder of a run. Does not: any step itself.
+Belongs here: the order of the steps. Does not: any step itself.
 """
 
 from __future__ import annotations

@@ -78,6 +78,10 @@ class KeySet:
             found[order] |= exact
         return found
 
+    def fresh(self, hi: U64, lo: U64) -> NDArray[np.bool_]:
+        """For rows in bronze order: which have a key that is not held and that no row before them has."""
+        return first_of_each(hi, lo) & ~self.holds(hi, lo)
+
 
 def first_of_each(hi: U64, lo: U64) -> NDArray[np.bool_]:
     """For rows in bronze order: which are the first with their key."""
@@ -126,7 +130,7 @@ class KeyIndex:
         touched = self._windows(accepted)
         self._open([window for window, _ in touched])
         for window, mine in touched:
-            keep[mine] = first_of_each(hi[mine], lo[mine]) & ~self._sets[window].holds(hi[mine], lo[mine])
+            keep[mine] = self._sets[window].fresh(hi[mine], lo[mine])
         return keep
 
     def committed(self, accepted: pa.Table, seq: int) -> None:

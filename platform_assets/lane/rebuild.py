@@ -25,7 +25,7 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile, overlapping
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import Conflict, select_from
-from platform_assets.lane.keys import KeySet, first_of_each, key_columns
+from platform_assets.lane.keys import KeySet, key_columns
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import masker, session
@@ -201,7 +201,7 @@ class _Rebuild:
         rows = _without(self._con, rows, self._quarantined(rows, base))
         if self._contract.key and rows.num_rows:
             hi, lo = key_columns(rows)
-            fresh = first_of_each(hi, lo) & ~keys.holds(hi, lo)
+            fresh = keys.fresh(hi, lo)
             keys.add(hi[fresh], lo[fresh])
             self._report.duplicates += int(np.count_nonzero(~fresh))
             rows = rows if fresh.all() else rows.filter(pa.array(fresh))

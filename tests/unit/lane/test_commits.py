@@ -121,6 +121,11 @@ def _landed_at(landed: Landed) -> datetime:
     return landed.rows.column("landed_at")[0].as_py()
 
 
+def _behind_its_topic(lake: SmallLake, now: datetime) -> Landing:
+    """The landing of a lane whose topic holds records up to now."""
+    return Landing(lake.tables.bronze, TOPIC, "logs.events", lambda moment: moment <= now.timestamp() * 1_000_000)
+
+
 def test_a_clock_years_ahead_does_no_lasting_damage(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The records say what time it is: were the clock believed, all later rows would be dated with it, as history."""
     now = datetime.now(UTC)
@@ -139,9 +144,7 @@ def test_a_clock_years_ahead_of_a_lane_that_is_behind_its_topic(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.now(UTC)
-    lake.landing = Landing(
-        lake.tables.bronze, TOPIC, "logs.events", lambda moment: moment <= now.timestamp() * 1_000_000
-    )
+    lake.landing = _behind_its_topic(lake, now)
     lake.land([event(1)], stamp=now - 5 * DAY)
     _set_clock(monkeypatch, now + 4000 * DAY)
     assert abs(_landed_at(lake.land([event(2)], stamp=now - 5 * DAY)) - now) < timedelta(minutes=1)
@@ -163,9 +166,7 @@ def test_a_lane_that_slept_and_has_a_backlog_goes_on_by_itself(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.now(UTC)
-    lake.landing = Landing(
-        lake.tables.bronze, TOPIC, "logs.events", lambda moment: moment <= now.timestamp() * 1_000_000
-    )
+    lake.landing = _behind_its_topic(lake, now)
     _set_clock(monkeypatch, now - 9 * DAY)
     lake.land([event(1)], stamp=now - 9 * DAY)
     monkeypatch.undo()
