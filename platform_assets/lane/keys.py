@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,7 +121,7 @@ class KeyIndex:
             self._sets.clear()
             self._unsaved.clear()
         elif seq > self.covered:
-            self._fill(list(self._sets), self.covered)
+            self._unsaved.update(self._fill(self._sets, self.covered))
         self.covered, self.rewrite = seq, rewrite
 
     def first_seen(self, accepted: pa.Table) -> NDArray[np.bool_]:
@@ -160,21 +161,30 @@ class KeyIndex:
         return [((str(names[codes[rows[0]]]), int(numbers[rows[0]])), rows) for rows in groups if len(rows)]
 
     def _open(self, windows: list[Window]) -> None:
-        """Have the sets of these windows, from a snapshot where there is one, completed from silver."""
-        after: dict[int, list[Window]] = {}
+        """Have the sets of these windows, from a snapshot where there is one, completed from silver.
+
+        All of them or, on an error, none: a set that lacks what silver holds would take duplicates for new.
+        """
+        opened: dict[int, dict[Window, KeySet]] = {}
         for window in windows:
             if window in self._sets:
                 self._sets.move_to_end(window)
                 continue
-            self._sets[window], covered = self._load(window)
-            after.setdefault(covered, []).append(window)
-        for covered, opened in after.items():
-            self._fill(opened, covered)
+            keys, covered = self._load(window)
+            opened.setdefault(covered, {})[window] = keys
+        grown = [window for covered, sets in opened.items() for window in self._fill(sets, covered)]
+        for sets in opened.values():
+            self._sets.update(sets)
+        self._unsaved.update(grown)
 
-    def _fill(self, windows: list[Window], after: int) -> None:
-        """Add what silver holds of these windows from bronze commits past `after`, a partition at a time."""
+    def _fill(self, sets: Mapping[Window, KeySet], after: int) -> list[Window]:
+        """Add what silver holds of these windows from bronze commits past `after`, a partition at a time.
+
+        Returns the windows of which it held something.
+        """
+        grown = []
         wanted: dict[str, list[int]] = {}
-        for partition, number in windows:
+        for partition, number in sets:
             wanted.setdefault(partition, []).append(number)
         for partition, numbers in wanted.items():
             rows = self._rows(partition, numbers, after)
@@ -188,8 +198,9 @@ class KeyIndex:
             for number in numbers:
                 mine = order[np.searchsorted(ordered, number, "left") : np.searchsorted(ordered, number, "right")]
                 if len(mine):
-                    self._sets[(partition, number)].add(hi[mine], lo[mine])
-                    self._unsaved.add((partition, number))
+                    sets[(partition, number)].add(hi[mine], lo[mine])
+                    grown.append((partition, number))
+        return grown
 
     def _rows(self, partition: str, numbers: list[int], after: int) -> duckdb.DuckDBPyRelation | None:
         """Silver rows of a partition from the first to the last of these windows, of bronze commits past `after`."""

@@ -76,7 +76,8 @@ class Broker:
         if (self._data / "meta.properties").is_file():
             return
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
+        # One argument: an id may begin with a hyphen.
+        arguments = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties))
         process = spawn(self._java(*arguments, options=("-Xmx256m",)), self.layout.user)
         try:
             code = process.wait(_FORMAT_TIMEOUT_S)

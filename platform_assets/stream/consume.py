@@ -84,6 +84,7 @@ def _collector_paused() -> Iterator[None]:
 class _Pending:
     messages: list[Message] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)  # partition -> position at end of partition
+    cut: bool = False  # some of it lies past the end that was asked for
 
 
 class TopicReader:
@@ -194,6 +195,8 @@ class TopicReader:
             count += taken
             size += values
         batches = [self._batch(self._topics[name], p, until) for name, p in pending.items()]
+        if any(p.cut for p in pending.values()):
+            self._assign()  # what was read past the end is given back: once every topic's position is known
         self._stop_failed()
         return [batch for batch in batches if batch is not None]
 
@@ -222,7 +225,7 @@ class TopicReader:
             messages = records
         if not messages:
             return 0, 0
-        names = {name or "" for name in set(map(Message.topic, messages))}
+        names = [name or "" for name in dict.fromkeys(map(Message.topic, messages))]  # as they came
         for name in names:
             group = pending.setdefault(name, _Pending())
             group.messages.extend(messages if len(names) == 1 else [m for m in messages if m.topic() == name])
@@ -258,8 +261,7 @@ class TopicReader:
             return None
         for partition, offset in after.items():
             self._next[(topic.name, partition)] = offset
-        if until is not None and rows.num_rows < len(p.messages):
-            self._assign()  # what was read past the end is given back
+        p.cut = rows.num_rows < len(p.messages)
         size = rows.column("value").nbytes
         if holes.num_rows:
             rows = pa.concat_tables([rows, holes]).sort_by([("kafka_partition", "ascending"), ("offset", "ascending")])

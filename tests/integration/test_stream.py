@@ -110,6 +110,26 @@ def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
     }
 
 
+@pytest.mark.parametrize("cut", [0, 1])
+def test_what_one_topic_gives_back_another_does_not_repeat(services: Settings, reader: TopicReader, cut: int) -> None:
+    """A bounded read that ends in the middle of one topic while the other goes on, in whichever order they come."""
+    names = [f"t{uuid.uuid4().hex[:10]}.stream" for _ in range(2)]
+    ensure_topics(services.kafka_conf("admin"), [TopicSpec(name, 1) for name in names])
+    count = 20_000
+    for name in names:
+        sender = RecordProducer(services.kafka_conf("producer"), name)
+        assert send_paced(sender, [[(None, b"x%d" % i) for i in range(count)]], None) == count
+    found = reader.describe(names)
+    until = {(name, 0): count - 1_000 if number == cut else count for number, name in enumerate(names)}
+    reader.follow({name: (found[name], {0: None}) for name in names})
+    batches: dict[str, list[TopicBatch]] = {name: [] for name in names}
+    deadline = time.monotonic() + 60
+    while any(ranges(batches[name]).get(0, []) != list(range(end)) for (name, _), end in until.items()):
+        assert time.monotonic() < deadline
+        for batch in reader.read(max_rows=6_000, max_bytes=1 << 26, seconds=2, until=until):
+            batches[batch.topic.name].append(batch)
+
+
 def test_records_past_retention_are_a_gap_and_other_partitions_go_on(
     services: Settings, topic: str, reader: TopicReader
 ) -> None:

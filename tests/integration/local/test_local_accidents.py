@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,11 @@ from support import alive
 
 from platform_assets.errors import AssayError
 from platform_assets.local import lifecycle
-from platform_assets.local.layout import Layout
+from platform_assets.local.artifacts import ensure_runtime
+from platform_assets.local.endpoints import choose_ports
+from platform_assets.local.java import find_java, reachable_java
+from platform_assets.local.kafka import Broker
+from platform_assets.local.layout import Layout, runtime_folder
 from platform_assets.local.state import read_state
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.search.callers import CallerPool, token
@@ -210,3 +215,16 @@ def test_a_server_that_cannot_start_says_why(own: Path, monkeypatch: pytest.Monk
         lifecycle.up(own)
     assert "\n" not in str(error.value)
     assert lifecycle.status(own).phase == "stopped"
+
+
+def test_storage_is_formatted_when_the_clusters_id_begins_with_a_hyphen(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in 64 does."""
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xfb" * 16, version=4))
+    layout = Layout.of(own)
+    layout.create()
+    java = reachable_java(find_java(), runtime_folder())
+    broker = Broker.prepare(layout, choose_ports(layout), java, ensure_runtime(), 256)
+    broker.ensure_formatted()
+    assert re.search(r"^cluster\.id=-", (broker._data / "meta.properties").read_text(encoding="utf-8"), re.MULTILINE)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from lakes import SmallLake
 from support import event
 
+from platform_assets.lake.table import LakeTable
 from platform_assets.lane import keys
 from platform_assets.lane.keys import KeyIndex, KeySet, first_of_each, forget_snapshots
 
@@ -88,6 +91,25 @@ def fresh_index(lake: SmallLake) -> KeyIndex:
 def seen(index: KeyIndex, lake: SmallLake, numbers: range) -> list[bool]:
     accepted = lake.refined(numbers)
     return [not fresh for fresh in index.first_seen(accepted)]
+
+
+def test_keys_that_could_not_be_read_are_read_again(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settle may be tried again after an error: the window must not count as known from then on."""
+    lake.land_and_settle(range(3))
+    index = fresh_index(lake)
+    read, failures = LakeTable.relation, [duckdb.OutOfMemoryException("once")]
+
+    def failing(table: LakeTable, con: Any, files: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(table, con, files)
+
+    monkeypatch.setattr(LakeTable, "relation", failing)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        seen(index, lake, range(4))
+    index.save()
+    for known in (index, fresh_index(lake)):
+        assert seen(known, lake, range(4)) == [True, True, True, False]
 
 
 def test_keys_of_other_writers_are_learnt_from_silver(lake: SmallLake) -> None:
