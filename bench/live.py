@@ -64,7 +64,8 @@ def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600)
         "live.max_s": round(ages[-1], 2) if ages else None,
         "gold.behind_p95_s": round(percentile(lags, 95), 1) if lags else None,
         "gold.behind_max_s": round(lags[-1], 1) if lags else None,
-        "lane.rss_mb": round(watch.largest_run / 1e6),
+        "lane.rss_mb": round(max(watch.largest) / 1e6),
+        "lane.rss_mb_by_tenth": [round(size / 1e6) for size in watch.by_tenth()],
         "tick_to_step_s": ticks,
         "machine": machine(),
     }

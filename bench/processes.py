@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -22,7 +23,7 @@ class Watch:
         self._dagster = dagster
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.largest_run = 0  # bytes of the largest process: a lane run, once there was one
+        self.largest: list[int] = []  # bytes of the largest process in each sample: a lane run, once there was one
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -34,9 +35,16 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._over.wait(1.0):
+            sizes = [0]
             for process in self._dagster.processes():
                 with suppress(psutil.Error):
-                    self.largest_run = max(self.largest_run, process.memory_info().rss)
+                    sizes.append(process.memory_info().rss)
+            self.largest.append(max(sizes))
+
+    def by_tenth(self) -> list[int]:
+        """The largest size in bytes in each tenth of the time: whether memory grows. Shorter if there are fewer samples."""
+        bounds = [n * len(self.largest) // 10 for n in range(11)]
+        return [max(self.largest[a:b]) for a, b in pairwise(bounds) if a < b]
 
 
 def processor_seconds(processes: Iterable[psutil.Process]) -> float:
