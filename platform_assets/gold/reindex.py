@@ -44,19 +44,21 @@ def reindex_mart(
     indices = connect_indices(settings)
     try:
         frontier = _fill(indices, documents, table, report, progress) if table.exists() else START
-        report.deleted = take_over(indices, documents, frontier, lambda: _partitions(documents, table))
+        report.deleted = take_over(
+            indices, documents, frontier, built=report.documents.keys(), now=lambda: _now(documents, table)
+        )
     finally:
         indices.client.close()
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _partitions(documents: MartDocuments, table: LakeTable) -> set[str]:
-    """The document partitions that the table has rows of, now."""
+def _now(documents: MartDocuments, table: LakeTable) -> tuple[set[str], int]:
+    """The document partitions that the table has rows of, and its last refresh."""
     if not table.exists():
-        return set()
+        return set(), 0
     table.refresh()
-    return {documents.partition_of(name) for name in table.partitions()}
+    return {documents.partition_of(name) for name in table.partitions()}, table.transaction(REFRESH) or 0
 
 
 def _fill(
@@ -67,8 +69,7 @@ def _fill(
     progress: Callable[[int], None] | None,
 ) -> Frontier:
     """Build every partition; the frontier that holds then, whatever came meanwhile."""
-    partitions = _partitions(documents, table)
-    frontier = replace(START, seq=table.transaction(REFRESH) or 0, history=history(table))
+    frontier = replace(START, seq=_now(documents, table)[1], history=history(table))
     indices.ensure_template(documents)
     ensure_progress_index(indices.client)
     with session() as con, BulkWriter(indices, patience_s=BULK_PATIENCE_S) as writer:
@@ -76,11 +77,14 @@ def _fill(
         def render(rows: pa.Table, version: int) -> Documents:
             return keyed_ndjson(documents, rows, version, documents.mart.key, con=con)
 
-        for partition in sorted(partitions):
-            rows = _MartRows(table, documents, con, partition)
-            done = rebuild_documents(indices, writer, documents, partition, rows.read, render, progress)
-            accept_all(documents, done.refused)
-            report.documents[partition] = done.documents
+        while left := sorted(
+            _now(documents, table)[0] - report.documents.keys()
+        ):  # a refresh may bring others meanwhile
+            for partition in left:
+                rows = _MartRows(table, documents, con, partition)
+                done = rebuild_documents(indices, writer, documents, partition, rows.read, render, progress)
+                accept_all(documents, done.refused)
+                report.documents[partition] = done.documents
     return frontier
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Table
 from platform_assets.faultpoints import fault_point
@@ -27,7 +28,7 @@ from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import Settled, counts, seq_windows
 from platform_assets.search.bulk import BulkWriter, Write
 from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import Conflict, SearchError, Unavailable
+from platform_assets.search.errors import Conflict, SearchError, Unavailable, translate
 from platform_assets.search.progress import (
     Frontier,
     advance,
@@ -189,10 +190,12 @@ class Publisher:
         return self._from_silver(done, upto)
 
     def _from_memory(self) -> _Chunk:
+        # Not beyond a rewrite: a chunk has one version, and rows that the rewrite replaced would pass for newer than it.
         pieces = [self._drop()]
         while (
             self._waiting
             and self._waiting[0].after == pieces[-1].seq
+            and self._waiting[0].rewrite == pieces[-1].rewrite
             and sum(p.rows.num_rows for p in pieces) + self._waiting[0].rows.num_rows <= BATCH_ROWS
         ):
             pieces.append(self._drop())
@@ -298,7 +301,12 @@ class _Connection:
     def advance(self, chunk: _Chunk) -> None:
         """Progress in each index that got documents, then the table's frontier; never lowered, whoever else writes."""
         for partition, rows in split_by_partition(chunk.rows, "event_partition"):
-            index = self._indices.resolve(self._contract, partition)
+            try:
+                index = self._indices.resolve(self._contract, partition)
+            except OpenSearchException as error:
+                raise translate(
+                    error, f"looking for the index of {self._contract.qualified_name} {partition}"
+                ) from error
             advance(self._indices.client, index.name, next_offsets(rows), chunk.version, chunk.seq)
         offsets = next_offsets(chunk.rows)
         while self.frontier.seq < chunk.seq:

@@ -9,10 +9,11 @@ Gold and alerts have their own (`gold/reindex.py`, `alerts/maintain.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import duckdb
+import pyarrow as pa
 from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Table
@@ -23,9 +24,10 @@ from platform_assets.lane.land import SEQ
 from platform_assets.lane.publish import BATCH_ROWS
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.sessions import connect_indices, session
-from platform_assets.lane.settle import REWRITE
+from platform_assets.lane.settle import REWRITE, seq_windows
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.errors import Conflict
+from platform_assets.search.history import foreign
 from platform_assets.search.indices import Indices
 from platform_assets.search.names import DocumentSet
 from platform_assets.search.progress import START, Frontier, ensure_progress_index, read_frontier, replace_frontier
@@ -48,33 +50,45 @@ def reindex(settings: Settings, contract: Table, progress: Callable[[int], None]
     frontier = replace(
         START, silver_version=version, seq=tables.silver.transaction(SEQ) or 0, history=history(tables.silver)
     )
-    for partition in tables.silver.partitions():
-        report.documents[partition] = rebuild_index(settings, contract, tables, partition, progress)
+    while left := sorted(set(_now(tables.silver)[0]) - report.documents.keys()):  # a lane may bring others meanwhile
+        for partition in left:
+            report.documents[partition] = rebuild_index(settings, contract, tables, partition, progress)
     indices = connect_indices(settings)
     try:
-        report.deleted = take_over(indices, contract, frontier, lambda: _partitions(tables.silver))
+        report.deleted = take_over(
+            indices, contract, frontier, built=report.documents.keys(), now=lambda: _now(tables.silver)
+        )
     finally:
         indices.client.close()
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _partitions(silver: LakeTable) -> Collection[str]:
+def _now(silver: LakeTable) -> tuple[Collection[str], int]:
+    """The table's partitions, and the last bronze commit in it."""
     silver.refresh()
-    return silver.partitions()
+    return silver.partitions(), silver.transaction(SEQ) or 0
 
 
 def take_over(
-    indices: Indices, documents: DocumentSet, frontier: Frontier, partitions: Callable[[], Collection[str]]
+    indices: Indices,
+    documents: DocumentSet,
+    frontier: Frontier,
+    *,
+    built: Collection[str],
+    now: Callable[[], tuple[Collection[str], int]],
 ) -> list[str]:
-    """After the build: delete the indices of partitions that this lake does not have, and make the frontier follow it.
+    """After the build: delete the indices that are not of this lake, and make the frontier follow it.
 
-    `partitions` tells those of the table as it is when called: after the list of indices, so that what this lake's publisher
-    made meanwhile is known to it. Returns the partitions deleted. Raises SearchError.
+    Those are the ones of partitions that were not `built`: as long as the frontier is another lake's, this one's publisher makes
+    none. Once it is this lake's, what its publisher made meanwhile stays; `now` tells the table's partitions and last commit.
+    Returns the partitions deleted. Raises SearchError.
     """
     ensure_progress_index(indices.client)
     found = indices.all(documents)
-    known = partitions()
+    stored = read_frontier(indices.client, documents)
+    partitions, seq = now()
+    known = set(built) if foreign(stored, frontier.history, seq) else {*built, *partitions}
     surplus = [index for index in found if index.event_partition not in known]
     indices.delete([index.name for index in surplus])
     _own_frontier(indices.client, documents, frontier)
@@ -145,5 +159,11 @@ class _SilverRows:
             "_topic_id, _kafka_partition, max(_offset) + 1", "_topic_id, _kafka_partition"
         ).fetchall()
         offsets = dict(since.offsets if since else {}) | {f"{topic}:{part}": int(end) for topic, part, end in ends}
-        batches = self._silver.batches(self._con, files, BATCH_ROWS, where=where)
-        return Snapshot(version, offsets, self._silver.transaction(SEQ) or 0, batches)
+        last = self._silver.transaction(SEQ) or 0
+        return Snapshot(version, offsets, last, self._batches(after, last))
+
+    def _batches(self, after: int, last: int) -> Iterator[pa.Table]:
+        """The rows of bronze commits (`after`, `last`], bounded in rows and in bytes."""
+        for low, high in seq_windows(self._silver, self._con, after, last, "_seq", BATCH_ROWS, self._partition):
+            files = self._silver.between("_seq", low + 1, high, partition=self._partition)
+            yield from self._silver.batches(self._con, files, BATCH_ROWS, where=f"_seq > {low} AND _seq <= {high}")

@@ -40,12 +40,16 @@ CATCH_UP_BYTES = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One silver commit: bronze commits (`after`, `seq`], the rows accepted (silver schema), the table's version."""
+    """One silver commit: bronze commits (`after`, `seq`], the rows accepted (silver schema), the table's version.
+
+    `rewrite` is the table's rewrite transaction then: rows of before another one may no longer be in silver.
+    """
 
     after: int
     seq: int
     rows: pa.Table
     version: int
+    rewrite: int | None
 
 
 class Settler:
@@ -129,7 +133,7 @@ class Settler:
             self.keys.committed(accepted, upto)
         report.seconds["silver"] += time.perf_counter() - clock
         self._count(report, rows, refined.rejected, duplicates)
-        return Settled(after, upto, rows, version)
+        return Settled(after, upto, rows, version, rewrite)
 
     def _continues(self, bronze: pa.Table) -> None:
         """Fail closed when these rows do not begin where silver ended: one of the tables was changed from outside."""
@@ -242,12 +246,15 @@ def seq_windows(
     last: int,
     column: str = "seq",
     rows: int = CATCH_UP_ROWS,
+    partition: str | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least.
 
+    Of one partition of the table if it is named.
+
     Windows are bounded in bytes too: a few commits may hold thousands of large messages.
     """
-    files = table.between(column, after + 1, last)
+    files = table.between(column, after + 1, last, partition=partition)
     inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
     size = f"sum({table.row_bytes})"
     total = weight = 0

@@ -53,6 +53,8 @@ _POISON = frozenset(
 _POISONOUS_ARGUMENT = ("immense term", "is too large, must be")
 _GONE = "index_not_found_exception"
 _MOVED = frozenset({_GONE, "index_closed_exception", "cluster_block_exception"})
+_ENDING = "node_closed_exception"
+"""The node is shutting down; it answers 500."""
 _BUSY_STATUS = frozenset({429, 502, 503, 504})
 _FAULTY_STATUS = frozenset({400, 413})
 
@@ -289,7 +291,7 @@ class BulkWriter:
                 sending.report.indexed += 1
             elif status == 409 and code == "version_conflict_engine_exception":
                 sending.report.present += 1
-            elif status in _BUSY_STATUS or code in _MOVED:
+            elif status in _BUSY_STATUS or code in _MOVED or code == _ENDING:
                 moved = code if code in _MOVED else moved
                 again += lines[2 * at : 2 * at + 2]
                 reason = f"{code}: {error.get('reason', '')}"

@@ -123,8 +123,8 @@ def advance(
 ) -> Frontier:
     """Raise the progress document of a physical index (or of an alias of one) to cover `offsets` too; never lowers anything.
 
-    The higher of two concurrent writers' values wins, value by value. Raises SearchError; Conflict under endless contention, or
-    when the progress is of another history than the one given.
+    The higher of two concurrent writers' values wins, value by value. Raises SearchError; Conflict under endless contention, when
+    the index is gone (a rebuild has replaced it), or when the progress is of another history than the one given.
     """
     try:
         for _ in range(_ATTEMPTS):
@@ -140,6 +140,8 @@ def advance(
                 return write(client, index, PROGRESS_ID, merged, current.token)
             except ConflictError:
                 continue
+    except NotFoundError as error:
+        raise Conflict(f"{index} is gone", "look for the one that serves now") from error
     except OpenSearchException as error:
         raise translate(error, f"writing the progress of {index}") from error
     raise Conflict(f"the progress of {index} moved {_ATTEMPTS} times while it was being written", "try again")

@@ -121,6 +121,34 @@ def test_reindex_before_the_lane_drops_what_the_backup_does_not_know(
     assert prove(there, contract).holds
 
 
+def test_what_the_lane_brings_while_the_index_is_built_is_built_too(
+    system: tuple[Settings, Contract], tmp_path: Path
+) -> None:
+    """The lost lake's index of a day that the restored one learns of meanwhile must not pass for its own."""
+    settings, contract = system
+    table = contract.table("events")
+    publish(settings, table, [event(n) for n in range(100)])
+    Lane(settings, contract).drain()
+    backup(settings, tmp_path / "copy")
+    for first in (100, 200):  # in two commits; the restored lake will land them in one
+        publish(settings, table, [event(n, event_time=OLD_DAY) for n in range(first, first + 100)])
+        Lane(settings, contract).drain()
+    there = home_of_its_own(settings, tmp_path / "second")
+    restore(there, tmp_path / "copy")
+    caught_up: list[int] = []
+
+    def catch_up(_: int) -> None:
+        if not caught_up:
+            caught_up.append(Lane(there, contract).drain().tables["events"].commits)
+
+    report = reindex(there, table, catch_up)
+    assert caught_up == [1]
+    assert report.documents["2026-01-05"] == 200
+    Lane(there, contract).drain()
+    proof = prove(there, contract)
+    assert proof.holds, proof.to_dict()
+
+
 def test_records_that_the_broker_no_longer_has_are_a_gap(system: tuple[Settings, Contract], tmp_path: Path) -> None:
     settings, contract = system
     table = contract.table("events")

@@ -41,6 +41,16 @@ class TestProgress:
         assert read_frontier(client, table) == second
         client.delete(index="assay-progress", id=read_alias(table))
 
+    def test_the_progress_of_an_index_that_a_rebuild_replaced_is_a_conflict(
+        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+    ) -> None:
+        """So that the publisher looks again, also one that is about to end."""
+        writer.write(table, to_ndjson(table, rows(table, 5), 1))
+        name = indices.resolve(table, DAY).name
+        indices.delete([name])
+        with pytest.raises(Conflict, match=f"{name} is gone"):
+            advance(client, name, {"a:0": 1}, 1, 1)
+
     def test_an_index_keeps_its_progress_out_of_sight(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
     ) -> None:
