@@ -285,10 +285,15 @@ BAD: dict[str, tuple[Change, str]] = {
     "not anchored": (with_custom(1, "pattern", r"(?P<t>\S+) (?P<text>.*)$"), "not anchored"),
     "not anchored behind": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)\$"), "not anchored"),
     "broken pattern": (with_custom(1, "pattern", r"^(?P<t>\S+ (?P<text>.*)$"), "no regular expression"),
-    "look-ahead": (with_custom(1, "pattern", r"^(?=x)(?P<t>\S+) (?P<text>.*)$"), "'(?=' is not in RE2"),
-    "back reference": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)\1$"), r"'\1' is not in RE2"),
-    "possessive": (with_custom(1, "pattern", r"^(?P<t>\S++) (?P<text>.*)$"), "'++' is not in RE2"),
+    "look-ahead": (with_custom(1, "pattern", r"^(?=x)(?P<t>\S+) (?P<text>.*)$"), "no regular expression"),
     "group missing": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<txt>.*)$"), "has no group 'text'"),
+    "groups alike": (
+        lambda d: (
+            custom(d, 1, "pattern", r"^(?P<t>\S+) (?P<T>.*)$"),
+            properties(d, 1)["text"].update(physicalName="T"),
+        ),
+        "two groups whose names differ by case only",
+    ),
     "group unused": (
         with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)(?P<more>x)$"),
         "no field takes the group 'more'",
@@ -370,3 +375,37 @@ def test_an_escaped_star_before_plus_is_no_possessive() -> None:
     text = changed(with_custom(1, "pattern", r"^(?P<t>\S+)\*+[*]+\s* +(?P<text>.*)$"))
     with pytest.raises(ContractError, match="sample"):  # accepted as RE2; only the sample does not fit
         parse_contract(text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(
+            r"(a)\1",
+            "(?P<x>a)(?P=x)",
+            "(?<=a)b",
+            "(?!a)b",
+            "(?>a)b",
+            "(?#a)b",
+            "(?(1)a|b)",
+            "(?x)a b",
+            "(?a)b",
+            "(?L)b",
+        ),
+        *("a++", "a?+", "a{2}+", "a{,3}", "a{,}", r"\\{,3}", "a{1001}", "(?:a{1,500}){1,500}"),
+        *(r"a\Z", r"\u00e9", r"\U000000e9", r"\N{BULLET}", r"[\b]"),
+    ],
+)
+def test_what_the_engine_refuses_or_reads_differently_is_no_expression(pattern: str) -> None:
+    for place, change in {
+        "pattern": prop("note", logicalTypeOptions={"pattern": pattern}),
+        "frameStart": with_custom(1, "frameStart", f"^{pattern}"),
+    }.items():
+        with pytest.raises(ContractError, match=f"{place}\\b.*(is no regular expression|is a text in RE2)"):
+            parse_contract(changed(change))
+
+
+@pytest.mark.parametrize("pattern", [r"a\{,3}", "[{,3}]", r"[\]{,3}]", "[]{,3}]", "a{0,3}", "a{1000}", r"\xe9"])
+def test_what_the_engine_takes_is_an_expression(pattern: str) -> None:
+    text = changed(prop("note", logicalTypeOptions={"pattern": pattern}))
+    assert parse_contract(text).table("orders").field("note").pattern == pattern
