@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pydantic import TypeAdapter, ValidationError
 
 from platform_assets.contracts.errors import ContractError
-from platform_assets.contracts.model import Contract, Field, Mask, Table
+from platform_assets.contracts.model import Contract, Field, IndexType, Mask, Table
 
 _ADAPTER: TypeAdapter[Contract] = TypeAdapter(Contract)
 
@@ -18,6 +18,7 @@ _PROMISES = {
     "topic": "topic",
     "format": "format",
     "pattern": "pattern",
+    "frame_start": "frameStart",
     "event_time": "event time",
     "key": "key",
     "dedupe_window": "dedupe window",
@@ -32,10 +33,11 @@ _LIMITS = {
     "max_fields": "maxFields",
     "attributes_max_bytes": "attributes' maxBytes",
     "max_ahead": "maxAhead",
+    "lateness": "lateness",
     "retention": "retention",
     "bronze_retention": "bronzeRetention",
 }
-"""What may grow but not shrink within a major version: accepted input, or kept rows, would be lost."""
+"""What may grow but not shrink within a major version: accepted input, kept rows, or notice of rows would be lost."""
 
 _STRONGER = frozenset({(Mask.SCRUB, Mask.SCRUB_ADDRESSES)})
 """What a mask may become within a major version: a text stays a text, and no reader may rely on personal data in it.
@@ -63,7 +65,11 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
     """What in `new` would break those who read or write by `old`, one line each; empty when nothing does.
 
     Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, masks (save for a stronger
-    one); narrowed values (an enum that lost one, a lower maximum, a field that became required, a new pattern, …).
+    one), texts that stand for absent, the way a field is searched; narrowed values (an enum that lost one, a lower maximum,
+    a field that became required, a new pattern, …).
+
+    A new optional field breaks nobody by this rule, whatever its name. Where messages have a member of that name already, it
+    lay in the attributes column: nothing here can know, and to add a field must stay the light change that it is.
     """
     if old.system != new.system:
         return [f"the system changed from {old.system} to {new.system}"]
@@ -163,6 +169,10 @@ def _field_changes(old: Field, new: Field) -> Iterator[str]:
         yield f"its maxLength fell from {_say(old.max_length)} to {new.max_length}"
     if gained := [value for value in new.null_values if value not in old.null_values]:
         yield f"{gained[0]!r} now stands for absent"
+    if lost := [value for value in old.null_values if value not in new.null_values]:
+        yield f"{lost[0]!r} no longer stands for absent"
+    if old.index is not IndexType.NONE and new.index is not old.index:
+        yield f"the index changed from {old.index} to {new.index}"
 
 
 def _say(value: object) -> str:

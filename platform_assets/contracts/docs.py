@@ -42,7 +42,8 @@ Contract version {{ contract.version }}, answered for by {{ contract.owner }}.
 {% endfor -%}
 {% if table.attributes -%}
 | `{{ table.attributes }}` | JSON | | {{ table.attributes_mask | scrubbed }} | flat \
-| at most {{ table.attributes_max_bytes | bytes }} | Unknown fields of the message. |
+| at most {{ table.attributes_max_bytes | bytes }} | Unknown fields of the message. \
+One that becomes a field leaves it with that version. |
 {% endif %}
 - **Event time**: `{{ table.event_time }}`; its UTC {{ table.grain }} is the partition. More than \
 {{ table.max_ahead | span }} ahead is rejected; more than {{ table.lateness | span }} late is history: stored and \

@@ -1,7 +1,7 @@
 """From the standard's model to the platform's: which ODCS property says what, and what is not understood.
 
 Belongs here: reading values of a document and refusing what the platform would not honour. Does not belong here:
-loading files, checks across fields.
+loading files, service levels (`service_levels.py`), checks across fields.
 
 Standard properties where there is one: `name` (system), `version`, `team`, `schema` (tables) with
 `physicalName` (topic); `properties` with `physicalName` (name in the message), `logicalType` and its options,
@@ -24,12 +24,12 @@ from open_data_contract_standard.model import (
     OpenDataContractStandard,
     SchemaObject,
     SchemaProperty,
-    ServiceLevelAgreementProperty,
     Team,
 )
 
 from platform_assets.contracts.errors import at
 from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask, Table
+from platform_assets.contracts.service_levels import MAX_DURATION, ServiceLevels
 
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted", "pii")
 PII = "pii"
@@ -61,14 +61,27 @@ DEFAULT_INDEX: dict[FieldType, IndexType] = {
     FieldType.BOOLEAN: IndexType.BOOLEAN,
     FieldType.TIMESTAMP: IndexType.DATE,
 }
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_UNIT_NAMES = {
-    **dict.fromkeys(("s", "second", "seconds"), 1),
-    **dict.fromkeys(("m", "min", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86_400),
+_FLAT = "flat fields; what is nested goes into the object property"
+_AS_IS = "values as they are in the message; gold's models transform"
+UNSUPPORTED: dict[str, str] = {
+    "properties": _FLAT,
+    "items": _FLAT,
+    "map": _FLAT,
+    "encryptedName": "the custom property mask",
+    "transformLogic": _AS_IS,
+    "transformSourceObjects": _AS_IS,
+    "unique": "primaryKey: true, which makes rows unique within their dedupeWindow",
+    "relationships": "tests in the dbt models",
 }
+"""Promises of a property that would not be kept, and what there is instead."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+OTHER_BOUNDS = (
+    "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo",
+    "mustBeBetween", "mustNotBeBetween",
+)  # fmt: skip
 _E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
 
 
 def map_contract(document: OpenDataContractStandard) -> Contract:
@@ -81,25 +94,24 @@ def map_contract(document: OpenDataContractStandard) -> Contract:
         owner = next((member.username or member.name or "" for member in document.team or []), "")
     if not owner:
         raise at("team.name", "is missing", "the team that answers for this data")
+    for custom in document.customProperties or []:
+        raise at(
+            f"customProperties[{custom.property}]", "the document has none of its own", "those of tables and properties"
+        )
+    if document.slaDefaultElement is not None:
+        raise at("slaDefaultElement", "is not supported", "element, at each of slaProperties")
     objects = document.schema_ or []
-    names = [table.name for table in objects]
-    for index, sla in enumerate(document.slaProperties or []):
-        if sla.property not in ("latency", "retention", "errorRate"):
-            raise at(f"slaProperties[{index}]", f"'{sla.property}' is not supported", "latency, retention, errorRate")
-        for element in _elements(sla):
-            if element not in names:
-                raise at(
-                    f"slaProperties[{index}].element", f"there is no table '{element}'", ", ".join(map(str, names))
-                )
-    tables = tuple(_table(table, system, version, document.slaProperties or []) for table in objects)
+    levels = ServiceLevels(document.slaProperties or [], [str(table.name) for table in objects])
+    tables = tuple(_table(table, system, version, levels) for table in objects)
     purpose = document.description.purpose if document.description else None
     return Contract(system=system, version=version, description=(purpose or "").strip(), owner=owner, tables=tables)
 
 
-def _table(table: SchemaObject, system: str, version: str, slas: Sequence[ServiceLevelAgreementProperty]) -> Table:
+def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels) -> Table:
     name = _text(table.name, "schema[].name", "the table's name")
     place = f"schema[{name}]"
     custom = _custom(table.customProperties, TABLE_PROPERTIES, place)
+    _refuse(table, ("relationships",), place)
     for rule in table.quality or []:
         if rule.type != "text":
             raise at(
@@ -115,7 +127,7 @@ def _table(table: SchemaObject, system: str, version: str, slas: Sequence[Servic
         grain=_choice(Grain, custom.get("partitionGrain", Grain.DAY), f"{place}.customProperties[partitionGrain]"),
         **_columns(table.properties or [], f"{place}.properties"),
         **_options(custom, place),
-        **_Sla(slas, name).values(),
+        **levels.of(name),
     )
 
 
@@ -160,14 +172,8 @@ def _attributes(named: Sequence[tuple[str, SchemaProperty]], place: str) -> dict
         )
     [(name, item)] = named
     place = f"{place}[{name}]"
-    if (
-        item.properties
-        or item.required
-        or item.primaryKey
-        or item.partitioned
-        or item.logicalTypeOptions
-        or item.quality
-    ):
+    _refuse(item, UNSUPPORTED, place)
+    if item.required or item.primaryKey or item.partitioned or item.logicalTypeOptions or item.enum or item.quality:
         raise at(
             place, "the object property keeps unknown fields and promises nothing", "name, description, maxBytes, mask"
         )
@@ -205,13 +211,7 @@ def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
 
 def _field(item: SchemaProperty, name: str, place: str) -> Field:
     type_ = _choice(FieldType, item.logicalType, f"{place}.logicalType")
-    for unsupported in ("properties", "items", "map", "encryptedName", "transformLogic"):
-        if getattr(item, unsupported) is not None:
-            raise at(
-                f"{place}.{unsupported}",
-                "is not supported",
-                "flat fields; what is nested goes into the object property",
-            )
+    _refuse(item, UNSUPPORTED, place)
     custom = _custom(item.customProperties, FIELD_PROPERTIES, place)
     options = item.logicalTypeOptions or {}
     for option, value in options.items():
@@ -228,9 +228,10 @@ def _field(item: SchemaProperty, name: str, place: str) -> Field:
     default_index = IndexType.TEXT if mask.scrubs and type_ is FieldType.STRING else DEFAULT_INDEX[type_]
     enum, pattern = _quality(item.quality or [], place)
     if item.enum is not None:
-        enum = _texts([entry.value for entry in item.enum], f"{place}.enum")
+        enum = _only(enum, _texts([entry.value for entry in item.enum], f"{place}.enum"), f"{place}.enum")
     if "pattern" in options:
-        pattern = _text(options["pattern"], f"{place}.logicalTypeOptions.pattern", "an RE2 expression")
+        where = f"{place}.logicalTypeOptions.pattern"
+        pattern = _only(pattern, _text(options["pattern"], where, "an RE2 expression"), where)
     max_length = options.get("maxLength")
     return Field(
         name=name,
@@ -256,6 +257,12 @@ def _field(item: SchemaProperty, name: str, place: str) -> Field:
     )
 
 
+def _refuse(item: SchemaProperty | SchemaObject, unsupported: Iterable[str], place: str) -> None:
+    for name in unsupported:
+        if getattr(item, name) not in (None, False):
+            raise at(f"{place}.{name}", "is not supported", UNSUPPORTED[name])
+
+
 def _quality(rules: Iterable[DataQuality], place: str) -> tuple[tuple[str, ...], str | None]:
     """(allowed values, pattern) from `invalidValues` rules, the way of ODCS before 3.2; text rules are for people."""
     enum: tuple[str, ...] = ()
@@ -267,6 +274,7 @@ def _quality(rules: Iterable[DataQuality], place: str) -> tuple[tuple[str, ...],
         if (
             (rule.metric or rule.rule) != "invalidValues"
             or rule.mustBe != 0
+            or any(getattr(rule, other) is not None for other in OTHER_BOUNDS)
             or not arguments
             or set(arguments) - {"validValues", "pattern"}
         ):
@@ -276,62 +284,29 @@ def _quality(rules: Iterable[DataQuality], place: str) -> tuple[tuple[str, ...],
                 "invalidValues with validValues or pattern, mustBe: 0; text",
             )
         if "validValues" in arguments:
-            enum = _texts(arguments["validValues"], f"{place}.quality.arguments.validValues")
+            where = f"{place}.quality.arguments.validValues"
+            enum = _only(enum, _texts(arguments["validValues"], where), where)
         if "pattern" in arguments:
-            pattern = _text(arguments["pattern"], f"{place}.quality.arguments.pattern", "an RE2 expression")
+            where = f"{place}.quality.arguments.pattern"
+            pattern = _only(pattern, _text(arguments["pattern"], where, "an RE2 expression"), where)
     return enum, pattern
 
 
-class _Sla:
-    """The service levels of one table; what names the table wins over what names none."""
-
-    def __init__(self, slas: Sequence[ServiceLevelAgreementProperty], table: str) -> None:
-        common = {str(sla.property): (index, sla) for index, sla in enumerate(slas) if not sla.element}
-        own = {str(sla.property): (index, sla) for index, sla in enumerate(slas) if table in _elements(sla)}
-        self._slas = common | own
-
-    def values(self) -> dict[str, Any]:
-        """Values of the table's freshness, retention and quarantine rate, where given."""
-        found: dict[str, Any] = {}
-        for name, (index, sla) in self._slas.items():
-            place = f"slaProperties[{index}]"
-            if name == "errorRate":
-                if (
-                    sla.unit not in ("percent", "%")
-                    or not isinstance(sla.value, int | float)
-                    or not 0 < sla.value <= 100
-                ):
-                    raise at(
-                        place, f"errorRate {sla.value!r} {sla.unit or ''}", "a value over 0 up to 100 with unit percent"
-                    )
-                found["quarantine_rate"] = sla.value / 100
-                continue
-            value = _amount(sla.value, sla.unit, place)
-            if name == "retention":
-                found["retention"] = value
-            else:
-                found["freshness_warn"] = value
-                found["freshness_fail"] = _amount(sla.valueExt, sla.unit, f"{place}.valueExt")
-        return found
-
-
-def _elements(sla: ServiceLevelAgreementProperty) -> list[str]:
-    """Tables named by a service level: `events`, `events.event_time`, or several with commas."""
-    return [part.strip().split(".")[0] for part in (sla.element or "").split(",") if part.strip()]
-
-
-def _amount(value: Any, unit: str | None, place: str) -> timedelta:
-    seconds = _UNIT_NAMES.get(unit or "")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or seconds is None:
-        raise at(place, f"{value!r} {unit or 'without a unit'} is no duration", "a positive value; unit s, m, h or d")
-    return timedelta(seconds=value * seconds)
+def _only(before: _T | None, now: _T, place: str) -> _T:
+    """A check that may be said in several ways, but not with several meanings: a field keeps one."""
+    if before and before != now:
+        raise at(place, f"is {now!r}, and {before!r} elsewhere", "one of them")
+    return now
 
 
 def _duration(value: Any, place: str) -> timedelta:
     match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value) if isinstance(value, str) else None
     if match is None:
         raise at(place, f"{value!r} is no duration", "a whole number with s, m, h or d, e.g. 10m or 2d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    duration = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    if duration > MAX_DURATION:
+        raise at(place, f"is {value}", f"at most {MAX_DURATION.days}d")
+    return duration
 
 
 def _custom(properties: Sequence[CustomProperty] | None, allowed: Sequence[str], place: str) -> dict[str, Any]:

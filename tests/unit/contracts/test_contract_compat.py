@@ -73,6 +73,23 @@ BREAKING: dict[str, tuple[Any, str]] = {
     "maximum new": (lambda c: with_field(c, "events", "latency_ms", maximum=9.0), "maximum fell from none to 9"),
     "shorter": (lambda c: with_field(c, "events", "host", max_length=10), "maxLength fell from 255 to 10"),
     "null value new": (lambda c: with_field(c, "access", "agent", null_values=("-", "?")), "'?' now stands for absent"),
+    "null value lost": (
+        lambda c: with_field(c, "access", "bytes", null_values=()),
+        "access.bytes: '-' no longer stands for absent",
+    ),
+    "no longer searchable": (
+        lambda c: with_field(c, "events", "trace_id", index=IndexType.NONE),
+        "events.trace_id: the index changed from keyword to none",
+    ),
+    "searched in another way": (
+        lambda c: with_field(c, "events", "message", index=IndexType.KEYWORD),
+        "events.message: the index changed from text to keyword",
+    ),
+    "cut elsewhere": (
+        lambda c: with_table(c, "broker", frame_start=r"^\["),
+        r"broker: the frameStart changed from ^\[\d{4}-\d{2}-\d{2}  to ^\[",
+    ),
+    "history sooner": (lambda c: with_table(c, "events", lateness=timedelta(days=1)), "lateness was lowered"),
     "key": (lambda c: with_table(c, "events", key=("trace_id",)), "the key changed from event_id to trace_id"),
     "grain": (lambda c: with_table(c, "events", grain=Grain.HOUR), "the partition grain changed from day to hour"),
     "topic": (lambda c: with_table(c, "events", topic="logs.other"), "the topic changed"),
@@ -111,7 +128,10 @@ HARMLESS: dict[str, Any] = {
     "enum grew": lambda c: with_field(c, "events", "level", enum=(*c.table("events").field("level").enum, "PANIC")),
     "enum dropped": lambda c: with_field(c, "events", "level", enum=()),
     "longer": lambda c: with_field(c, "events", "host", max_length=None),
-    "other index": lambda c: with_field(c, "events", "trace_id", index=IndexType.NONE),
+    "field that was an unknown member": lambda c: with_table(
+        c, "events", fields=(*c.table("events").fields, Field("route", FieldType.INTEGER, source="route"))
+    ),
+    "waits longer": lambda c: with_table(c, "events", lateness=timedelta(days=3)),
     "words": lambda c: replace(c, description="Other words."),
     "mask stronger": lambda c: with_field(c, "broker", "message", mask=Mask.SCRUB_ADDRESSES),
     "kept longer": lambda c: with_table(c, "events", retention=timedelta(days=99)),
@@ -136,6 +156,11 @@ def test_a_stronger_mask_of_attributes_needs_any_higher_version(logs: Contract) 
         check_compatible(old, logs)
     # A contract kept by a release that knew no such mask says nothing of it.
     assert from_json(to_json(old).replace('"attributes_mask":"scrub",', "")) == old
+
+
+def test_a_field_may_become_searchable(logs: Contract) -> None:
+    hidden = with_field(logs, "events", "trace_id", index=IndexType.NONE)
+    assert breaking_changes(hidden, logs) == []
 
 
 def test_an_unchanged_contract_is_accepted(logs: Contract) -> None:

@@ -216,6 +216,11 @@ def field_custom(name: str, prop_name: str, value: Any, table: int = 0) -> Chang
     return prop(name, table, customProperties=[{"property": prop_name, "value": value}])
 
 
+def matching(pattern: str) -> dict[str, Any]:
+    """A quality rule: no value that does not match."""
+    return {"metric": "invalidValues", "arguments": {"pattern": pattern}, "mustBe": 0}
+
+
 BAD: dict[str, tuple[Change, str]] = {
     "no ODCS": (lambda d: d.update(kind="Other"), "kind: is 'Other'"),
     "old standard": (lambda d: d.update(apiVersion="v2.2.2"), "apiVersion: is 'v2.2.2'"),
@@ -285,10 +290,15 @@ BAD: dict[str, tuple[Change, str]] = {
     "not anchored": (with_custom(1, "pattern", r"(?P<t>\S+) (?P<text>.*)$"), "not anchored"),
     "not anchored behind": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)\$"), "not anchored"),
     "broken pattern": (with_custom(1, "pattern", r"^(?P<t>\S+ (?P<text>.*)$"), "no regular expression"),
-    "look-ahead": (with_custom(1, "pattern", r"^(?=x)(?P<t>\S+) (?P<text>.*)$"), "'(?=' is not in RE2"),
-    "back reference": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)\1$"), r"'\1' is not in RE2"),
-    "possessive": (with_custom(1, "pattern", r"^(?P<t>\S++) (?P<text>.*)$"), "'++' is not in RE2"),
+    "look-ahead": (with_custom(1, "pattern", r"^(?=x)(?P<t>\S+) (?P<text>.*)$"), "no regular expression"),
     "group missing": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<txt>.*)$"), "has no group 'text'"),
+    "groups alike": (
+        lambda d: (
+            custom(d, 1, "pattern", r"^(?P<t>\S+) (?P<T>.*)$"),
+            properties(d, 1)["text"].update(physicalName="T"),
+        ),
+        "two groups whose names differ by case only",
+    ),
     "group unused": (
         with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)(?P<more>x)$"),
         "no field takes the group 'more'",
@@ -303,11 +313,44 @@ BAD: dict[str, tuple[Change, str]] = {
     "null values of JSON": (field_custom("note", "nullValues", ["-"]), "only text lines"),
     "time zone's name": (field_custom("at", "timeFormat", "%Y-%m-%d %Z", 1), "'%Z' is not supported"),
     "no date": (field_custom("at", "timeFormat", "%H:%M:%S", 1), "full date"),
+    "unique": (prop("id", unique=True), "properties[id].unique: is not supported - primaryKey: true"),
+    "foreign key": (prop("id", relationships=[{"to": "lines.text"}]), "properties[id].relationships: is not supported"),
+    "foreign key of a table": (
+        lambda d: d["schema"][0].update(relationships=[{"from": "orders.id", "to": "lines.text"}]),
+        "schema[orders].relationships: is not supported",
+    ),
+    "made from others": (prop("id", transformSourceObjects=["lines"]), "transformSourceObjects: is not supported"),
+    "encrypted": (prop("id", encryptedName="id_x"), "encryptedName: is not supported - the custom property mask"),
+    "unknown fields of a shape": (prop("rest", properties=[{"name": "x"}]), "[rest].properties: is not supported"),
+    "unknown fields enumerated": (prop("rest", enum=[{"value": "x"}]), "promises nothing"),
+    "misplaced custom": (
+        lambda d: d.update(customProperties=[{"property": "maxAhead", "value": "90s"}]),
+        "customProperties[maxAhead]: the document has none of its own",
+    ),
+    "default element": (lambda d: d.update(slaDefaultElement="orders.at"), "slaDefaultElement: is not supported"),
+    "two patterns": (prop("note", quality=[matching("a+"), matching("b+")]), "pattern: is 'b+', and 'a+' elsewhere"),
+    "patterns in two places": (prop("code", quality=[matching("a+")]), "pattern: is '[A-Z]{3}', and 'a+' elsewhere"),
+    "enumerations in two places": (prop("kind", enum=[{"value": "a"}]), "enum: is ('a',), and ('a', 'b') elsewhere"),
+    "check with two bounds": (prop("note", quality=[matching("a+") | {"mustBeLessThan": 5}]), "not supported"),
     "unknown SLA": (
         lambda d: d["slaProperties"].append({"property": "frequency", "value": 1, "unit": "d"}),
         "not supported",
     ),
     "SLA of nothing": (lambda d: d["slaProperties"][1].update(element="gone"), "no table 'gone'"),
+    "SLA twice": (
+        lambda d: d["slaProperties"].append({"property": "retention", "value": 9, "unit": "d"}),
+        "slaProperties[4]: retention is given twice for all tables",
+    ),
+    "SLA twice for a table": (
+        lambda d: d["slaProperties"].append(d["slaProperties"][1] | {"element": "orders, lines"}),
+        "slaProperties[4]: latency is given twice for lines",
+    ),
+    "endless retention": (lambda d: d["slaProperties"][2].update(value=float("inf")), "inf d is no duration"),
+    "retention of no number": (lambda d: d["slaProperties"][2].update(value=float("nan")), "nan d is no duration"),
+    "retention past the calendar": (lambda d: d["slaProperties"][2].update(value=1e12), "one second to 365250 days"),
+    "raw bytes past the calendar": (with_custom(0, "bronzeRetention", "999999999d"), "is 999999999d - at most 365250d"),
+    "rate of yes": (lambda d: d["slaProperties"][3].update(value=True), "errorRate True percent"),
+    "SLA of an empty name": (lambda d: d["slaProperties"][2].update(element=" "), "there is no table ''"),
     "SLA without unit": (lambda d: d["slaProperties"][2].pop("unit"), "no duration"),
     "SLA without failure": (lambda d: d["slaProperties"][0].pop("valueExt"), "no duration"),
     "warn after fail": (lambda d: d["slaProperties"][0].update(value=9), "valueExt is below value"),
@@ -370,3 +413,46 @@ def test_an_escaped_star_before_plus_is_no_possessive() -> None:
     text = changed(with_custom(1, "pattern", r"^(?P<t>\S+)\*+[*]+\s* +(?P<text>.*)$"))
     with pytest.raises(ContractError, match="sample"):  # accepted as RE2; only the sample does not fit
         parse_contract(text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(
+            r"(a)\1",
+            "(?P<x>a)(?P=x)",
+            "(?<=a)b",
+            "(?!a)b",
+            "(?>a)b",
+            "(?#a)b",
+            "(?(1)a|b)",
+            "(?x)a b",
+            "(?a)b",
+            "(?L)b",
+        ),
+        *("a++", "a?+", "a{2}+", "a{,3}", "a{,}", r"\\{,3}", "a{1001}", "(?:a{1,500}){1,500}"),
+        *(r"a\Z", r"\u00e9", r"\U000000e9", r"\N{BULLET}", r"[\b]"),
+    ],
+)
+def test_what_the_engine_refuses_or_reads_differently_is_no_expression(pattern: str) -> None:
+    for place, change in {
+        "pattern": prop("note", logicalTypeOptions={"pattern": pattern}),
+        "frameStart": with_custom(1, "frameStart", f"^{pattern}"),
+    }.items():
+        with pytest.raises(ContractError, match=f"{place}\\b.*(is no regular expression|is a text in RE2)"):
+            parse_contract(changed(change))
+
+
+@pytest.mark.parametrize("pattern", [r"a\{,3}", "[{,3}]", r"[\]{,3}]", "[]{,3}]", "a{0,3}", "a{1000}", r"\xe9"])
+def test_what_the_engine_takes_is_an_expression(pattern: str) -> None:
+    text = changed(prop("note", logicalTypeOptions={"pattern": pattern}))
+    assert parse_contract(text).table("orders").field("note").pattern == pattern
+
+
+def test_a_check_said_twice_alike_is_one_check() -> None:
+    both = changed(prop("code", quality=[{"type": "text"}, matching("[A-Z]{3}")]))
+    assert parse_contract(both).table("orders").field("code").pattern == "[A-Z]{3}"
+
+
+def test_what_is_not_promised_is_not_refused() -> None:
+    assert parse_contract(changed(prop("id", unique=False))).table("orders").key == ("id", "line")
