@@ -6,7 +6,7 @@ still open. Contents never change here (`data_change=False`), except by retentio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
 import duckdb
@@ -104,10 +104,18 @@ def expire(table: LakeTable, before: str) -> int:
     return drop(table, [f for f in table.files() if f.partition is not None and f.partition < before])
 
 
-def drop(table: LakeTable, files: list[DataFile], advance: Mapping[str, int] | None = None) -> int:
-    """Remove files with their rows, and advance application transactions in the same commit; rows removed."""
+def drop(
+    table: LakeTable,
+    files: list[DataFile],
+    advance: Mapping[str, int] | None = None,
+    check: Callable[[], None] | None = None,
+) -> int:
+    """Remove files with their rows, and advance application transactions in the same commit; rows removed.
+
+    `check` is `LakeTable.commit`'s.
+    """
     if files:
-        table.commit([], removes=files, advance=advance)
+        table.commit([], removes=files, advance=advance, check=check)
     return sum(f.rows for f in files)
 
 

@@ -6,23 +6,28 @@ Time is what the landings say, and the days of care: one night with a wrong cloc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from platform_assets.contracts.model import Table
+from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import drop, expire, vacuum
-from platform_assets.lake.table import LakeTable
+from platform_assets.lake.table import Conflict, LakeTable
 from platform_assets.lane.land import CLOCK, SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import expired_mark
+from platform_assets.search.indices import Indices
 from platform_assets.settings import Settings
 
 RETENTION = "retention"
 """Silver's application transaction: the latest moment that retention has counted from, in microseconds since 1970."""
 STEP = timedelta(days=2)
 """How far that moment may go past the last landing and the last care. Care is daily."""
+_TRIES = 20
 
 
 @dataclass
@@ -62,9 +67,8 @@ def maintain(
         try:
             tables.silver.refresh()
             report.indices = indices.expire(contract, silver_until.date().isoformat(), keep=tables.silver.partitions())
-            tables.silver.refresh()
-            for partition in set(report.indices) & set(tables.silver.partitions()):
-                rebuild_index(settings, contract, tables, partition)  # a late row came back while its index went
+            for partition in _outdated(indices, contract, tables.silver):
+                rebuild_index(settings, contract, tables, partition)
         finally:
             indices.client.close()
     return report
@@ -102,12 +106,41 @@ def _expire_consumed(tables: TableSet, before: str) -> tuple[int, int]:
 
 
 def _expire_landed(silver: LakeTable, until: datetime) -> int:
-    """Drop the event partitions whose rows have all landed before `until`, and mark their days; rows removed."""
+    """Drop the event partitions whose rows have all landed before `until`, and mark them and their days; rows removed."""
+    for _ in range(_TRIES):
+        version = silver.refresh()
+        files = silver.files()
+        young = {f.partition for f in files if "_landed_at" not in f.high or f.high["_landed_at"] >= until}
+        old = [f for f in files if f.partition not in young]
+        gone = {str(f.partition) for f in old}
+        marks = dict.fromkeys((expired_mark(partition[:10]) for partition in gone), silver.transaction(SEQ) or 0)
+        marks |= dict.fromkeys(map(_dropped_mark, gone), version + 1)
+        with suppress(Conflict):
+            return drop(silver, old, marks, check=partial(_still, silver, version))
+    raise AssayError(f"{silver.path.name} never stood still", "the next maintenance forgets what this one could not")
+
+
+def _still(silver: LakeTable, version: int) -> None:
+    """A row that came since `version` keeps its partition, and the commit's own version is in its marks."""
+    if silver.version != version:
+        raise Conflict(silver.path, {})
+
+
+def _dropped_mark(partition: str) -> str:
+    """The application transaction that says that retention has dropped this event partition; its version is silver's of then."""
+    return f"dropped:{partition}"
+
+
+def _outdated(indices: Indices, contract: Table, silver: LakeTable) -> list[str]:
+    """Event partitions that have rows again since retention dropped them, and whose index was not built from silver since.
+
+    That index holds what was forgotten, or was deleted while the rows came. It follows from what is stored and not from what
+    this maintenance did, so that one that was killed leaves nothing behind. An index that began empty since is built once too.
+    """
+    bases = {index.event_partition: index.base for index in indices.all(contract) if index.serving}
     silver.refresh()
-    young = {f.partition for f in silver.files() if "_landed_at" not in f.high or f.high["_landed_at"] >= until}
-    old = [f for f in silver.files() if f.partition not in young]
-    days = {str(f.partition)[:10] for f in old}
-    return drop(silver, old, {expired_mark(day): silver.transaction(SEQ) or 0 for day in days})
+    dropped = {partition: silver.transaction(_dropped_mark(partition)) for partition in silver.partitions()}
+    return [partition for partition, at in dropped.items() if at is not None and bases.get(partition, -1) < at]
 
 
 def _oldest_landing(silver: LakeTable, until: datetime) -> str:

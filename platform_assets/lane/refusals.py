@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.lake.table import LakeTable
 from platform_assets.search.documents import Refused
-from platform_assets.search.names import parse_document_id
+from platform_assets.search.names import TOPIC_PREFIX, parse_document_id
 
 STAGE = "index"
 
@@ -20,10 +21,11 @@ def quarantine_refused(
     quarantine: LakeTable, con: duckdb.DuckDBPyConnection, rows: pa.Table, refused: Sequence[Refused]
 ) -> int:
     """Add the refused rows to quarantine, but for those that are there already (a crash repeats a bulk); rows added."""
-    reasons = {(c.partition, c.offset): r for r in refused for c in [parse_document_id(r.document_id)]}
+    reasons = {(c.topic, c.partition, c.offset): r for r in refused for c in [parse_document_id(r.document_id)]}
     wanted = rows.select(["_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at", "_contract_version"])
-    wanted = wanted.filter(pc.is_in(wanted.column("_offset"), pa.array([offset for _, offset in reasons], pa.int64())))
-    found = [row for row in wanted.to_pylist() if (row["_kafka_partition"], row["_offset"]) in reasons]
+    wanted = wanted.filter(pc.is_in(wanted.column("_offset"), pa.array([offset for *_, offset in reasons], pa.int64())))
+    # With the topic: one that was made anew counts its offsets from 0 again.
+    found = [(row, reasons[place]) for row in wanted.to_pylist() if (place := _place(row)) in reasons]
     quarantine.refresh()
     bounds = pc.min_max(wanted.column("_seq")).as_py()
     files = quarantine.between("_seq", bounds["min"] or 0, bounds["max"] or 0)
@@ -35,16 +37,21 @@ def quarantine_refused(
         | {
             "contract_version": row["_contract_version"],
             "stage": STAGE,
-            "reason": f"index:{reasons[row['_kafka_partition'], row['_offset']].code}",
-            "detail": reasons[row["_kafka_partition"], row["_offset"]].reason,
+            "reason": f"index:{why.code}",
+            "detail": why.reason,
             "excerpt": None,
             "value_bytes": None,
             "landed_date": row["_landed_at"].date(),
         }
-        for row in found
+        for row, why in found
         if (row["_topic_id"], row["_kafka_partition"], row["_offset"]) not in there
     ]
     if fresh:
         table = pa.Table.from_pylist(fresh, schema=QUARANTINE_SCHEMA)
         quarantine.commit(quarantine.write(table))
     return len(fresh)
+
+
+def _place(row: dict[str, Any]) -> tuple[str, int, int]:
+    """A row's coordinates as its document's id tells them."""
+    return row["_topic_id"][:TOPIC_PREFIX], row["_kafka_partition"], row["_offset"]

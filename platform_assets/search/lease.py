@@ -49,7 +49,8 @@ class StaleWatch:
 class Lease:
     """Held while rebuilding one partition; a context manager.
 
-    Entering takes over a stale lease (after `STALE_S` seconds) and raises SearchError when another rebuild is at work.
+    Entering takes over a stale lease (after `STALE_S` seconds), and with it the write block that the dead rebuild left; it
+    raises SearchError when another rebuild is at work.
     """
 
     def __init__(self, client: OpenSearch, table: DocumentSet, event_partition: str) -> None:
@@ -95,6 +96,15 @@ class Lease:
         self._blocks = index
         self._renew()
 
+    def end_inherited_block(self, serving: str) -> None:
+        """End the block that a dead rebuild left on the index that serves now. Before it is ended the lease names it still,
+        so that whoever comes after us knows of it too. Raises as `check`, and what the client raises."""
+        if not self._blocks:
+            return
+        if self._blocks == serving:
+            unblock(self._client, serving)
+        self.blocks("")
+
     def _acquire(self) -> Token:
         watch = StaleWatch()
         while True:
@@ -102,6 +112,7 @@ class Lease:
             if found is not None and watch.token is not None and found.token != watch.token:
                 raise SearchError(f"another rebuild of {self._what} is at work", "wait until it has finished")
             if found is None or watch.stale(found.token):
+                self._blocks = str(found.body["blocks"]) if found else ""
                 try:
                     return self._write(found.token if found else None)
                 except ConflictError:

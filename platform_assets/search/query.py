@@ -253,6 +253,8 @@ def _equal(
                 return _prefix(path, value.text)
             masked = list(mask(value.text)) if mask and field and field.mask is Mask.HMAC else []
             return {"terms": {path: [value.text, *masked]}} if masked else {"term": {path: value.text}}
+        case IndexType.BOOLEAN if field is None and not _scalar(name, kind, value.text):
+            return {"bool": {"must_not": [{"term": {path: True}}]}}  # of ours a document says only what is true
         case _:
             return {"term": {path: _scalar(name, kind, value.text)}}
 

@@ -8,8 +8,8 @@ Belongs here: the order of the steps. Does not belong here: reading silver (the 
 
 Every row is in silver before it is sent, so a snapshot taken after the block holds whatever the old index had. A writer whose
 rows are not newer than the new index's base has nothing to add: they are in it, or are no longer in silver.
-A crash leaves a generation without alias, which the next rebuild deletes, and perhaps a block, which the next writer ends
-(`lease.py`).
+A crash leaves a generation without alias, which the next rebuild deletes, and perhaps a block, which the next writer or the
+next rebuild ends (`lease.py`).
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ class _Rebuild:
     def _run(self) -> RebuildReport:
         self._report = RebuildReport()
         old = self._serving()
+        self._lease.end_inherited_block(old.name)  # or writers would wait for all that we fill
         new = self._next_generation()
         self._report.index, self._report.replaced = new, old.name
         try:

@@ -26,7 +26,7 @@ MAX_VALUES_IN_ALL = 500
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(rf'-?(?:[A-Za-z_][\w.]*:)?(?:{_QUOTED}|[^\s"])+')
 _HEAD = re.compile(r"(-?)(?:([A-Za-z_][\w.]*):)?(.*)", re.DOTALL)
-_VALUE = re.compile(rf'{_QUOTED}|[^,"]+')
+_VALUE = re.compile(rf'(?:{_QUOTED}|[^,"])+')
 _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
 
 
@@ -117,7 +117,7 @@ def _clause(token: str, negated: bool) -> Clause:
 
 
 def _value(text: str) -> Value:
-    if len(text) >= 2 and text[0] == text[-1] == '"':
+    if re.fullmatch(_QUOTED, text):
         inner = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
         if not inner.strip():
             raise QueryError("a quoted value is empty")

@@ -64,6 +64,8 @@ class TestQueries:
             ("retried:true latency_ms:<4", [0, 2]),
             ("-status:*", [102]),
             ("history:true", [102]),
+            ("history:false offset:>98", [99, 100, 101]),
+            ("-history:false", [102]),
             ("event_time:2026-11-20", [102]),
             ("event_time:..2026-11-20", [102]),
             ("event_time:>2026-11-20 offset:<3", [0, 1, 2]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from platform_assets.contracts.model import Table
 from platform_assets.search import lease
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import Conflict, SearchError
+from platform_assets.search.errors import Conflict, SearchError, Unavailable
 from platform_assets.search.indices import Indices
 from platform_assets.search.names import PROGRESS_ID, index_name, partition_alias
 from platform_assets.search.progress import read
@@ -156,16 +157,76 @@ class TestRebuild:
     def test_a_writer_ends_the_block_of_a_dead_rebuild(
         self, client: OpenSearch, indices: Indices, table: Table, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lease, "STALE_S", 1.0)
-        monkeypatch.setattr(lease, "BEAT_S", 0.2)
+        _hurry(monkeypatch)
         with BulkWriter(indices, patience_s=30) as writer:
             writer.write(table, to_ndjson(table, rows(table, 5), 1))
-            dead = lease.Lease(client, table, DAY)
-            dead.__enter__()
-            dead.blocks(index_name(table, DAY, 1))
-            lease.block(client, index_name(table, DAY, 1))
-            dead._ended.set()  # the process dies: no more heartbeats, and nothing is tidied up
+            dead = _killed_behind_its_block(client, table)
             report = writer.write(table, to_ndjson(table, rows(table, 5, start=5), 2))
             assert report.indexed == 5
             with pytest.raises(Conflict):
                 dead.check()  # stopped, not dead after all: it may do nothing any more
+
+    @pytest.mark.parametrize("step", ["find", "all"])
+    def test_a_retry_that_fails_leaves_no_block_for_ever(
+        self,
+        client: OpenSearch,
+        indices: Indices,
+        writer: BulkWriter,
+        table: Table,
+        monkeypatch: pytest.MonkeyPatch,
+        step: str,
+    ) -> None:
+        def away(*_: object) -> None:
+            raise Unavailable("the index does not answer", "later")
+
+        _hurry(monkeypatch)
+        writer.write(table, to_ndjson(table, rows(table, 5), 1))
+        _killed_behind_its_block(client, table)
+        with monkeypatch.context() as patch, pytest.raises(Unavailable):
+            patch.setattr(Indices, step, away)
+            rebuild(indices, writer, table, DAY, Silver().read)
+        assert writer.write(table, to_ndjson(table, rows(table, 5, start=5), 2)).indexed == 5
+        assert [(i.generation, i.serving, i.blocked) for i in indices.all(table)] == [(1, True, False)]
+
+    def test_a_retry_that_is_killed_leaves_no_block_for_ever(
+        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fills, ends = threading.Event(), threading.Event()
+
+        def stands_still(_: Snapshot | None) -> Snapshot:
+            fills.set()
+            ends.wait()
+            raise OSError("the end of the test")
+
+        def retry() -> None:
+            with BulkWriter(Indices(client)) as own, suppress(Conflict, OSError):
+                rebuild(Indices(client), own, table, DAY, stands_still)
+
+        _hurry(monkeypatch)
+        writer.write(table, to_ndjson(table, rows(table, 5), 1))
+        _killed_behind_its_block(client, table)
+        monkeypatch.setattr(lease.Lease, "_keep", lambda _: None)  # no heartbeats: to others it is dead once it fills
+        thread = threading.Thread(target=retry)
+        thread.start()
+        try:
+            assert fills.wait(30)
+            assert writer.write(table, to_ndjson(table, rows(table, 5, start=5), 2)).indexed == 5
+            assert not indices.all(table)[0].blocked
+        finally:
+            ends.set()
+            thread.join()
+
+
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "STALE_S", 1.0)
+    monkeypatch.setattr(lease, "BEAT_S", 0.2)
+
+
+def _killed_behind_its_block(client: OpenSearch, table: Table) -> lease.Lease:
+    """The lease of a rebuild that has blocked the first index, and was killed then."""
+    dead = lease.Lease(client, table, DAY)
+    dead.__enter__()
+    dead.blocks(index_name(table, DAY, 1))
+    lease.block(client, index_name(table, DAY, 1))
+    dead._ended.set()  # no more heartbeats, and nothing is tidied up
+    return dead

@@ -53,6 +53,11 @@ def test_grammar(text: str, clauses: list[Clause]) -> None:
     [
         ('"open', "quotation mark is not closed"),
         ('level:"open', "quotation mark is not closed"),
+        ('message:foo"bar"', "must enclose the whole value"),
+        ('message:"foo"bar,x', "must enclose the whole value"),
+        ('message:"foo""bar"', "must enclose the whole value"),
+        ('event_time:"2026-11-20".."2026-11-21"', "must enclose the whole value"),
+        ('"foo""bar"', "must enclose the whole value"),
         ("level:", "nothing is looked for"),
         ("-", "nothing is looked for"),
         ("NOT", "nothing behind"),
@@ -182,6 +187,13 @@ def test_a_day_is_a_whole_day() -> None:
     assert bounds("event_time:2026-11-20..2026-11-21") == {"gte": "2026-11-20", "lt": "2026-11-22"}
     assert bounds("event_time:>2026-11-20") == {"gte": "2026-11-21"}
     assert bounds("event_time:<2026-11-20") == {"lt": "2026-11-20"}
+
+
+def test_rows_that_are_no_history_are_those_that_do_not_say_so() -> None:
+    assert to_query(EVENTS, "history:true")["bool"]["filter"] == [{"term": {"_assay.history": True}}]
+    assert to_query(EVENTS, "history:false")["bool"]["filter"] == [
+        {"bool": {"must_not": [{"term": {"_assay.history": True}}]}}
+    ]
 
 
 def test_only_masked_fields_are_masked() -> None:
