@@ -19,7 +19,7 @@ from platform_assets.lake.table import Conflict, LakeTable
 from platform_assets.lane.land import CLOCK, SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import connect_indices
-from platform_assets.lane.settle import expired_mark
+from platform_assets.lane.settle import dropped_mark, expired_mark
 from platform_assets.search.indices import Indices
 from platform_assets.settings import Settings
 
@@ -114,7 +114,7 @@ def _expire_landed(silver: LakeTable, until: datetime) -> int:
         old = [f for f in files if f.partition not in young]
         gone = {str(f.partition) for f in old}
         marks = dict.fromkeys((expired_mark(partition[:10]) for partition in gone), silver.transaction(SEQ) or 0)
-        marks |= dict.fromkeys(map(_dropped_mark, gone), version + 1)
+        marks |= dict.fromkeys(map(dropped_mark, gone), version + 1)
         with suppress(Conflict):
             return drop(silver, old, marks, check=partial(_still, silver, version))
     raise AssayError(f"{silver.path.name} never stood still", "the next maintenance forgets what this one could not")
@@ -126,11 +126,6 @@ def _still(silver: LakeTable, version: int) -> None:
         raise Conflict(silver.path, {})
 
 
-def _dropped_mark(partition: str) -> str:
-    """The application transaction that says that retention has dropped this event partition; its version is silver's of then."""
-    return f"dropped:{partition}"
-
-
 def _outdated(indices: Indices, contract: Table, silver: LakeTable) -> list[str]:
     """Event partitions that have rows again since retention dropped them, and whose index was not built from silver since.
 
@@ -139,7 +134,7 @@ def _outdated(indices: Indices, contract: Table, silver: LakeTable) -> list[str]
     """
     bases = {index.event_partition: index.base for index in indices.all(contract) if index.serving}
     silver.refresh()
-    dropped = {partition: silver.transaction(_dropped_mark(partition)) for partition in silver.partitions()}
+    dropped = {partition: silver.transaction(dropped_mark(partition)) for partition in silver.partitions()}
     return [partition for partition, at in dropped.items() if at is not None and bases.get(partition, -1) < at]
 
 

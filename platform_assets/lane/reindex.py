@@ -24,7 +24,7 @@ from platform_assets.lane.land import SEQ
 from platform_assets.lane.publish import BATCH_ROWS
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.sessions import connect_indices, session
-from platform_assets.lane.settle import REWRITE, seq_windows
+from platform_assets.lane.settle import REWRITE, dropped_mark, seq_windows
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.errors import Conflict
 from platform_assets.search.history import foreign
@@ -142,14 +142,14 @@ class _SilverRows:
         self._silver = silver
         self._con = con
         self._partition = partition
-        self._rewrite: int | None = None
+        self._changes: tuple[int | None, ...] = ()
 
     def read(self, since: Snapshot | None) -> Snapshot:
         version = self._silver.refresh()
-        rewrite = self._silver.transaction(REWRITE)
+        changes = self._silver.transaction(REWRITE), self._silver.transaction(dropped_mark(self._partition))
         if since is None:
-            self._rewrite = rewrite
-        elif rewrite != self._rewrite:
+            self._changes = changes
+        elif changes != self._changes:
             raise SnapshotLost  # rows changed behind what was read: begin again
         after = -1 if since is None else since.seq
         files = self._silver.between("_seq", after + 1, partition=self._partition)

@@ -212,6 +212,11 @@ def expired_mark(day: str) -> str:
     return f"expired:{day}"
 
 
+def dropped_mark(partition: str) -> str:
+    """The application transaction that says that retention has dropped this event partition; its version is silver's of then."""
+    return f"dropped:{partition}"
+
+
 def counts(column: pa.ChunkedArray) -> Counter[str]:
     """How often each text occurs."""
     return Counter({str(e["values"]): int(e["counts"]) for e in pc.value_counts(column).to_pylist()})
