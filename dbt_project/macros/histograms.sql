@@ -10,10 +10,13 @@
 
 {% macro bucket_value(bucket) -%}
   case when {{ bucket }} = -1000000 then 0.0
-    else 2 * pow(1.01 / 0.99, {{ bucket }}) / (1.01 / 0.99 + 1) end
+    else pow(1.01 / 0.99, {{ bucket }}) / ((1.01 / 0.99 + 1) / 2) end
 {%- endmacro %}
 
-{# SELECT of the keys, `histogram` and the nearest-rank percentiles of a relation with the keys, `bucket` and `requests`. #}
+{#
+  SELECT of the keys, `histogram` and the nearest-rank percentiles of a relation with the keys, `bucket` and `requests`. What is
+  shown for a bucket may lie above its greatest value, and of the largest doubles be infinite: `least(..., max_ms)` is neither.
+#}
 {% macro percentiles(relation, keys, shown=(50, 95, 99)) -%}
   select {{ keys }},
     {% for p in shown -%}
@@ -31,7 +34,7 @@
 
 {#
   SELECT of latencies by the keys: requests, mean, percentiles, maximum and histogram. `totals` has the keys, `total`, `sum_ms`
-  and `max_ms`; `buckets` the keys, `bucket` and `requests`. What is shown for a bucket may lie above its greatest value.
+  and `max_ms`; `buckets` the keys, `bucket` and `requests`. The mean of what sums up to more than a double holds is the maximum.
 #}
 {% macro latencies(totals, buckets, keys) -%}
   select

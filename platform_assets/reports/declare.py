@@ -39,7 +39,7 @@ class Column(_Strict):
 
     name: Name
     label: str = ""
-    form: Literal["plain", "number", "percent", "milliseconds", "change"] = "plain"
+    form: Literal["plain", "number", "percent", "milliseconds", "change"] = "plain"  # percent and change are of shares
 
     @property
     def title(self) -> str:

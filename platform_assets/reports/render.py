@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import re
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +16,8 @@ from platform_assets.reports.build import Built, Filled
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Column, Kind
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"^[\s\0\x1c-\x1f\x85\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
+"""The same as on the page, `text.js`."""
 
 
 def to_json(built: Built) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def _rows(filled: Filled) -> list[dict[str, Any]]:
 
 def _cell(value: Any) -> Any:
     """A spreadsheet runs what begins like a formula; a quote before it makes it text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _view(filled: Filled) -> dict[str, Any]:
@@ -89,13 +91,13 @@ def _view(filled: Filled) -> dict[str, Any]:
 def column_text(column: Column, value: Any) -> str:
     """A value as people read it."""
     if value is None:
-        return "-"
+        return "n/a" if column.form == "change" else "-"  # there a dash would be a sign
     if column.form == "percent":
         return f"{value:.2%}"
     if column.form == "milliseconds":
         return f"{value:,.0f} ms"
     if column.form == "change":
-        return f"{value:+,.0f}"
+        return f"{value * 100:+,.0f} %"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value.isoformat() if isinstance(value, datetime | date) else str(value)
     return f"{value:,}" if isinstance(value, int) or not value.is_integer() else f"{value:,.0f}"

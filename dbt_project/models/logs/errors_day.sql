@@ -16,17 +16,20 @@ users as (
   where cast(hour as date) in (select day from days)
   group by all
 ),
+latencies as (
+  select cast(hour as date) as day, service, max_ms, histogram
+  from {{ ref('latency_hour') }}
+  where cast(hour as date) in {{ requested('day') }}
+),
 buckets as (
   select day, service, entry.bucket as bucket, sum(entry.requests) as requests
-  from (
-    select cast(hour as date) as day, service, unnest(histogram) as entry
-    from {{ ref('latency_hour') }}
-    where cast(hour as date) in {{ requested('day') }}
-  )
+  from (select day, service, unnest(histogram) as entry from latencies)
   group by all
 ),
 slow as (
-  {{ percentiles('buckets', 'day, service', (95,)) }}
+  select day, service, least(p95_ms, max_ms) as p95_ms
+  from (select day, service, max(max_ms) as max_ms from latencies group by all)
+  join ({{ percentiles('buckets', 'day, service', (95,)) }}) as shares using (day, service)
 ),
 joined as (
   select day, service, events, errors, coalesce(users_hit, 0) as users_hit, p95_ms

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from browser import Visit
 from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, Site, needs_chromium
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from platform_assets.search.syntax import parse
 from platform_assets.serve.keys import KeyStore, Role
@@ -124,6 +126,51 @@ def test_what_is_asked_wrongly_or_of_nothing_is_said_in_words(visit: Visit, site
     KeyStore(site.settings.home).revoke(site.key(Role.READER)["X-API-Key"].split("_")[1])  # another's: nothing happens
     page.keyboard.press("Enter")
     expect(page.locator(".empty")).to_contain_text("Nothing found")
+
+
+def test_a_file_is_of_the_answer_that_was_shown_whatever_is_asked_meanwhile(
+    visit: Visit, site: Site, tmp_path: Path
+) -> None:
+    page = visit.log_in(site.reader, site.place(table="events", last="24h"))
+    held: list[Route] = []
+
+    def shorter(route: Route) -> None:
+        """A page of the answer that holds less than was asked for, as the API may send it."""
+        route.continue_(url=re.sub(r"size=\d+", "size=20", route.request.url))
+
+    page.route(re.compile(r"/search\?.*cursor="), lambda route: shorter(route) if held else held.append(route))
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export CSV").click()
+        page.locator("#q").fill("service:payments")
+        page.keyboard.press("Enter")
+        expect(page.locator("#total")).to_have_text(str(len(range(1, EVENTS, 3))))
+        shorter(held[0])
+    waiting.value.save_as(tmp_path / "found.csv")
+    with (tmp_path / "found.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert len(list(csv.DictReader(file))) == EVENTS + len(HOSTILE)
+
+
+def test_what_fails_of_an_answer_is_not_said_of_the_next(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(table="events", last="24h"))
+    expect(page.locator("tr.hit")).to_have_count(PAGE)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/search\?"), hold)
+    with page.expect_request(re.compile("cursor=")):
+        page.click("#older")
+    page.locator("#q").fill("service:payments")
+    with page.expect_request(re.compile("payments")):
+        page.keyboard.press("Enter")
+    older, new = held
+    older.abort()
+    expect(page.locator(".notice.bad")).to_have_count(1)
+    new.continue_()
+    expect(page.locator("#total")).to_have_text(str(len(range(1, EVENTS, 3))))
+    expect(page.locator(".notice.bad")).to_have_count(0)
+    assert visit.wrong.pop().startswith("Failed to load resource"), "the request that failed, and nothing else"
 
 
 def test_dragging_over_the_chart_looks_closer(visit: Visit, site: Site) -> None:

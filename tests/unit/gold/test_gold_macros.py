@@ -17,7 +17,7 @@ from platform_assets.gold.project import project_folder
 
 PROJECT = project_folder()
 LATENCIES = st.lists(
-    st.floats(0, 1e9, allow_subnormal=False) | st.sampled_from([0.0, 0.5, 1.0, 100.0]), min_size=1, max_size=60
+    st.floats(0, 1e9, allow_subnormal=False) | st.sampled_from([0.0, 0.5, 1.0, 100.0, 1.7e308]), min_size=1, max_size=60
 )
 
 

@@ -98,6 +98,22 @@ def test_latency_by_route_template(lab: GoldLab) -> None:
     assert row[7] == 1000.0
 
 
+def test_the_greatest_latencies_stay_finite(tmp_path: Path) -> None:
+    """Silver takes any finite double, an index nothing else; their sums are infinite."""
+    lab = GoldLab(tmp_path)
+    most = 1.5e308
+    lab.log({"at": NOON, "latency_ms": most}, *({"at": NOON, "latency_ms": most, "service": "pair"} for _ in range(2)))
+    lab.refresh()
+    for mart in ("latency_minute", "latency_hour"):
+        for row in lab.rows(mart, "max_ms", "mean_ms", "p50_ms", "p95_ms", "p99_ms"):
+            assert row[:2] == (most, most)
+            assert row[2:] == pytest.approx((most, most, most), rel=0.01)
+            assert max(row) == most
+    assert [row[0] for row in lab.rows("errors_day", "service")] == ["pair", "shop"]
+    for (p95,) in lab.rows("errors_day", "p95_ms"):
+        assert p95 == pytest.approx(most, rel=0.01) and p95 <= most
+
+
 def test_like_failures_count_together(lab: GoldLab) -> None:
     found = lab.rows("failures_hour", "service", "route", "message", "errors", "example")
     noon = [row for row in found if row[1] != "(none)" or row[2] != "done"]

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 from webhook import receiver
 
 from platform_assets.errors import AssayError
+from platform_assets.reports import render
 from platform_assets.reports.build import Built, build
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Kind, load_reports, parse_reports
 from platform_assets.reports.render import to_csv, to_html, to_json
 from platform_assets.reports.send import keep, message, send
+from platform_assets.serve.page import FOLDER
 
 DAY = date(2026, 3, 5)
 MIDNIGHT = datetime(2026, 3, 5, tzinfo=UTC)
@@ -133,6 +136,37 @@ def test_text_from_data_stays_text() -> None:
     rows = list(csv.reader(io.StringIO(to_csv(built))))
     assert rows[2] == ["'" + HOSTILE, "3"]
     assert json.loads(json.dumps(to_json(built)))["sections"][0]["rows"] == [{"service": HOSTILE, "errors": 3}]
+
+
+def test_what_a_spreadsheet_would_run_is_made_text() -> None:
+    blanks = ("", " ", "\n", " \t\x1c\ufeff\u3000\0")
+    run = [f"{blank}{sign}1" for sign in "=+-@|%\uff1d\uff0b\uff0d\uff20" for blank in blanks] + ["\t1", "\r1", "\n1"]
+    left = ["a=1", "1-1", " 1", "(=1)"]
+    marts = InMemory(errors_hour=[row for text in (*run, *left) for row in hours(text, [0])])
+    built = one("{title: T, kind: table, mart: errors_hour, columns: [service]}", marts)
+    rows = csv.reader(io.StringIO(to_csv(built), newline=""))
+    assert {row[0] for row in [*rows][2:-1]} == {*left, *(f"'{text}" for text in run)}
+
+
+def test_the_page_takes_the_same_for_a_formula() -> None:
+    module = (FOLDER / "js" / "text.js").read_text(encoding="utf-8")
+    assert re.findall(r"^const FORMULA = /(.+)/;$", module, re.MULTILINE) == [render._FORMULA.pattern]
+
+
+def test_a_change_is_read_in_percent(tmp_path: Path) -> None:
+    changes = {"a": 0.35, "b": 2.4, "c": -1.0, "d": 0.0, "e": None}
+    said = ["+35 %", "+240 %", "-100 %", "+0 %", "n/a"]
+    figures = {"events": 10, "errors": 5, "error_rate": 0.5, "users_hit": 1, "p95_ms": 2.5}
+    marts = InMemory(
+        errors_day=[{"day": MIDNIGHT, "service": name, "error_change": c, **figures} for name, c in changes.items()]
+    )
+    report = load_reports("logs")["errors"]
+    table = [one for one in report.sections if one.mart == "errors_day" and one.kind is Kind.TABLE]
+    built = build("logs", report.model_copy(update={"sections": tuple(table)}), DAY, marts)
+    cells = re.findall(r'<td class="n">([^<]*)</td>', to_html(built))
+    assert cells[2::6] == said
+    lines = message(built, keep(built, tmp_path), {})[1].splitlines()[:-1]
+    assert [re.findall("([^,]+) change", line) for line in lines] == [[f" {text}"] for text in said]
 
 
 def test_a_day_without_rows_says_so() -> None:

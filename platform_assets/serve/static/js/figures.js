@@ -227,8 +227,9 @@ function histogram(mart, rows, by, measure) {
       .map(([group]) => group),
   );
   const buckets = new Map();
+  // Groups are anybody's text, `constructor` too: where they are kept nothing is inherited.
   for (const row of rows) {
-    const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, levels: {} };
+    const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, levels: Object.create(null) };
     buckets.set(row[mart.time], bucket);
     const group = kept.has(name(row)) ? name(row) : OTHERS;
     bucket.levels[group] = (bucket.levels[group] ?? 0) + row[measure];

@@ -44,7 +44,7 @@ export function search(app) {
 
   let params = {};
   let put = ""; // the question that was asked, to know when it changes
-  let answer = null; // {hits, total, cursor, from, to, took_ms, histogram}
+  let answer = null; // {hits, total, cursor, from, to, took_ms, histogram, of}; `of` is the question that it answers
   let problem = null;
   let asking = null; // what ends the request that is under way
   let more = null; // "busy", or the problem of the last page
@@ -56,23 +56,25 @@ export function search(app) {
       ? { ...params, last: "", as_of: "", from: asZ(answer.from), to: asZ(answer.to) }
       : params;
 
-  /** One page of the answer; a person's is asked for in a body, which no address shows. */
-  function page(more, signal) {
-    const put = { ...asked(params), ...more };
-    if (!person.asked) return ask(path, { params: put, signal });
+  /** One page of the answer to a question; a person's is asked for in a body, which no address shows. */
+  function page(of, more, signal) {
+    const put = { ...of.params, ...more };
+    if (!of.person) return ask(path, { params: put, signal });
     const given = Object.fromEntries(Object.entries(put).filter(([, value]) => value !== undefined && value !== ""));
-    return ask(`${path}/user`, { method: "POST", body: { ...given, ...person.asked }, signal });
+    return ask(`${path}/user`, { method: "POST", body: { ...given, ...of.person }, signal });
   }
 
   async function run() {
     asking?.abort();
     const mine = (asking = new AbortController());
+    const of = { params: asked(params), person: person.asked };
     problem = more = null;
     app.update();
     try {
-      const found = await page({ size: PAGE, histogram: true }, mine.signal);
+      const found = await page(of, { size: PAGE, histogram: true }, mine.signal);
       if (asking !== mine) return;
-      answer = found;
+      answer = { ...found, of };
+      more = null; // it was about the answer before
       chart.show(found.histogram, found.from, found.to);
     } catch (error) {
       if (asking !== mine || error.name === "AbortError") return;
@@ -88,7 +90,7 @@ export function search(app) {
     more = "busy";
     app.update();
     try {
-      const found = await page({ size: PAGE, cursor: before.cursor });
+      const found = await page(before.of, { size: PAGE, cursor: before.cursor });
       if (answer !== before) return;
       answer = { ...before, hits: [...before.hits, ...found.hits], cursor: found.cursor };
       more = null;
@@ -98,13 +100,15 @@ export function search(app) {
     app.update();
   }
 
+  /** All of the answer that is shown now, whatever is asked meanwhile. */
   async function download() {
+    const shown = answer;
     exporting = true;
     app.update();
     try {
-      let { hits, cursor } = answer;
+      let { hits, cursor } = shown;
       while (cursor && hits.length < MOST_EXPORTED) {
-        const found = await page({ size: EXPORT_PAGE, cursor });
+        const found = await page(shown.of, { size: EXPORT_PAGE, cursor });
         hits = [...hits, ...found.hits];
         cursor = found.cursor;
       }
@@ -115,10 +119,11 @@ export function search(app) {
       ]);
       const text = csv(["id", "_table", ...new Set(names)], hits.slice(0, MOST_EXPORTED));
       save(
-        `${app.system.system}-${answer.to.slice(0, 19).replaceAll(":", "")}.csv`,
+        `${app.system.system}-${shown.to.slice(0, 19).replaceAll(":", "")}.csv`,
         new Blob([text], { type: "text/csv;charset=utf-8" }),
       );
-      if (cursor) tell(`The newest ${count(MOST_EXPORTED)} events are in the file; narrow the search for the others`);
+      if (cursor || hits.length > MOST_EXPORTED)
+        tell(`The newest ${count(MOST_EXPORTED)} events are in the file; narrow the search for the others`);
     } catch (error) {
       tell(error.message);
     }

@@ -2,20 +2,21 @@
  * The live tail: events as they arrive, the latest on top.
  *
  * Belongs here: asking every two seconds for what is new. The cursor is the bronze commit (`seq`) by table, not the time: what
- * arrives late is new all the same. Commits become visible index by index, so the last few are asked again.
+ * arrives late is new all the same, and so is what a clock that is ahead dates after now. Commits become visible index by index, so
+ * the last few are asked again.
  */
 import { ask, seg } from "./api.js";
 import { OpenEvent } from "./event.js";
 import { hitTable, keyOf, listKeys } from "./hits.js";
 import { empty, failed, html, loading, nothing } from "./parts.js";
 import { question, wrong } from "./querybar.js";
-import { count, narrowed } from "./text.js";
+import { count, GRAIN_MS, narrowed } from "./text.js";
 
 const EVERY_MS = 2000;
 const AT_FIRST = 50;
-const AT_ONCE = 200;
 const KEPT = 500;
-const WITHIN = "24h";
+const BACK_MS = GRAIN_MS.day;
+const AHEAD_MS = 7 * GRAIN_MS.day; // more than a contract lets an event be ahead, or than this machine's clock is behind
 const CURSOR = "seq";
 const OVERLAP = 3;
 
@@ -47,24 +48,30 @@ export function tail(app) {
 
   const tables = () => app.system.tables.filter((one) => !params.table || one.table === params.table);
 
-  /** The latest events of a table, from its last commits on once one is known. */
+  /** The latest events of a table, from its last commits on once one is known; `more` when there are others of those. */
   async function latest(table) {
     const known = at.get(table.table);
     const q = known && !hidesCommit(table) ? `${params.q ?? ""} ${CURSOR}:>=${known.seq - OVERLAP}` : (params.q ?? "");
-    const { hits: found } = await ask(path, {
-      params: { q, table: table.table, last: WITHIN, size: known ? AT_ONCE : AT_FIRST },
-    });
-    return { table, found };
+    const [from, to] = [-BACK_MS, AHEAD_MS].map((ms) => new Date(Date.now() + ms).toISOString());
+    const most = known ? KEPT : AT_FIRST;
+    const found = [];
+    let cursor;
+    do {
+      const page = await ask(path, { params: { q, table: table.table, from, to, size: most - found.length, cursor } });
+      found.push(...page.hits);
+      cursor = page.cursor;
+    } while (cursor && found.length < most);
+    return { table, found, more: Boolean(known && cursor) };
   }
 
   /** Those of them that were not there before; from now on they are known. */
-  function take({ table, found }) {
+  function take({ table, found, more }) {
     const known = at.get(table.table);
     const news = found.filter((hit) => !known?.seen.has(keyOf(hit)));
-    if (known && news.length === AT_ONCE) missed = true;
+    missed ||= more;
     if (!found.length) return news;
     const seq = found.reduce((most, hit) => Math.max(most, hit._assay.seq), known?.seq ?? 0);
-    const all = [...(known?.seen ?? []), ...news.map((hit) => [keyOf(hit), hit._assay.seq])];
+    const all = [...(known?.seen ?? []), ...found.map((hit) => [keyOf(hit), hit._assay.seq])];
     const kept = hidesCommit(table) ? all.slice(-KEPT) : all.filter(([, one]) => one >= seq - OVERLAP);
     at.set(table.table, { seq, seen: new Map(kept) });
     return news;
@@ -146,7 +153,7 @@ export function tail(app) {
       ${wrong(problem)}
       <div class="bar"><p class="live" role="status">${state()}</p><span class="grow"></span><span class="dim small">the latest ${KEPT} at most</span></div>
       ${problem && problem.status !== 422 && hits === null ? failed(problem, begin) : nothing}
-      ${missed ? html`<p class="notice">More arrived at once than is shown here: only the newest ${AT_ONCE} of each look. A query narrows it.</p>` : nothing}
+      ${missed ? html`<p class="notice">More arrives than is looked at here: only the newest ${KEPT} of each look, so that late ones may be missing. A query narrows it.</p>` : nothing}
       ${
         hits === null
           ? problem

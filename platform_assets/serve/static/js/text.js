@@ -146,8 +146,8 @@ export function narrowed(query, wanted, without) {
 
 // -- CSV ---------------------------------------------------------------------------------------------------------------------
 
-/** What spreadsheets take for a formula, full-width forms included. */
-const FORMULA = /^[\s\0]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]/;
+/** What spreadsheets take for a formula, full-width forms included; `reports/render.py` has the same. `\s` alone differs there. */
+const FORMULA = /^[\s\0\x1c-\x1f\x85\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]/;
 
 /** One cell, quoted. Text that a spreadsheet would run is made text by an apostrophe; numbers stay numbers. */
 function cell(value) {
