@@ -184,9 +184,15 @@ def parse_as_of(text: str) -> datetime:
 
 
 def parse_time(text: str) -> datetime:
-    """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError."""
+    """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError.
+
+    Days are written with dashes and nothing else: it is by them that the callers tell a day from its midnight.
+    """
+    text = text.strip()
     try:
-        time = datetime.fromisoformat(text.strip())
+        time = datetime.fromisoformat(text)
+        if len(text) <= len("2026-11-21") and not _DAY.fullmatch(text):
+            raise ValueError(text)
         time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise QueryError(f"not a time: {text!r}", "write 2026-11-21 or 2026-11-21T08:30:00Z") from None
