@@ -51,17 +51,17 @@ export function tail(app) {
   async function latest(table) {
     const known = at.get(table.table);
     const q = known && !hidesCommit(table) ? `${params.q ?? ""} ${CURSOR}:>=${known.seq - OVERLAP}` : (params.q ?? "");
-    const { hits: found } = await ask(path, {
+    const { hits: found, cursor } = await ask(path, {
       params: { q, table: table.table, last: WITHIN, size: known ? AT_ONCE : AT_FIRST },
     });
-    return { table, found };
+    return { table, found, more: cursor !== null };
   }
 
   /** Those of them that were not there before; from now on they are known. */
-  function take({ table, found }) {
+  function take({ table, found, more }) {
     const known = at.get(table.table);
     const news = found.filter((hit) => !known?.seen.has(keyOf(hit)));
-    if (known && news.length === AT_ONCE) missed = true;
+    if (known && more && news.length === found.length) missed = true;
     if (!found.length) return news;
     const seq = found.reduce((most, hit) => Math.max(most, hit._assay.seq), known?.seq ?? 0);
     const all = [...(known?.seen ?? []), ...news.map((hit) => [keyOf(hit), hit._assay.seq])];
