@@ -7,6 +7,7 @@ A mart's alias is `<system>-<mart>`. Its time is its only date column; whole num
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ _COUNTS = ("long", "integer", "short", "unsigned_long")
 _NUMBERS = ("double", "float")
 _VALUES = (*_COUNTS, "keyword", "boolean")
 _OBJECTS = ("object", "nested", "flat_object")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +155,12 @@ def sums(
     """Sums of count `columns` for each combination of the `by` columns, in their order; one row without `by`.
 
     With `top` only so many, those with the largest sums of the first column, the largest first; they have the value of the
-    column `example` too, as one of the largest rows of each has it. Times are ISO 8601. Raises QueryError for a wrong column or
-    more than 10,000 combinations, Unavailable, SearchError.
+    column `example` too, as one of the largest rows of each has it. Times are ISO 8601. Raises QueryError for a wrong column,
+    one in both `by` and `columns`, or more than 10,000 combinations, Unavailable, SearchError.
     """
+    for name in by:
+        if name in columns:  # a row has one value under a name
+            raise QueryError(f"{name!r} is either grouped by or summed, not both")
     wanted = {name: {"sum": {"field": mart.check(name, _COUNTS, "that can be summed")}} for name in columns}
     body: dict[str, Any] = {"size": 0, "query": _query(mart, time, since, until, where), "track_total_hits": False}
     deadline = deadline or Deadline()
@@ -271,7 +276,7 @@ def _typed(mart: Mart, name: str, values: Sequence[str]) -> list[str | int | boo
         return [value == "true" for value in values]
     numbers: list[str | int | bool] = []
     for value in values:
-        if not value.lstrip("-").isdecimal() or not value.isascii() or len(value) > 18:
+        if not _WHOLE.fullmatch(value):
             raise QueryError(f"{name} is a whole number, not {value[:40]!r}")
         numbers.append(int(value))
     return numbers

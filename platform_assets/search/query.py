@@ -18,7 +18,7 @@ from typing import Any
 
 from opensearchpy import OpenSearch
 
-from platform_assets.contracts.model import Field, IndexType, Mask, Table
+from platform_assets.contracts.model import Field, FieldType, IndexType, Mask, Table
 from platform_assets.search.asking import Deadline, ask
 from platform_assets.search.errors import QueryError
 from platform_assets.search.mappings import EARLIEST, KEYWORD_LIMIT, LATEST, SYSTEM, flat
@@ -26,6 +26,8 @@ from platform_assets.search.names import read_alias
 from platform_assets.search.syntax import MAX_VALUES_IN_ALL, Clause, Value, parse
 
 MAX_ROWS = 1000
+PIECE_BYTES = 16 * 1024 * 1024
+"""Of rows in one answer of OpenSearch, when each of them is as large as the contract lets it be."""
 
 Masker = Callable[[str], Sequence[str]]
 """A clear value to its masked forms, one a key: somebody who holds the keys may search for clear values."""
@@ -47,7 +49,8 @@ _WINDOWS = (timedelta(seconds=10), timedelta(minutes=5), timedelta(hours=2))
 class Page:
     """Rows, newest first: `id`, the contract's fields (None where absent), `attributes`, and the coordinates under `_assay`.
 
-    `cursor` continues behind the last row; None when there are no more. `cursors` continue behind each of the rows.
+    `cursor` continues behind the last row; None when there are no more. `cursors` continue behind each of the rows. A page that
+    has a cursor may have fewer rows than were asked for.
     """
 
     rows: list[dict[str, Any]]
@@ -66,25 +69,33 @@ def search(
     cursor: str | None = None,
     mask: Masker | None = None,
     more: Sequence[Clause] = (),
+    most: float = math.inf,
     deadline: Deadline | None = None,
 ) -> Page:
     """A page of up to `limit` (1 to 1000) rows that match, by event time from the newest, then by bronze order.
 
-    `since` (inclusive) and `until` (exclusive) bound the event time. `cursor` is a page's, with the same query. Ten seconds are
-    the usual deadline. Raises QueryError for what a person wrote wrongly, Unavailable, SearchError.
+    It ends early once its rows take `most` bytes. `since` (inclusive) and `until` (exclusive) bound the event time.
+    `cursor` is a page's, with the same query. Ten seconds are the usual deadline. Raises QueryError for what a person wrote
+    wrongly, Unavailable, SearchError.
     """
     if not 1 <= limit <= MAX_ROWS:
         raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
     wanted = to_query(table, query, since=since, until=until, mask=mask, more=more)
     after = _decode(cursor, table) if cursor is not None else None
     deadline = deadline or Deadline()
+    hits: list[dict[str, Any]] = []
+    left = most
     for window in _windows(client, table, until, after, deadline):
         within = {"bool": {"filter": [wanted, *window]}}
-        hits = hits_after(client, table, within, limit, after, deadline, _doing(table))
-        if len(hits) == limit:
+        behind = hits[-1]["sort"] if hits else after
+        found = hits_after(client, table, within, limit - len(hits), behind, deadline, _doing(table), most=left)
+        hits += found
+        left -= _bytes(found)
+        ended = len(hits) == limit or left <= 0
+        if ended:
             break
     cursors = [_encode(hit["sort"], table) for hit in hits]
-    return Page([to_row(table, hit) for hit in hits], cursors[-1] if len(hits) == limit else None, cursors)
+    return Page([to_row(table, hit) for hit in hits], cursors[-1] if ended else None, cursors)
 
 
 def _windows(
@@ -124,13 +135,40 @@ def hits_after(
     deadline: Deadline,
     doing: str,
     direction: str = "desc",
+    most: float = math.inf,
 ) -> list[dict[str, Any]]:
-    """Up to `limit` hits of an OpenSearch query in the order of pages, behind the one with the sort values `after`."""
-    body: dict[str, Any] = {"size": limit, "query": query, "sort": order(table, direction), "track_total_hits": False}
-    if after is not None:
-        body["search_after"] = after
-    found: list[dict[str, Any]] = ask(client, read_alias(table), body, deadline, doing)["hits"]["hits"]
-    return found
+    """Up to `limit` hits of an OpenSearch query in the order of pages, behind the one with the sort values `after`.
+
+    They are asked for in pieces that neither the node nor we can choke on, and no more once they take `most` bytes.
+    """
+    found: list[dict[str, Any]] = []
+    by = order(table, direction)
+    while True:
+        size = min(limit - len(found), _rows_at_once(table))
+        body: dict[str, Any] = {"size": size, "query": query, "sort": by, "track_total_hits": False}
+        if after is not None:
+            body["search_after"] = after
+        piece = ask(client, read_alias(table), body, deadline, doing)["hits"]["hits"]
+        found += piece
+        most -= _bytes(piece)
+        if len(piece) < size or len(found) == limit or most <= 0:
+            return found
+        after = piece[-1]["sort"]
+
+
+def _rows_at_once(table: Table) -> int:
+    """How many of the largest rows that the contract allows are one piece."""
+    longest = [
+        field.max_length or max(map(len, field.enum), default=table.max_bytes)
+        for field in table.fields
+        if field.type is FieldType.STRING
+    ]
+    return max(1, PIECE_BYTES // min(table.max_bytes, 4 * sum(longest) + table.attributes_max_bytes))
+
+
+def _bytes(hits: list[dict[str, Any]]) -> int:
+    """How much of an answer they are, as JSON in ASCII."""
+    return sum(len(json.dumps(hit["_source"])) for hit in hits)
 
 
 def _doing(table: Table) -> str:
@@ -184,9 +222,15 @@ def parse_as_of(text: str) -> datetime:
 
 
 def parse_time(text: str) -> datetime:
-    """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError."""
+    """ISO 8601, a date or a time; without a zone it is UTC. Raises QueryError.
+
+    Days are written with dashes and nothing else: it is by them that the callers tell a day from its midnight.
+    """
+    text = text.strip()
     try:
-        time = datetime.fromisoformat(text.strip())
+        time = datetime.fromisoformat(text)
+        if len(text) <= len("2026-11-21") and not _DAY.fullmatch(text):
+            raise ValueError(text)
         time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise QueryError(f"not a time: {text!r}", "write 2026-11-21 or 2026-11-21T08:30:00Z") from None

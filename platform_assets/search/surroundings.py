@@ -5,6 +5,7 @@ Belongs here: finding a document, its neighbours before and behind it. Does not 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,17 @@ class Surroundings:
 
 
 def surroundings(
-    client: OpenSearch, table: Table, document_id: str, *, size: int, deadline: Deadline | None = None
+    client: OpenSearch,
+    table: Table,
+    document_id: str,
+    *,
+    size: int,
+    most: float = math.inf,
+    deadline: Deadline | None = None,
 ) -> Surroundings | None:
     """Up to `size` rows on either side of the document; None when the table has none of that id that this client may see.
 
+    No more rows are asked for on a side once they take `most` bytes.
     Raises Unavailable, SearchError.
     """
     deadline = deadline or Deadline()
@@ -46,7 +54,8 @@ def surroundings(
     same = {name: hit["_source"][name] for name in names if hit["_source"].get(name) is not None}
     query = {"bool": {"filter": [{"term": {name: value}} for name, value in same.items()]}}
     before, behind = (
-        hits_after(client, table, query, size, hit["sort"], deadline, doing, direction) for direction in ("desc", "asc")
+        hits_after(client, table, query, size, hit["sort"], deadline, doing, direction, most)
+        for direction in ("desc", "asc")
     )
     return Surroundings(
         to_row(table, hit),

@@ -42,7 +42,16 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI
         yield
         backend.close()
 
-    app = FastAPI(title="Assay", description=_ABOUT, version="1", docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="Assay",
+        description=_ABOUT,
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        # Behind a proxy that speaks TLS it would send people, and the bodies that they repeat, to an address without.
+        redirect_slashes=False,
+    )
     app.add_middleware(Guard, backend=backend)
     problems.install(app)
     for contract in contracts.values():

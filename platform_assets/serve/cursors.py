@@ -14,7 +14,8 @@ from typing import Any
 
 from platform_assets.search.errors import QueryError
 
-MAX_LENGTH = 4096
+MAX_LENGTH = 8192
+"""Of a cursor as text: room for the positions in some fifty tables of a system."""
 _TAG_BYTES = 16
 _NOT_OURS = ("this cursor is not of this search", "begin again without a cursor")
 

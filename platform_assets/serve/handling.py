@@ -61,7 +61,15 @@ def router(backend: Backend, system: str) -> APIRouter:
                 f"an alert is muted for {MAX_MUTE.days} days at most", "what is never to be told needs no rule"
             )
         until = datetime.now(UTC) + length
-        return _change(backend, system, alert_id, caller, "mute", lambda room, who: room.mute(alert_id, who, until))
+        return _change(
+            backend,
+            system,
+            alert_id,
+            caller,
+            "mute",
+            lambda room, who: room.mute(alert_id, who, until),
+            until=until.isoformat(timespec="seconds"),
+        )
 
     for work, summary in ((acknowledge, "Acknowledge an alert"), (mute, "Mute an alert")):
         made.add_api_route(
@@ -82,13 +90,15 @@ def _change(
     caller: Caller,
     action: str,
     change: Callable[[AlertRoom, str], Alert],
+    **more: str,
 ) -> Json:
+    """Do it, under audit: `more` is told of it besides which alert it is."""
     key = caller.key
     with closing(AlertRoom(backend.settings, system)) as room:
         known = room.store.load().get(alert_id)
         if known is None or not _sees(key, known):
             raise refuse(404, f"{system} has no such alert, or this key may not see it")
-        what = {"system": system, "alert": alert_id}
+        what = {"system": system, "alert": alert_id, **more}
         with backend.audit.action(key.id, action, what, caller.request):
             changed = change(room, f"{key.name} ({key.id})")
         try:

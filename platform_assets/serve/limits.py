@@ -29,6 +29,8 @@ MAX_QUESTION_BYTES = 64 * 1024
 """Of any other body: it is read before anything of it is looked at."""
 MAX_RECORDS = 1000
 MAX_PAGE = 1000
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+"""Of a page's rows: then it ends, however few they are."""
 MAX_TOP = 200
 MAX_RANGE = timedelta(days=366)
 DEFAULT_RANGE = timedelta(days=31)

@@ -8,17 +8,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from platform_assets.contracts.model import Contract
+from platform_assets.serve.limits import Busy
 from platform_assets.settings import Settings
 from platform_assets.trust.overview import Facts, system_facts
 
 KEPT_S = 10.0
+_FIRST_S = 2.0
+"""For so long the first facts of a system are waited for while somebody else asks for them."""
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
+_AGE = ("assay_facts_age_seconds", "Time since the other figures of the system were found out.")
 _GAUGES = {
     "lag": ("assay_lag_records", "Records of the topic that bronze does not hold yet."),
     "watermark_age_s": ("assay_freshness_age_seconds", "Age of the newest event in silver."),
@@ -55,31 +60,51 @@ class Metrics:
 
 
 class Platform(Collector):
-    """The tables' facts, asked at most once in ten seconds whoever looks."""
+    """The tables' facts, asked for at most once in ten seconds whoever looks, and by one caller at a time."""
 
     def __init__(self, settings: Settings, contracts: Iterable[Contract]) -> None:
         self._settings = settings
         self._contracts = {contract.system: contract for contract in contracts}
-        self._lock = threading.Lock()
+        self._asking = {system: threading.Lock() for system in self._contracts}
         self._known: dict[str, tuple[float, Facts]] = {}
 
     def facts(self, system: str) -> Facts:
-        """A system's facts, up to ten seconds old."""
-        with self._lock:
-            known = self._known.get(system)
-            if known is None or known[0] < time.monotonic():
-                found = system_facts(self._settings, self._contracts[system])
-                known = self._known[system] = (time.monotonic() + KEPT_S, found)
-            return known[1]
+        """A system's facts; `age_s` says how many seconds ago they were answered.
+
+        That is ten at most, or more while they are asked for anew: a broker or index that is away takes its time to say so, and
+        others must not wait for that. Raises Busy when there are none yet, and somebody else asks for them.
+        """
+        known = self._known.get(system)
+        if not _fresh(known):
+            asking = self._asking[system]
+            if asking.acquire(timeout=0 if known else _FIRST_S):
+                try:
+                    known = self._known.get(system)  # somebody may have asked meanwhile
+                    if not _fresh(known):
+                        facts = system_facts(self._settings, self._contracts[system])
+                        self._known[system] = known = (time.monotonic(), facts)
+                finally:
+                    asking.release()
+        if known is None:
+            raise Busy(f"the state of {system} is being asked for", "try again soon")
+        return {**known[1], "age_s": round(time.monotonic() - known[0], 3)}
 
     def describe(self) -> Iterator[Metric]:
         """The names, without asking anybody."""
+        yield GaugeMetricFamily(*_AGE, labels=["system"])
         for name, text in _GAUGES.values():
             yield GaugeMetricFamily(name, text, labels=["system", "table"])
 
     def collect(self) -> Iterator[Metric]:
-        """Every figure that is known now; what a service did not answer is left out."""
-        facts = [self.facts(system) for system in self._contracts]
+        """Every figure that is known now; what a service did not answer, or not yet, is left out."""
+        facts = []
+        for name in self._contracts:
+            with suppress(Busy):
+                facts.append(self.facts(name))
+        age = GaugeMetricFamily(*_AGE, labels=["system"])
+        for system in facts:
+            age.add_metric([system["system"]], system["age_s"])
+        yield age
         for source, (name, text) in _GAUGES.items():
             gauge = GaugeMetricFamily(name, text, labels=["system", "table"])
             for system in facts:
@@ -87,3 +112,7 @@ class Platform(Collector):
                     if table.get(source) is not None:
                         gauge.add_metric([system["system"], table["table"]], float(table[source]))
             yield gauge
+
+
+def _fresh(known: tuple[float, Facts] | None) -> bool:
+    return known is not None and time.monotonic() - known[0] < KEPT_S

@@ -95,7 +95,9 @@ class SearchParams(TimeRange):
         examples=['level:ERROR status:>=500 "timed out"'],
     )
     table: str | None = Field(None, description="Only this table. By default every table that has the fields.")
-    size: int = Field(50, ge=1, le=MAX_PAGE, description="Rows of a page.")
+    size: int = Field(
+        50, ge=1, le=MAX_PAGE, description="Rows of a page. Large rows make it end earlier; its cursor goes on there."
+    )
     cursor: str | None = Field(
         None, max_length=MAX_CURSOR, description="Goes on behind a page; everything else stays as it was asked there."
     )

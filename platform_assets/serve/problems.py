@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 from platform_assets.errors import AssayError
 from platform_assets.search.errors import QueryError, SearchError, TimeExceeded, TooManyClauses, Unavailable
 from platform_assets.serve.audit import AuditUnavailable
-from platform_assets.serve.idempotency import InProgress, KeyReused
+from platform_assets.serve.idempotency import AnswersUnavailable, InProgress, KeyReused
 from platform_assets.serve.limits import Busy, TooMany
 from platform_assets.stream.topics import StreamError
 
@@ -95,6 +95,9 @@ def from_error(error: AssayError, request_id: str) -> Json:
         case Unavailable() | AuditUnavailable():
             LOG.warning("%s %s", request_id, error)
             return problem(request_id, 503, error.message)
+        case AnswersUnavailable():
+            LOG.warning("%s %s", request_id, error)
+            return problem(request_id, 503, "the answer to a submission cannot be kept now", error.hint)
         case StreamError():
             LOG.warning("%s %s", request_id, error)
             return problem(

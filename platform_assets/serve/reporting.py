@@ -159,7 +159,7 @@ def router(backend: Backend) -> APIRouter:
         return Json({"alerts": found, "from": since.isoformat(), "to": until.isoformat()})
 
     def status(caller: Annotated[Caller, Depends(allow(backend, Role.READER, unlimited=True))]) -> Json:
-        """Lag, watermark, quarantine and index of every table, up to ten seconds old."""
+        """Lag, watermark, quarantine and index of every table, `age_s` old: ten seconds, or more while a service is slow."""
         own = [name for name in backend.contracts if caller.key.system in (None, name)]
         return Json({"systems": [backend.metrics.platform.facts(name) for name in own]})
 

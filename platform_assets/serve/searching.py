@@ -27,7 +27,7 @@ from platform_assets.search.syntax import Clause, Value
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
-from platform_assets.serve.limits import SEARCH_TIMEOUT_S
+from platform_assets.serve.limits import MAX_PAGE_BYTES, SEARCH_TIMEOUT_S
 from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
 from platform_assets.serve.problems import Json, add_get, refuse, responses
 
@@ -111,7 +111,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         client = backend.client(caller.key)
         deadline = Deadline(SEARCH_TIMEOUT_S)
         for table in contract.tables:
-            seen = surroundings(client, table, id, size=size, deadline=deadline)
+            seen = surroundings(client, table, id, size=size, most=MAX_PAGE_BYTES, deadline=deadline)
             if seen is not None:
                 return Json(
                     {
@@ -202,15 +202,17 @@ class _Search:
         since, until = parse_time(state["from"]), parse_time(state["to"])
         client = self.backend.client(self.caller.key)
         deadline = Deadline(SEARCH_TIMEOUT_S)
+        tables = [table for table in self.contract.tables if table.name in state["at"]]
         # A table's cursor is empty before its first page and null behind its last.
-        tables = [table for table in self.contract.tables if state["at"].get(table.name) is not None]
-        counted = asked.cursor is None or asked.histogram
+        left = [table for table in tables if state["at"][table.name] is not None]
+        counted = tables if asked.cursor is None or asked.histogram else []
         start = self.backend.threads.submit
-        pages = {t.name: start(self._page, client, t, since, until, state["at"][t.name], deadline) for t in tables}
-        counts = {t.name: start(self._count, client, t, since, until, deadline) for t in tables if counted}
+        most = MAX_PAGE_BYTES // max(1, len(left))
+        pages = {t.name: start(self._page, client, t, since, until, state["at"][t.name], most, deadline) for t in left}
+        counts = {t.name: start(self._count, client, t, since, until, deadline) for t in counted}
         try:
             got = self._results(pages, deadline)
-            numbers: dict[str, Counts] = {name: _wait(counts[name], deadline) for name in got if counted}
+            numbers = self._results(counts, deadline)
         finally:
             started: list[Future[Any]] = [*pages.values(), *counts.values()]
             for future in started:  # some may wait for a thread yet, and nobody for them
@@ -237,7 +239,14 @@ class _Search:
         return answer
 
     def _page(
-        self, client: OpenSearch, table: Table, since: datetime, until: datetime, cursor: str, deadline: Deadline
+        self,
+        client: OpenSearch,
+        table: Table,
+        since: datetime,
+        until: datetime,
+        cursor: str,
+        most: int,
+        deadline: Deadline,
     ) -> Page:
         return search(
             client,
@@ -248,6 +257,7 @@ class _Search:
             limit=self.asked.size,
             cursor=cursor or None,
             more=self.clauses,
+            most=most,
             deadline=deadline,
         )
 
@@ -264,11 +274,11 @@ class _Search:
             deadline=deadline,
         )
 
-    def _results(self, pages: dict[str, Future[Page]], deadline: Deadline) -> dict[str, Page]:
-        """The pages of the tables that have the question's fields. Raises QueryError when none has."""
-        got: dict[str, Page] = {}
+    def _results(self, asked: dict[str, Future[_T]], deadline: Deadline) -> dict[str, _T]:
+        """The answers of the tables that have the question's fields. Raises QueryError when none has."""
+        got: dict[str, _T] = {}
         refused: QueryError | None = None
-        for name, future in pages.items():
+        for name, future in asked.items():
             try:
                 got[name] = _wait(future, deadline)
             except QueryError as error:
@@ -283,8 +293,14 @@ class _Search:
         """The newest rows of all pages, and where each table goes on; `before` is where they stood."""
         times = {table.name: table.event_time for table in self.contract.tables}
         rows = [(name, {"_table": name, **row}) for name, page in got.items() for row in page.rows]
-        rows.sort(key=lambda one: str(one[1][times[one[0]]]), reverse=True)  # stable: a table's own order stays
-        rows = rows[: self.asked.size]
+
+        def when(one: tuple[str, dict[str, Any]]) -> str:
+            return str(one[1][times[one[0]]])
+
+        rows.sort(key=when, reverse=True)  # stable: a table's own order stays
+        # Behind a page that goes on may be rows that are newer than the others' next ones.
+        whole = max((str(page.rows[-1][times[name]]) for name, page in got.items() if page.cursor), default="")
+        rows = [one for one in rows if when(one) >= whole][: self.asked.size]
         at: dict[str, str | None] = {}
         for name, page in got.items():
             taken = sum(1 for table, _ in rows if table == name)

@@ -147,9 +147,17 @@ class TestQueries:
         second = search(client, table, limit=30, cursor=first.cursor)
         assert [row["_assay"]["offset"] for row in first.rows + second.rows] == list(range(29, -1, -1))
 
+    @pytest.mark.parametrize("piece", [1000, 3])
     def test_pages_are_whole_across_minutes_and_days(
-        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+        self,
+        client: OpenSearch,
+        indices: Indices,
+        writer: BulkWriter,
+        table: Table,
+        monkeypatch: pytest.MonkeyPatch,
+        piece: int,
     ) -> None:
+        monkeypatch.setattr("platform_assets.search.query._rows_at_once", lambda _: piece)
         # A page is first looked for in the newest seconds: rows further apart than any such window must not be skipped.
         gaps = [
             timedelta(seconds=1),

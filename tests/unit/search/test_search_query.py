@@ -173,7 +173,7 @@ def test_a_day_is_looked_back_at_from_its_end() -> None:
         == datetime(2015, 5, 20, tzinfo=UTC)
     )
     assert abs(parse_as_of("now") - datetime.now(UTC)) < timedelta(minutes=1)
-    for wrong in ("today", "", "0001-06-01", "9999-12-31"):
+    for wrong in ("today", "", "0001-06-01", "9999-12-31", "20150520", "2015-W21-3", "2015W213", "2015-W21"):
         with pytest.raises(QueryError):
             parse_as_of(wrong)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.search.marts import Mart
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_QUESTION_BYTES
@@ -190,6 +193,7 @@ def test_what_cannot_be_audited_is_not_even_looked_for(
         ("/v1/logs/search?last=1h&from=2026-01-01", 422),
         ("/v1/logs/search?from=0001-01-01T00:00:00%2B14:00", 422),
         ("/v1/logs/search?to=9999-12-31T23:59:59-14:00", 422),
+        ("/v1/logs/search?last=24h&as_of=20150520", 422),
         ("/v1/logs/search?from=2020-01-01&to=2026-01-01", 422),
         ("/v1/logs/search?cursor=abc", 422),
         ("/v1/logs/search?table=secrets", 422),
@@ -200,6 +204,7 @@ def test_what_cannot_be_audited_is_not_even_looked_for(
         ("/v1/logs/stats?mart=A*", 422),
         ("/v1/logs/context/nothing", 422),
         ("/v1/nosystem/search", 404),
+        ("/v1/logs/search/", 404),
         ("/v1/reports/nothing/2026-01-01", 404),
         ("/v1/reports/errors/2026-01-01?system=other", 404),
         ("/v1/reports/errors/9999-12-31", 404),
@@ -213,6 +218,62 @@ def test_bad_input_is_refused_with_a_reason(client: TestClient, home: Path, path
     assert answer.json()["detail"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_nobody_is_sent_to_another_address(client: TestClient, home: Path) -> None:
+    reader = as_key(home, Role.READER, personal_data=True)
+    body = {"field": "user_id", "value": "u1"}
+    answer = client.post("/v1/logs/search/user/", json=body, headers=reader, follow_redirects=False)
+    assert (answer.status_code, answer.headers.get("location")) == (404, None)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+COLUMNS = {"hour": "date", "service": "keyword", "errors": "long", "slow": "boolean"}
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("where=errors:--5", "whole number"),
+        ("where=errors:-", "whole number"),
+        ("where=errors:1e3", "whole number"),
+        ("where=errors:%D9%A3", "whole number"),
+        ("where=errors:" + "9" * 19, "whole number"),
+        ("where=slow:yes", "true or false"),
+        ("where=nothing:1", "no column"),
+        ("by=errors&sum=errors&top=5", "either grouped by or summed"),
+    ],
+)
+def test_a_bad_question_to_a_mart_is_refused_with_a_reason(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch, question: str, words: str
+) -> None:
+    monkeypatch.setattr("platform_assets.serve.marts.describe", lambda *_: Mart("logs-errors_hour", COLUMNS))
+    answer = client.get(f"/v1/logs/stats?{question}", headers=as_key(home, Role.READER))
+    assert answer.status_code == 422, answer.text
+    assert words in answer.json()["detail"]
+
+
+def test_the_trail_tells_until_when_an_alert_is_muted(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = SimpleNamespace(service="payments")
+    room = SimpleNamespace(
+        store=SimpleNamespace(load=lambda: {"a1": alert}),
+        mute=lambda *_: alert,
+        acknowledge=lambda *_: alert,
+        publish=lambda: None,
+        close=lambda: None,
+    )
+    monkeypatch.setattr("platform_assets.serve.handling.AlertRoom", lambda *_: room)
+    monkeypatch.setattr("platform_assets.serve.handling.document", vars)
+    admin = as_key(home, Role.ADMIN)
+    assert client.post("/v1/logs/alerts/a1/acknowledge", headers=admin).status_code == 200
+    assert client.post("/v1/logs/alerts/a1/mute", json={"length": "2h"}, headers=admin).status_code == 200
+    _, acknowledged, begun, done = trail(home)
+    assert acknowledged["what"] == {"system": "logs", "alert": "a1"}
+    assert (done["action"], done["outcome"], done["what"]) == ("mute", "done", begun["what"])
+    left = datetime.fromisoformat(done["what"]["until"]) - datetime.now(UTC)
+    assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)
 
 
 GOOD = json.loads(load_contracts()["logs"].table("events").sample)

@@ -6,9 +6,11 @@ import asyncio
 import errno
 import json
 import os
+import sqlite3
 import stat
 import threading
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,10 @@ from limits import parse
 from platform_assets.contracts.read import load_contracts
 from platform_assets.errors import AssayError
 from platform_assets.search.errors import QueryError, TooManyClauses, too_long
+from platform_assets.serve import idempotency
 from platform_assets.serve.audit import Audit, AuditUnavailable
 from platform_assets.serve.cursors import CursorSeal
-from platform_assets.serve.idempotency import Answers, InProgress, KeyReused
+from platform_assets.serve.idempotency import Answers, AnswersUnavailable, InProgress, KeyReused
 from platform_assets.serve.limits import AtOnce, Busy, RateCounter, Rates, TooMany, Turns
 from platform_assets.serve.problems import from_error
 from platform_assets.serve.submitting import _json_records, _text_records
@@ -181,17 +184,57 @@ def test_an_answer_is_kept_beyond_a_restart_and_for_its_body_only(tmp_path: Path
 
 
 def test_a_failed_request_leaves_no_answer_and_old_ones_go(tmp_path: Path) -> None:
-    answers = Answers(tmp_path, SECRET, limit=5)
+    answers = Answers(tmp_path, SECRET)
     with pytest.raises(RuntimeError), answers.once("k", "i", b"x") as slot:
         slot.fresh = {}
         raise RuntimeError
     with answers.once("k", "i", b"y") as slot:
         assert slot.known is None
-    for number in range(8):
-        with answers.once("k", f"i{number}", b"x") as slot:
-            slot.fresh = {"n": number}
-    with answers.once("k", "i7", b"x") as newest, answers.once("k", "i0", b"x") as oldest:
-        assert newest.known == {"n": 7}
-        assert oldest.known is None
-    with Answers(tmp_path, SECRET, kept_s=0).once("k", "i7", b"z") as slot:
+        slot.fresh = {"n": 1}
+    with Answers(tmp_path, SECRET, kept_s=0).once("k", "i", b"z") as slot:
         assert slot.known is None
+
+
+def test_a_caller_who_used_too_many_keys_is_refused_and_nobody_s_answer_goes(tmp_path: Path) -> None:
+    def take(answers: Answers, caller: str, key: str) -> dict[str, object] | None:
+        with answers.once(caller, key, b"x") as slot:
+            slot.fresh = {"key": key}
+        return slot.known
+
+    answers = Answers(tmp_path, SECRET, limit=3)
+    for key in ("i0", "i1", "i2"):
+        assert take(answers, "k1", key) is None
+    for again in (answers, Answers(tmp_path, SECRET, limit=3)):  # a restart forgets nobody
+        with pytest.raises(TooMany, match="more than 3 Idempotency-Keys in 24 hours"):
+            take(again, "k1", "i3")
+        assert take(again, "k1", "i0") == {"key": "i0"}
+    assert take(answers, "k2", "i3") is None
+    later = Answers(tmp_path, SECRET, limit=3, kept_s=0)
+    for key in ("i4", "i5", "i6", "i7"):
+        assert take(later, "k1", key) is None
+
+
+def test_answers_that_cannot_be_kept_are_noticed_before_anything_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "_BUSY_S", 0.01)
+    answers = Answers(tmp_path, SECRET)
+    published = []
+    with closing(sqlite3.connect(tmp_path / "idempotency.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(AnswersUnavailable) as refused, answers.once("k", "i", b"x"):
+            published.append("before")
+        other.rollback()
+        with pytest.raises(AnswersUnavailable), answers.once("k", "i", b"x") as slot:
+            slot.fresh = {"n": 1}
+            other.execute("BEGIN IMMEDIATE")
+        other.rollback()
+    assert published == []
+    answer = from_error(refused.value, "r")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert json.loads(answer.body)["hint"] == "send it again with the same Idempotency-Key"
+    with answers.once("k", "i", b"x") as slot:
+        assert slot.known is None
+    (tmp_path / "idempotency.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(AnswersUnavailable):
+        Answers(tmp_path, SECRET)
