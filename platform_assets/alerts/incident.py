@@ -158,7 +158,7 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
     if not (risen or reminder or (seen.at > before.breached_at and now - before.updated_at >= touch)):
         return None
     notify = before.notify
-    if risen and notify != OPENED:
+    if risen and (notify != OPENED or before.delivered):
         notify = ESCALATED
     elif reminder:
         notify = ONGOING
@@ -180,10 +180,15 @@ def _resolved(before: Alert, seen: Sighting, now: datetime) -> Alert:
 
 
 def _to_be_sent(before: Alert, after: Alert) -> Alert:
-    """A new message starts with fresh bookkeeping."""
-    if after.notify == before.notify:
+    """A new message starts with fresh bookkeeping; so does one that some have and that says less than is known now."""
+    if after.notify == before.notify and not (before.delivered and after.severity != before.severity):
         return after
-    return replace(after, notify_error=None, send_after=None, attempts=0, delivered="")
+    return unsent(after)
+
+
+def unsent(alert: Alert) -> Alert:
+    """Its message as nobody has it, to be sent at once."""
+    return replace(alert, notify_error=None, send_after=None, attempts=0, delivered="")
 
 
 def _severity(seen: Sighting) -> Severity:
