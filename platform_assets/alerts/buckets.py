@@ -255,7 +255,7 @@ class Buckets:
         if state["rules"] != self._digest() or int(state["rewrite"]) != rewrite or int(state["covered"]) > seq:
             return False
         broken_at = datetime.fromisoformat(state["broken_at"]) if "broken_at" in state else None
-        if broken_at is not None and datetime.now(UTC) - broken_at >= RETRY:
+        if broken_at is not None and abs(datetime.now(UTC) - broken_at) >= RETRY:  # or the clock was ahead
             return False
         self.broken, self._broken_at = json.loads(state.get("broken", "{}")), broken_at
         self._cells = cells.replace_schema_metadata(None).cast(sql.CELLS)

@@ -147,7 +147,8 @@ def _due(alert: Alert, now: datetime) -> bool:
     """A muted alert's message waits for as long as it is open: whoever muted it wants to know what is left of it."""
     if alert.notify is None or (alert.state == OPEN and alert.muted(now)):
         return False
-    return alert.send_after is None or alert.send_after <= now
+    # Nobody waits longer than that: the clock was ahead when it was written.
+    return alert.send_after is None or not now < alert.send_after <= now + RETRY_MOST
 
 
 def _claimed(known: Incidents, now: datetime, most: int) -> list[Alert]:

@@ -147,6 +147,7 @@ def test_after_a_restore_the_index_is_refused_until_it_is_built_anew(services: S
 def test_what_the_table_forgets_goes_from_the_index_too(
     services: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("platform_assets.alerts.store.STEP", timedelta(days=365))  # nothing happens between them
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
     with closing(AlertRoom(settings, contract.system)) as room:

@@ -191,6 +191,18 @@ def test_a_target_that_is_not_understood_is_named_by_its_place(url: str, tmp_pat
     assert room.alerts()[0].notify == "opened"
 
 
+def test_a_message_that_waits_by_a_clock_ahead_is_sent_when_the_clock_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = Person("a", takes=False)
+    monkeypatch.setattr("platform_assets.alerts.room.targets", lambda _: {only.id: only})
+    room = private_room(tmp_path)
+    room.see([breach("payments")], START)
+    assert room.tell(START + timedelta(days=700)) == 0
+    only.takes = True
+    assert room.tell(START) == 1
+
+
 def test_urls_with_commas_and_lines() -> None:
     found = targets({"ASSAY_ALERT_URLS": "json://a.example/x?to=1,2,json://b.example/\njson://c.example/"})
     assert [target.name for target in found.values()] == ["target 1 (json)", "target 2 (json)", "target 3 (json)"]
