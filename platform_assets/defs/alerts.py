@@ -42,6 +42,7 @@ from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.alerts.incident import Sighting
+    from platform_assets.alerts.judge import Ends
     from platform_assets.alerts.room import AlertRoom
     from platform_assets.gold.refresh import RefreshReport
     from platform_assets.settings import Settings
@@ -156,7 +157,23 @@ def _own_rules(settings: "Settings", contract: Contract, room: "AlertRoom") -> N
     from platform_assets.alerts.judge import look_once
     from platform_assets.alerts.read import rules_of
 
-    look_once(settings, contract, rules_of(settings, contract), room)
+    look_once(settings, contract, rules_of(settings, contract), room, partial(broker_ends, settings, contract))
+
+
+def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
+    """What the broker holds; nothing when it does not answer."""
+    from platform_assets.trust.coverage import ask_broker
+
+    try:
+        found = ask_broker(settings, [table.topic for table in contract.tables])
+    except AssayError as error:
+        _log.warning("whether %s has all that its topics hold is not known: %s", contract.system, error)
+        return {}
+    return {
+        table.name: {marks.topic.app_id(partition): bounds for partition, bounds in marks.marks.items()}
+        for table in contract.tables
+        if (marks := found.get(table.topic)) is not None
+    }
 
 
 def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Iterator["Sighting"]:
