@@ -184,7 +184,7 @@ def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
 
 
 def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Iterator["Sighting"]:
-    """Each table's newest event against the contract: whether the data is late."""
+    """Each table's newest event against the contract: whether the data is late, or dated where no clock has been yet."""
     from platform_assets.alerts.model import Severity
     from platform_assets.alerts.platform import FRESHNESS, sighting
     from platform_assets.trust.state import table_state
@@ -195,10 +195,12 @@ def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Itera
             continue
         late = now - watermark
         severity = Severity.CRITICAL if late > table.freshness_fail else Severity.WARNING
-        minutes = late.total_seconds() / 60
+        ahead = -late > table.max_ahead
+        minutes = f"{abs(late.total_seconds()) / 60:,.0f} minutes"
+        place = f"{minutes} ahead of this machine's clock" if ahead else f"{minutes} old"
         yield sighting(
-            FRESHNESS, table.qualified_name, now, breach=late > table.freshness_warn, severity=severity,
-            value=late.total_seconds(), detail=f"the newest event is {minutes:,.0f} minutes old",
+            FRESHNESS, table.qualified_name, now, breach=ahead or late > table.freshness_warn, severity=severity,
+            value=late.total_seconds(), detail=f"the newest event is {place}",
         )  # fmt: skip
 
 

@@ -133,6 +133,16 @@ def test_one_look_sees_late_data_failed_checks_and_a_lane_that_does_not_report(
     assert all(alert.notified_at is not None for alert in room.alerts())
 
 
+def test_data_from_ahead_of_the_clock_is_told_as_late(instance: DagsterInstance, rooms: Rooms, room: AlertRoom) -> None:
+    """The clock was set back: nothing that comes now would be newer."""
+    now = datetime.now(UTC)
+    for ahead, expected in ((ORDERS.max_ahead, []), (timedelta(hours=1), ["shop.orders"])):
+        rooms.states["orders"] = State(watermark=now + ahead)
+        look_now(instance, "shop", {"shop": SHOP}, now)
+        assert list(stored(room)) == expected
+    assert "60 minutes ahead of this machine's clock" in room.alerts()[0].summary
+
+
 @pytest.mark.parametrize("refreshed", [True, False], ids=["stopped", "never started"])
 def test_gold_that_stands_still_is_told_though_its_code_location_is_gone(
     instance: DagsterInstance, room: AlertRoom, monkeypatch: pytest.MonkeyPatch, refreshed: bool
