@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 60
 FAILED_RUNS_SECONDS = 30
-FAILED_LATELY = timedelta(days=1)
-"""So long a look comes back to a failed run that has no alert."""
+FAILED_LATELY, FAILED_MOST = timedelta(days=1), 500
+"""So long, and to so many, a look comes back to failed runs whose job has no alert."""
 MESSAGES = 3
 """Messages a tick: a tick is ended after a minute, and a receiver may hang."""
 CHECKS = (Check.COMPLETE,)
@@ -334,7 +334,7 @@ def _failed(
     Seen at the end of the run, so that an alert that has been resolved since, or that cools down, is not opened again.
     """
     lately = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - FAILED_LATELY)
-    jobs = {run.job_name for run in instance.get_runs(lately) if system_of(run, systems) == system}
+    jobs = {run.job_name for run in instance.get_runs(lately, limit=FAILED_MOST) if system_of(run, systems) == system}
     for job in sorted(jobs - _jobs_told(room)):
         last = _last_finished(instance, job)
         if last is None or last.end_time is None or last.dagster_run.status is not DagsterRunStatus.FAILURE:
