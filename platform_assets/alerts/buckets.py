@@ -74,6 +74,7 @@ class Buckets:
         self._fresh: pa.Table = sql.CELLS.empty_table()
         self._rewrite = 0
         self._newest: datetime | None = None  # event time of the newest row that is no history
+        self.heard: datetime | None = None  # when the last row that is no history landed
         self.covered: int | None = None  # None: nothing is loaded yet
         self.crowded: set[str] = set()
         self.broken: dict[
@@ -120,7 +121,7 @@ class Buckets:
     def forget(self) -> None:
         """Begin anew: the next call reads a snapshot, or silver."""
         self._cells, self._fresh = sql.CELLS.empty_table(), sql.CELLS.empty_table()
-        self._newest, self.covered = None, None
+        self._newest, self.heard, self.covered = None, None, None
         self.broken, self._broken_at = {}, None
 
     def _recent(self) -> tuple[list[DataFile], str]:
@@ -140,10 +141,10 @@ class Buckets:
             return
         self._con.register("rows", rows)
         time = f'"{self._table.event_time}"'
-        newest = self._con.execute(f"SELECT max({time}) FILTER (WHERE NOT _history) FROM rows").fetchall()[0][0]  # noqa: S608
-        if newest is not None:
-            newest = newest.astimezone(UTC)
-            self._newest = newest if self._newest is None else max(self._newest, newest)
+        ((newest, landed),) = self._con.execute(
+            f"SELECT max({time}), max(_landed_at) FROM rows WHERE NOT _history"  # noqa: S608
+        ).fetchall()
+        self._newest, self.heard = _later(self._newest, newest), _later(self.heard, landed)
         fresh = pa.concat_tables([sql.CELLS.empty_table(), *self._cells_of_rows()])
         self._con.unregister("rows")
         self._fresh = pa.concat_tables([self._fresh, fresh])
@@ -233,8 +234,9 @@ class Buckets:
         if self.covered is None or self._fresh.num_rows:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        newest = "" if self._newest is None else self._newest.isoformat()
-        state = {"covered": str(self.covered), "rewrite": str(self._rewrite), "rules": self._digest(), "newest": newest}
+        newest, heard = ("" if time is None else time.isoformat() for time in (self._newest, self.heard))
+        state = {"covered": str(self.covered), "rewrite": str(self._rewrite), "rules": self._digest()}
+        state |= {"newest": newest, "heard": heard}
         if self._broken_at is not None:
             state |= {"broken": json.dumps(self.broken), "broken_at": self._broken_at.isoformat()}
         descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
@@ -255,11 +257,13 @@ class Buckets:
         if state["rules"] != self._digest() or int(state["rewrite"]) != rewrite or int(state["covered"]) > seq:
             return False
         broken_at = datetime.fromisoformat(state["broken_at"]) if "broken_at" in state else None
-        if broken_at is not None and datetime.now(UTC) - broken_at >= RETRY:
+        if broken_at is not None and abs(datetime.now(UTC) - broken_at) >= RETRY:  # or the clock was ahead
             return False
         self.broken, self._broken_at = json.loads(state.get("broken", "{}")), broken_at
         self._cells = cells.replace_schema_metadata(None).cast(sql.CELLS)
-        self._newest = datetime.fromisoformat(state["newest"]) if state["newest"] else None
+        self._newest, self.heard = (
+            datetime.fromisoformat(time) if time else None for time in (state["newest"], state.get("heard"))
+        )
         self.covered, self._rewrite = int(state["covered"]), rewrite
         return True
 
@@ -284,6 +288,10 @@ def forget_snapshots(folder: Path) -> int:
 def _key(row: dict[str, Any]) -> tuple[str, str]:
     """Rule and group as incidents name them: the engine writes JSON in a way of its own."""
     return row["rule"], group_key(json.loads(row["grp"]))
+
+
+def _later(known: datetime | None, found: datetime | None) -> datetime | None:
+    return max((time.astimezone(UTC) for time in (known, found) if time is not None), default=None)
 
 
 def _beyond(rule: Rule, value: float) -> bool:

@@ -4,7 +4,8 @@ Belongs here: opening, escalating, reminding, resolving, cool-down, and the id. 
 (`notify.py`), or judging a window (`buckets.py`).
 
 Sightings may come twice, late, and from two lanes: a sighting that is already accounted for changes nothing. `at` is a moment
-of the rule's own clock (event time for windows); `now` is the wall clock and decides on reminders and bookkeeping alone.
+of the rule's own clock (event time for windows); `now` is the wall clock and decides on reminders, bookkeeping, and what cannot
+be true: moments that are still to come were written while the clock was ahead.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ OPENED, ESCALATED, ONGOING = "opened", "escalated", "ongoing"
 """Why people are told (and `RESOLVED`)."""
 TOUCH = timedelta(seconds=30)
 """A value that moves is stored so often at most, and oftener only for rules that resolve sooner."""
+AHEAD = timedelta(minutes=15)
+"""Farther ahead of the clock is no event's time either (contracts let those be ten minutes ahead, unless they say otherwise)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,32 @@ def incident_id(system: str, rule: str, group: str, ordinal: int) -> str:
 
 def step(system: str, before: Alert | None, seen: Sighting, now: datetime) -> Alert | None:
     """The new version of the group's latest incident, or its next incident; None when nothing is to be stored."""
+    if before is None:
+        return _next(system, None, seen, now)
+    right = _put_right(before, now)
+    after = _next(system, right, seen, now)
+    return right if after is None and right != before and right.state == OPEN else after
+
+
+def _put_right(before: Alert, now: datetime) -> Alert:
+    """Without moments that are still to come: an open one was seen now at the latest; when another ended is not known."""
+    until = now + AHEAD
+    if before.state == RESOLVED:
+        ahead = before.resolved_at is not None and before.resolved_at > until
+        return replace(before, resolved_at=None) if ahead else before
+    told = before.notified_at
+    if max(before.breached_at, before.updated_at, told or before.updated_at) <= until:
+        return before
+    return replace(
+        before,
+        opened_at=min(before.opened_at, now),
+        breached_at=min(before.breached_at, now),
+        updated_at=min(before.updated_at, now),
+        notified_at=None if told is None else min(told, now),
+    )
+
+
+def _next(system: str, before: Alert | None, seen: Sighting, now: datetime) -> Alert | None:
     if seen.breach:
         if before is None or before.state == RESOLVED:
             return _opened(system, before, seen, now)
@@ -158,7 +187,7 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
     if not (risen or reminder or (seen.at > before.breached_at and now - before.updated_at >= touch)):
         return None
     notify = before.notify
-    if risen and notify != OPENED:
+    if risen and (notify != OPENED or before.delivered):
         notify = ESCALATED
     elif reminder:
         notify = ONGOING
@@ -180,10 +209,15 @@ def _resolved(before: Alert, seen: Sighting, now: datetime) -> Alert:
 
 
 def _to_be_sent(before: Alert, after: Alert) -> Alert:
-    """A new message starts with fresh bookkeeping."""
-    if after.notify == before.notify:
+    """A new message starts with fresh bookkeeping; so does one that some have and that says less than is known now."""
+    if after.notify == before.notify and not (before.delivered and after.severity != before.severity):
         return after
-    return replace(after, notify_error=None, send_after=None, attempts=0, delivered="")
+    return unsent(after)
+
+
+def unsent(alert: Alert) -> Alert:
+    """Its message as nobody has it, to be sent at once."""
+    return replace(alert, notify_error=None, send_after=None, attempts=0, delivered="")
 
 
 def _severity(seen: Sighting) -> Severity:

@@ -18,7 +18,7 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError
 
 from platform_assets.alerts.incident import RESOLVED, Alert
-from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents, kept_since
+from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents
 from platform_assets.contracts.arrow import UTC_MICROS
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.archive import history
@@ -106,8 +106,8 @@ class AlertIndex:
             return 0
         gone = 0
         with self._connection(f"deleting from {self._alias}") as client:
-            known, _ = self._known(client, store)
-            for ids in self._resolved(client, kept_since(known.values())):
+            self._known(client, store)
+            for ids in self._resolved(client):
                 known = store.load()  # after the index: what is in it was in the table before
                 forgotten = [alert_id for alert_id in ids if alert_id not in known]
                 if forgotten:
@@ -209,10 +209,9 @@ class AlertIndex:
                 raise Conflict(f"{name} is being built already", "wait until it is, or has ended") from error
         return name
 
-    def _resolved(self, client: OpenSearch, before: datetime) -> Iterator[list[str]]:
-        """The ids of documents of resolved incidents that were last changed before, page by page."""
-        old = {"range": {"updated_at": {"lt": before.isoformat()}}}
-        query = {"bool": {"filter": [{"term": {"state": RESOLVED}}, old]}}
+    def _resolved(self, client: OpenSearch) -> Iterator[list[str]]:
+        """The ids of documents of resolved incidents, page by page."""
+        query = {"term": {"state": RESOLVED}}
         body: dict[str, Any] = {"size": BATCH, "query": query, "sort": ["alert_id"], "_source": False}
         while True:
             hits = client.search(index=self._name, body=body)["hits"]["hits"]

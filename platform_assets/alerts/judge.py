@@ -6,9 +6,10 @@ Belongs here: when buckets are asked what, for the lane and for whoever looks in
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +26,13 @@ from platform_assets.settings import Settings
 
 SAVE_S = 10.0
 IDLE = timedelta(seconds=60)
-"""Nothing has landed for so long: the wall clock takes over from event time, so that windows run empty."""
+"""Nothing but history has landed for so long, and nothing waits: the wall clock takes over from event time, so that windows run
+empty. While broker or lane are in trouble it is not known what happens: what is open stays so."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+Ends = Mapping[str, Mapping[str, tuple[int, int]]]
+"""By table: the broker's (earliest, next) offset of each Kafka partition, by its application transaction."""
 
 
 class Judge:
@@ -42,6 +49,13 @@ class Judge:
         """End the sessions."""
         if self._buckets is not None:
             self._buckets.close()
+
+    def silent(self, now: datetime) -> bool:
+        """Whether it has rules, and nothing but history has landed for `IDLE`."""
+        if self._buckets is None:
+            return False
+        heard = self._buckets.heard
+        return heard is None or abs(now - heard) > IDLE
 
     @property
     def crowded(self) -> set[str]:
@@ -106,13 +120,21 @@ class Judge:
         return changed
 
 
-def look_once(settings: Settings, contract: Contract, rules: Sequence[Rule], room: AlertRoom) -> list[Alert]:
+def look_once(
+    settings: Settings,
+    contract: Contract,
+    rules: Sequence[Rule],
+    room: AlertRoom,
+    ends: Callable[[], Ends],
+) -> list[Alert]:
     """Judge every table's own rules as silver is now, beside a lane or without one; what that changed.
 
-    A rule that fails on data is an alert of its own.
+    `ends` asks the broker, at most once and only when a table is silent; what it does not tell of is not known. A rule that fails
+    on data is an alert of its own.
     """
     lake, now, changed = Lake(settings.lake_path), datetime.now(UTC), []
     broken: dict[str, str] = {}
+    asked = cache(ends)
     for table in contract.tables:
         silver = lake.tables(table).silver
         if not silver.exists():
@@ -120,8 +142,7 @@ def look_once(settings: Settings, contract: Contract, rules: Sequence[Rule], roo
         judge = Judge(table, rules, silver, settings.lake_path, room)
         try:
             changed += judge.catch_up()
-            landed = max((f.high["_landed_at"] for f in silver.files() if "_landed_at" in f.high), default=None)
-            changed += judge.look(now, idle=landed is None or now - landed > IDLE)
+            changed += judge.look(now, idle=judge.silent(now) and keeps_up(silver, asked().get(table.name), now))
             judge.save()
             broken |= judge.broken
         finally:
@@ -131,6 +152,15 @@ def look_once(settings: Settings, contract: Contract, rules: Sequence[Rule], roo
         detail=failing(broken),
     )  # fmt: skip
     return changed + room.see([seen], now)
+
+
+def keeps_up(silver: LakeTable, ends: Mapping[str, tuple[int, int]] | None, now: datetime) -> bool:
+    """Whether no more waits than has landed in the last `IDLE` (an archive that comes leaves some), in the snapshot in hand."""
+    if ends is None:
+        return False
+    done = silver.transactions(ends)
+    waiting = sum(max(0, end - max(begin, done[app_id] or 0)) for app_id, (begin, end) in ends.items())
+    return waiting <= sum(f.rows for f in silver.files() if abs(now - f.low.get("_landed_at", _NEVER)) <= IDLE)
 
 
 def failing(broken: Mapping[str, str]) -> str:

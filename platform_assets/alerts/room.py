@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from platform_assets.alerts.incident import OPEN, RESOLVED, Alert, Sighting, step
+from platform_assets.alerts.incident import ESCALATED, OPEN, RESOLVED, Alert, Sighting, step, unsent
 from platform_assets.alerts.index import AlertIndex
-from platform_assets.alerts.model import AlertError
+from platform_assets.alerts.model import AlertError, Severity
 from platform_assets.alerts.notify import Target, message, targets
 from platform_assets.alerts.store import AlertStore, Incidents, latest
 from platform_assets.alerts.text import plain
@@ -147,7 +147,8 @@ def _due(alert: Alert, now: datetime) -> bool:
     """A muted alert's message waits for as long as it is open: whoever muted it wants to know what is left of it."""
     if alert.notify is None or (alert.state == OPEN and alert.muted(now)):
         return False
-    return alert.send_after is None or alert.send_after <= now
+    # Nobody waits longer than that: the clock was ahead when it was written.
+    return alert.send_after is None or not now < alert.send_after <= now + RETRY_MOST
 
 
 def _claimed(known: Incidents, now: datetime, most: int) -> list[Alert]:
@@ -166,15 +167,14 @@ def _recorded(known: Incidents, sent: Alert, had: set[str], failed: list[str], n
     alert = known[sent.alert_id]
     if alert.notify != sent.notify:
         return [] if failed else [replace(alert, notified_at=now)]
+    if had and Severity(alert.severity).rank > Severity(sent.severity).rank:  # they were told less than is known now
+        worse = unsent(replace(alert, notify=ESCALATED))
+        return [worse if failed else replace(worse, notified_at=now)]
     if failed:
         error = f"not sent to {', '.join(sorted(failed))}; tried {alert.attempts} times"
         again = now + min(RETRY_MOST, RETRY * 2 ** min(alert.attempts - 1, 10))
         return [replace(alert, notify_error=error, send_after=again, delivered=",".join(sorted(had)))]
-    return [
-        replace(
-            alert, notify=None, notify_error=None, send_after=None, attempts=0, delivered="", notified_at=now
-        )
-    ]  # fmt: skip
+    return [unsent(replace(alert, notify=None, notified_at=now))]
 
 
 def counts(alerts: Iterable[Alert]) -> dict[str, int]:

@@ -29,6 +29,8 @@ FILES = 32
 """Past so many files a commit writes all latest versions into one."""
 KEPT = timedelta(days=90)
 """Resolved incidents are forgotten after so long, save the latest of each group; the index follows (`maintain.py`)."""
+STEP = timedelta(days=1)
+"""So much time passes between two changes at most, for forgetting: a clock that is years ahead forgets next to nothing."""
 TRIES = 20
 
 _TYPES = {
@@ -136,15 +138,19 @@ def latest(incidents: Incidents) -> dict[tuple[str, str], Alert]:
     return found
 
 
-def kept_since(incidents: Iterable[Alert]) -> datetime:
-    """Resolved incidents that were last changed before may be forgotten. By the table's own clock, its newest change."""
-    return max((alert.updated_at for alert in incidents), default=datetime.now(UTC)) - KEPT
+def kept_since(incidents: Iterable[Alert], now: datetime) -> datetime:
+    """Resolved incidents that were last changed before may be forgotten. By the table's own clock: change by change, to `now`."""
+    changes = sorted(min(alert.updated_at, now) for alert in incidents)
+    clock = changes[0] if changes else now
+    for change in changes:
+        clock = min(change, clock + STEP)
+    return clock - KEPT
 
 
 def _kept(incidents: Iterable[Alert]) -> Iterable[Alert]:
     alerts = {alert.alert_id: alert for alert in incidents}
     last = {alert.alert_id for alert in latest(alerts).values()}
-    until = kept_since(alerts.values())
+    until = kept_since(alerts.values(), datetime.now(UTC))
     for alert in alerts.values():
         if alert.state != RESOLVED or alert.notify or alert.updated_at >= until or alert.alert_id in last:
             yield alert

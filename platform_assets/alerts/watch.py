@@ -28,8 +28,6 @@ from platform_assets.settings import Settings
 MEMORY_BYTES = 64 * 1024 * 1024
 """Rows that wait to be judged; past that they are read from silver again."""
 TICK_S = 5.0
-IDLE_S = 20.0
-"""Nothing was committed for so long while the lane follows: event time goes on by the wall clock."""
 
 Past = Callable[[str, int | None], Sequence[Counted]]
 """What was settled of a table in the last `RATE_WINDOW`, up to a bronze commit (None: all that silver holds)."""
@@ -76,7 +74,6 @@ class Watch:
         self._health = {t.name: TableHealth(t) for t in contract.tables}
         # By table: the last bronze commit before this run's own, None if it has none yet.
         self._begun: dict[str, int | None] = {}
-        self._heard = dict.fromkeys(self._judges, time.monotonic())
         self._changed = threading.Condition()
         self._waiting: deque[_Commit] = deque()
         self._bytes = 0
@@ -166,7 +163,6 @@ class Watch:
                 return
 
     def _judge(self, commit: _Commit) -> Sequence[object]:
-        self._heard[commit.table] = time.monotonic()
         return self._judges[commit.table].offer(commit.after, commit.seq, commit.rows)
 
     def _see(self, table: str, vitals: Vitals, now: datetime, after: int | None = None) -> Sequence[object]:
@@ -183,10 +179,9 @@ class Watch:
         return [change for table, vitals in noted.items() for change in self._see(table, vitals, now)]
 
     def _look_at_rules(self) -> Sequence[object]:
-        now, heard = datetime.now(UTC), time.monotonic() - IDLE_S
-        return [
-            change for name, judge in self._judges.items() for change in judge.look(now, idle=self._heard[name] < heard)
-        ]
+        """By event time: that nothing comes may be the broker's trouble or the lane's own, and `look_once` asks about that."""
+        now = datetime.now(UTC)
+        return [change for judge in self._judges.values() for change in judge.look(now, idle=False)]
 
     def _save(self) -> list[object]:
         for judge in self._judges.values():

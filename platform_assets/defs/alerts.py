@@ -7,8 +7,8 @@ incidents and messages (alerts). Everything goes through the room that the lane 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from dagster import (
     AssetCheckSeverity,
     AssetMaterialization,
     AssetSpec,
+    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
@@ -24,6 +25,7 @@ from dagster import (
     Definitions,
     MetadataValue,
     RunFailureSensorContext,
+    RunRecord,
     RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
@@ -42,12 +44,15 @@ from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.alerts.incident import Sighting
+    from platform_assets.alerts.judge import Ends
     from platform_assets.alerts.room import AlertRoom
     from platform_assets.gold.refresh import RefreshReport
     from platform_assets.settings import Settings
 
 LOOK_SECONDS = 60
 FAILED_RUNS_SECONDS = 30
+FAILED_LATELY, FAILED_MOST = timedelta(days=1), 500
+"""So long, and to so many, a look comes back to failed runs whose job has no alert."""
 MESSAGES = 3
 """Messages a tick: a tick is ended after a minute, and a receiver may hang."""
 CHECKS = (Check.COMPLETE,)
@@ -121,7 +126,10 @@ def look_now(
 
     settings, contract = Settings.load(), contracts.get(system)
     room = AlertRoom(settings, system)
-    works: list[Callable[[], object]] = [partial(_see, room, partial(_recovered, instance, room, now))]
+    works: list[Callable[[], object]] = [
+        partial(_see, room, partial(_recovered, instance, room, now)),
+        partial(_see, room, partial(_failed, instance, system, contracts, room, now)),
+    ]
     if contract is None:
         works.append(partial(_see, room, partial(stale_alerts, instance, contracts, now)))
     else:
@@ -156,11 +164,27 @@ def _own_rules(settings: "Settings", contract: Contract, room: "AlertRoom") -> N
     from platform_assets.alerts.judge import look_once
     from platform_assets.alerts.read import rules_of
 
-    look_once(settings, contract, rules_of(settings, contract), room)
+    look_once(settings, contract, rules_of(settings, contract), room, partial(broker_ends, settings, contract))
+
+
+def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
+    """What the broker holds; nothing when it does not answer."""
+    from platform_assets.trust.coverage import ask_broker
+
+    try:
+        found = ask_broker(settings, [table.topic for table in contract.tables])
+    except AssayError as error:
+        _log.warning("whether %s has all that its topics hold is not known: %s", contract.system, error)
+        return {}
+    return {
+        table.name: {marks.topic.app_id(partition): bounds for partition, bounds in marks.marks.items()}
+        for table in contract.tables
+        if (marks := found.get(table.topic)) is not None
+    }
 
 
 def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Iterator["Sighting"]:
-    """Each table's newest event against the contract: whether the data is late."""
+    """Each table's newest event against the contract: whether the data is late, or dated where no clock has been yet."""
     from platform_assets.alerts.model import Severity
     from platform_assets.alerts.platform import FRESHNESS, sighting
     from platform_assets.trust.state import table_state
@@ -171,10 +195,12 @@ def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Itera
             continue
         late = now - watermark
         severity = Severity.CRITICAL if late > table.freshness_fail else Severity.WARNING
-        minutes = late.total_seconds() / 60
+        ahead = -late > table.max_ahead
+        minutes = f"{abs(late.total_seconds()) / 60:,.0f} minutes"
+        place = f"{minutes} ahead of this machine's clock" if ahead else f"{minutes} old"
         yield sighting(
-            FRESHNESS, table.qualified_name, now, breach=late > table.freshness_warn, severity=severity,
-            value=late.total_seconds(), detail=f"the newest event is {minutes:,.0f} minutes old",
+            FRESHNESS, table.qualified_name, now, breach=ahead or late > table.freshness_warn, severity=severity,
+            value=late.total_seconds(), detail=f"the newest event is {place}",
         )  # fmt: skip
 
 
@@ -232,7 +258,7 @@ def see_marts(report: "RefreshReport") -> None:
 # -- failed runs -----------------------------------------------------------------------------------------------------------
 
 
-def _failed_runs(systems: Sequence[str]) -> SensorDefinition:
+def _failed_runs(systems: Collection[str]) -> SensorDefinition:
     @run_failure_sensor(
         name="failed_runs",
         minimum_interval_seconds=FAILED_RUNS_SECONDS,
@@ -246,35 +272,43 @@ def _failed_runs(systems: Sequence[str]) -> SensorDefinition:
     return failed_runs
 
 
-def raise_failed_run(context: RunFailureSensorContext, systems: Sequence[str]) -> None:
-    """Store and tell that a run failed. What cannot be told now is told by the next look."""
-    from platform_assets.alerts.platform import RUN_FAILED, sighting
+def raise_failed_run(context: RunFailureSensorContext, systems: Collection[str]) -> None:
+    """Store that a run failed. What cannot be stored or told now is by the next look."""
     from platform_assets.alerts.room import AlertRoom
     from platform_assets.settings import Settings
 
     run = context.dagster_run
-    detail = f"run {run.run_id[:8]} failed: {_cause(context)}"
     room = AlertRoom(Settings.load(), system_of(run, systems))
     try:
-        room.see([sighting(RUN_FAILED, run.job_name, datetime.now(UTC), breach=True, detail=detail)])
+        room.see([_failure(context.instance, run, datetime.now(UTC))])
     finally:
         room.close()
 
 
-def _cause(context: RunFailureSensorContext) -> str:
-    """What the first failed step said, neutral: an error's text may quote data."""
+def _failure(instance: DagsterInstance, run: DagsterRun, at: datetime) -> "Sighting":
+    from platform_assets.alerts.platform import RUN_FAILED, sighting
+
+    detail = f"run {run.run_id[:8]} failed: {_cause(instance, run)}"
+    return sighting(RUN_FAILED, run.job_name, at, breach=True, detail=detail)
+
+
+def _cause(instance: DagsterInstance, run: DagsterRun) -> str:
+    """What the first failed step said, or the run; neutral: an error's text may quote data."""
     from platform_assets.alerts.text import DETAIL_LENGTH, neutral
 
-    for event in context.get_step_failure_events():
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            return neutral(data.user_failure_data.description, DETAIL_LENGTH)
-        if data.error is not None:
-            return neutral(data.error.message, DETAIL_LENGTH)
-    return neutral(context.failure_event.message or "no reason given", DETAIL_LENGTH)
+    said = "no reason given"
+    for entry in instance.all_logs(run.run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}):
+        event = entry.get_dagster_event()
+        if event.event_type is DagsterEventType.RUN_FAILURE:
+            said = event.message or said
+        elif (user := event.step_failure_data.user_failure_data) is not None and user.description:
+            return neutral(user.description, DETAIL_LENGTH)
+        elif (error := event.step_failure_data.error) is not None:
+            return neutral(error.message, DETAIL_LENGTH)
+    return neutral(said, DETAIL_LENGTH)
 
 
-def system_of(run: DagsterRun, systems: Sequence[str]) -> str:
+def system_of(run: DagsterRun, systems: Collection[str]) -> str:
     """The system that a run worked for: by the lane's tag, its assets, or its job's name."""
     tagged = run.tags.get(policies.LANE_TAG, "")
     chosen = {asset.path[1] for asset in run.asset_selection or () if len(asset.path) > 1}
@@ -286,11 +320,36 @@ def _recovered(instance: DagsterInstance, room: "AlertRoom", now: datetime) -> I
     """Jobs with an open alert whose last finished run is a success."""
     from platform_assets.alerts.platform import RUN_FAILED, sighting
 
-    ended = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE]
-    for rule, group in sorted(room.open_keys()):
-        if rule != RUN_FAILED.name:
-            continue
-        job = json.loads(group)["subject"]
-        last = instance.get_runs(RunsFilter(job_name=job, statuses=ended), limit=1)
-        if last and last[0].status is DagsterRunStatus.SUCCESS:
+    for job in sorted(_jobs_told(room)):
+        last = _last_finished(instance, job)
+        if last is not None and last.dagster_run.status is DagsterRunStatus.SUCCESS:
             yield sighting(RUN_FAILED, job, now, breach=False)
+
+
+def _failed(
+    instance: DagsterInstance, system: str, systems: Collection[str], room: "AlertRoom", now: datetime
+) -> Iterator["Sighting"]:
+    """Jobs without an open alert whose last finished run has failed lately: the sensor of failed runs looks at each run once.
+
+    Seen at the end of the run, so that an alert that has been resolved since, or that cools down, is not opened again.
+    """
+    lately = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - FAILED_LATELY)
+    jobs = {run.job_name for run in instance.get_runs(lately, limit=FAILED_MOST) if system_of(run, systems) == system}
+    for job in sorted(jobs - _jobs_told(room)):
+        last = _last_finished(instance, job)
+        if last is None or last.end_time is None or last.dagster_run.status is not DagsterRunStatus.FAILURE:
+            continue
+        if system_of(last.dagster_run, systems) == system:
+            yield _failure(instance, last.dagster_run, datetime.fromtimestamp(last.end_time, UTC))
+
+
+def _jobs_told(room: "AlertRoom") -> set[str]:
+    """Jobs with an open alert."""
+    from platform_assets.alerts.platform import RUN_FAILED
+
+    return {json.loads(group)["subject"] for rule, group in room.open_keys() if rule == RUN_FAILED.name}
+
+
+def _last_finished(instance: DagsterInstance, job: str) -> RunRecord | None:
+    ended = RunsFilter(job_name=job, statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE])
+    return next(iter(instance.get_run_records(ended, limit=1)), None)

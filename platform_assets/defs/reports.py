@@ -4,8 +4,10 @@ Belongs here: when reports are made. Does not: what they say (`systems/<system>/
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster import (
     Config,
@@ -29,8 +31,13 @@ from platform_assets.errors import AssayError
 from platform_assets.reports.declare import load_reports
 from platform_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from platform_assets.gold.marts import Mart
+
 MORNING = "0 6 * * *"
 """UTC: late events of the evening have come, and people have not."""
+SETTLED = timedelta(minutes=15)
+"""So long after landing the marts are expected to count a row."""
 
 
 class ReportsConfig(Config):
@@ -77,7 +84,10 @@ def _job(contract: Contract) -> JobDefinition:
 
 
 def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[str]]:
-    """Make, keep and tell all reports of a day: (page by report, targets that did not take one)."""
+    """Make, keep and tell all reports of a day: (page by report, targets that did not take one).
+
+    They go out on time also when the marts lag behind silver, and then say so.
+    """
     from platform_assets.gold.project import project_folder
     from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.rows import LakeMarts
@@ -85,12 +95,33 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
     from platform_assets.reports.send import keep, send
 
     settings = Settings.load()
-    marts = LakeMarts(settings.lake_path, marts_of(project_folder(), contract))
+    known = marts_of(project_folder(), contract)
+    missing = missing_rows(settings.lake_path, contract, known, day, datetime.now(UTC) - SETTLED)
+    marts = LakeMarts(settings.lake_path, known)
     pages: dict[str, str] = {}
     deaf: list[str] = []
     for name, declared in load_reports(contract.system, settings.systems).items():
-        built = build(contract.system, declared, day, marts)
+        built = build(contract.system, declared, day, marts, missing=missing)
         page = keep(built, settings.home)
         pages[name] = str(page)
         deaf += send(built, page, settings.values)
     return pages, sorted(set(deaf))
+
+
+def missing_rows(lake: Path, contract: Contract, marts: "Sequence[Mart]", day: date, until: datetime) -> int:
+    """Rows of a day (UTC) that silver held at `until` already, and that the marts do not count."""
+    from platform_assets.gold.plan import consumed
+    from platform_assets.lake.layout import Lake
+    from platform_assets.lane.sessions import session
+
+    missing = 0
+    done = consumed(lake, contract, marts)
+    with session() as con:
+        for table in contract.tables:
+            silver, after = Lake(lake).tables(table).silver, done[table.name].seq
+            found = silver.between("_seq", after + 1) if silver.exists() else []
+            files = [f for f in found if str(f.partition).startswith(day.isoformat())]
+            if files:
+                new = f"_seq > {after} AND _landed_at <= TIMESTAMPTZ '{until.isoformat()}'"
+                missing += silver.relation(con, files).filter(new).count("*").fetchall()[0][0]
+    return missing

@@ -50,9 +50,15 @@ class Built:
         return all(f.section.kind is Kind.FIGURES or f.rows.num_rows == 0 for f in self.sections)
 
 
-def build(system: str, report: Report, day: date, marts: Marts) -> Built:
-    """Fill a report. Raises AssayError when a mart or a column that it names does not exist."""
+def build(system: str, report: Report, day: date, marts: Marts, *, missing: int = 0) -> Built:
+    """Fill a report; title and introduction say so when `missing` rows of the day are not in the marts yet.
+
+    Raises AssayError when a mart or a column that it names does not exist.
+    """
     made = datetime.now(UTC)
+    if missing:
+        about = f"Incomplete: {missing:,} rows of this day have arrived that these figures do not count. {report.about}"
+        report = report.model_copy(update={"title": f"{report.title} (incomplete)", "about": about.strip()})
     with duckdb.connect(config={"threads": 1, "memory_limit": "512MB", "temp_directory": ""}) as con:
         con.execute("SET TimeZone = 'UTC'")
         filled = tuple(Filled(section, _fill(con, section, day, marts)) for section in report.sections)

@@ -18,6 +18,7 @@ from opensearchpy.exceptions import ConnectionError
 from support import alert_documents as documents
 from support import burst_rules, event_now, private_settings, private_system, publish
 
+from platform_assets.alerts.judge import keeps_up
 from platform_assets.alerts.maintain import maintain_alerts, reindex_alerts
 from platform_assets.alerts.platform import POISON, sighting
 from platform_assets.alerts.read import parse_rules
@@ -27,6 +28,8 @@ from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
+from platform_assets.defs.alerts import broker_ends
+from platform_assets.lake.layout import Lake
 from platform_assets.lane.run import COMMIT_SECONDS, Lane
 from platform_assets.search.errors import SearchError, Unavailable
 from platform_assets.search.history import ForeignIndex
@@ -147,6 +150,7 @@ def test_after_a_restore_the_index_is_refused_until_it_is_built_anew(services: S
 def test_what_the_table_forgets_goes_from_the_index_too(
     services: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("platform_assets.alerts.store.STEP", timedelta(days=365))  # nothing happens between them
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
     with closing(AlertRoom(settings, contract.system)) as room:
@@ -185,6 +189,21 @@ def test_what_the_table_forgets_goes_from_the_index_too(
     assert maintain_alerts(settings, contract.system).documents == len(left - kept)  # it goes on where it ended
     assert shown(settings, contract) == kept
     assert maintain_alerts(settings, contract.system).documents == 0
+
+
+def test_what_waits_on_the_broker_is_known(services: Settings, tmp_path: Path) -> None:
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings)
+    table = contract.tables[0]
+    silver, later = Lake(settings.lake_path).tables(table).silver, datetime.now(UTC) + timedelta(hours=1)
+    publish(settings, table, [event_now(n) for n in range(20)])
+    Lane(settings, contract, rules=(), index=False).drain()
+    silver.refresh()
+    assert keeps_up(silver, broker_ends(settings, contract)["events"], later)
+    publish(settings, table, [event_now(20)])
+    assert not keeps_up(silver, broker_ends(settings, contract)["events"], later)
+    away = replace(settings, values={**settings.values, "ASSAY_KAFKA_BOOTSTRAP": "127.0.0.1:1"})
+    assert broker_ends(away, contract) == {}
 
 
 def test_rules_that_do_not_bind_stop_no_lane(services: Settings, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from lakes import SmallLake
+from lakes import TOPIC, SmallLake
 from samples import LOGS, private_room, rules
 from support import event
 
 from platform_assets.alerts.buckets import FOLDER, KEPT, Buckets, forget_snapshots
 from platform_assets.alerts.incident import Sighting
-from platform_assets.alerts.judge import Judge, look_once
+from platform_assets.alerts.judge import IDLE, Ends, Judge, keeps_up, look_once
 from platform_assets.lane.settle import Settled
 from platform_assets.settings import Settings
 
@@ -98,6 +98,52 @@ def test_history_moves_nothing(lake: SmallLake, now: datetime) -> None:
     buckets.hear(carry(lake, errors(0, 50, now - timedelta(days=3))))
     assert buckets.cells == []
     assert not list(buckets.breaches()) and not list(buckets.standing([], now, idle=True))
+
+
+def test_history_is_not_heard(lake: SmallLake, now: datetime) -> None:
+    buckets = Follower(lake)
+    buckets.hear(carry(lake, errors(0, 1, now)))
+    heard = buckets.heard
+    assert heard is not None and heard >= now
+    buckets.hear(carry(lake, errors(0, 5, now - timedelta(days=3))))
+    assert buckets.heard == heard
+    buckets.judged()
+    buckets.save()
+    again = Follower(lake)
+    again.catch_up()
+    assert again.heard == heard
+
+
+def test_the_wall_clock_takes_over_only_when_nothing_waits(
+    lake: SmallLake, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the broker is away, or the lane behind it, an open window may be as full as ever."""
+    monkeypatch.setattr("platform_assets.alerts.judge.IDLE", timedelta(0))
+    carry(lake, errors(0, 11, now - timedelta(minutes=6)))
+    end, told = lake.offset, list[Ends]()
+    with closing(private_room(lake.root)) as room:
+
+        def look(ends: Ends) -> str:
+            told.append(ends)
+            look_once(Settings(lake.root, lake.root, {}), LOGS, rules("many"), room, told.pop)
+            assert not told  # it was asked
+            return room.alerts()[0].state
+
+        assert look({}) == "open"
+        assert look({"events": {TOPIC.app_id(0): (0, end + 1)}}) == "open"
+        assert look({"events": {TOPIC.app_id(0): (0, end), TOPIC.app_id(1): (7, 8)}}) == "open"
+        assert look({"events": {TOPIC.app_id(0): (0, end), TOPIC.app_id(1): (7, 7)}}) == "resolved"
+
+
+def test_a_lane_keeps_up_that_takes_what_waits_in_a_minute(lake: SmallLake, now: datetime) -> None:
+    carry(lake, errors(0, 50, now - timedelta(days=3)))  # an archive comes
+    landed = datetime.now(UTC)
+    for waiting, later, expected in ((50, 0, True), (51, 0, False), (50, 70, False), (0, 70, True)):
+        ends = {TOPIC.app_id(0): (0, lake.offset + waiting)}
+        lake.tables.silver.refresh()
+        assert keeps_up(lake.tables.silver, ends, landed + timedelta(seconds=later)) is expected
+    assert timedelta(seconds=60) == IDLE
+    assert not keeps_up(lake.tables.silver, None, landed)
 
 
 def test_ratio_maximum_too_few_and_silence(lake: SmallLake, now: datetime) -> None:
@@ -190,7 +236,7 @@ def test_a_rule_that_fails_on_data_is_left_out_and_no_other(
     with closing(private_room(lake.root)) as room:
 
         def look() -> set[tuple[str, str]]:
-            look_once(Settings(lake.root, lake.root, {}), LOGS, both, room)
+            look_once(Settings(lake.root, lake.root, {}), LOGS, both, room, dict)
             return {(alert.rule, alert.state) for alert in room.alerts()}
 
         carry(lake, errors(0, 11, now - timedelta(minutes=6), message="501"))

@@ -13,6 +13,7 @@ from samples import START, made_up_rule
 
 from platform_assets.alerts.incident import ESCALATED, ONGOING, OPEN, OPENED, RESOLVED, Alert, Sighting, step
 from platform_assets.alerts.model import Escalation, Severity
+from platform_assets.alerts.store import KEPT, kept_since
 
 RULE = made_up_rule()
 Moves = Sequence[tuple[int, bool]]
@@ -126,6 +127,48 @@ def test_an_acknowledged_alert_sends_no_reminders() -> None:
     assert len(life.told) == 2
     life.see(sighting(961, False))
     assert life.told[-1][1] == RESOLVED
+
+
+YEARS = 2 * 365 * 86_400
+
+
+def test_what_a_clock_ahead_has_opened_resolves_when_the_clock_is_right() -> None:
+    life = Life()
+    life.see(sighting(YEARS, True))
+    life.see(sighting(10, False))
+    assert life.last is not None and life.last.opened_at == sighting(10, False).at  # nothing is seen in the future
+    assert life.see(sighting(40, False)) is None
+    life.see(sighting(70, False))
+    assert life.last.state == RESOLVED
+    assert [why for _, why, _ in life.told] == [OPENED, RESOLVED]
+
+
+def test_what_a_clock_ahead_has_opened_and_lasts_is_reminded_of() -> None:
+    life = Life()
+    life.see(sighting(YEARS, True))
+    for second in range(0, 400, 10):
+        life.see(sighting(second, True))
+    assert [(why, second) for _, why, second in life.told] == [(OPENED, YEARS), (ONGOING, 300)]
+
+
+def test_what_a_clock_ahead_has_resolved_may_open_again() -> None:
+    life = Life()
+    life.see(sighting(0, True))
+    life.see(sighting(YEARS, False))
+    assert life.see(sighting(110, False)) is None
+    again = life.see(sighting(120, True))
+    assert again is not None and (again.ordinal, again.opened_at) == (2, sighting(120, True).at)
+
+
+def test_a_clock_ahead_forgets_next_to_nothing() -> None:
+    one = Life().see(sighting(0, True))
+    assert one is not None
+    daily = [replace(one, updated_at=START + timedelta(days=day)) for day in range(100)]
+    today, ahead = daily[-1].updated_at, daily[-1].updated_at + timedelta(days=700)
+    assert kept_since(daily, today) == today - KEPT
+    wrong = [replace(one, updated_at=ahead + timedelta(minutes=n)) for n in range(5)]
+    assert kept_since([*daily, *wrong], ahead + timedelta(hours=1)) == today + timedelta(days=5) - KEPT
+    assert kept_since([*daily, *wrong], today) == today - KEPT
 
 
 def test_a_message_that_nobody_got_is_replaced_by_a_truer_one() -> None:

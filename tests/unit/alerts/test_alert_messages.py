@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,14 +15,34 @@ from samples import START, made_up_rule, private_room
 from webhook import TOKEN, receiver
 
 from platform_assets.alerts.incident import Sighting
-from platform_assets.alerts.model import AlertError
-from platform_assets.alerts.notify import message, targets
+from platform_assets.alerts.model import AlertError, Escalation, Severity
+from platform_assets.alerts.notify import Attached, message, targets
 from platform_assets.alerts.text import SUMMARY_LENGTH, VALUE_LENGTH, neutral
 
 
 def breach(service: str, second: int = 0, value: float = 11.0) -> Sighting:
     at = START + timedelta(seconds=second)
-    return Sighting(made_up_rule(), {"service": service}, at, at, True, value, 10.0)
+    rule = replace(made_up_rule(), escalate=Escalation(100, Severity.CRITICAL))
+    return Sighting(rule, {"service": service}, at, at, True, value, 10.0)
+
+
+@dataclass
+class Person:
+    """A target in this process, who may take nothing, and during whose reading something may happen."""
+
+    id: str
+    takes: bool = True
+    meanwhile: Callable[[], object] = lambda: None
+    titles: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+    def send(self, title: str, body: str, kind: str, attached: Attached | None = None) -> bool:
+        self.meanwhile()
+        self.titles += [title] if self.takes else []
+        return self.takes
 
 
 @pytest.mark.parametrize(
@@ -110,6 +131,54 @@ def test_what_is_not_taken_is_sent_again_and_shown_without_the_address(
     assert all(TOKEN not in str(value) for value in (kept, room.alerts()))
 
 
+@pytest.mark.parametrize("second_takes", [True, False])
+def test_what_gets_worse_while_it_is_being_told_is_told_as_worse(
+    second_takes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Person("a"), Person("b", takes=second_takes)
+    monkeypatch.setattr("platform_assets.alerts.room.targets", lambda _: {p.id: p for p in (first, second)})
+    room = private_room(tmp_path)
+    room.see([breach("payments")], START)
+    second.meanwhile = lambda: room.see([breach("payments", 2, 500.0)], START + timedelta(seconds=2))
+    room.tell(START)
+    (kept,) = room.alerts()
+    assert (kept.severity, kept.notify, kept.send_after, kept.delivered) == ("critical", "escalated", None, "")
+    second.takes = True
+    assert room.tell(START + timedelta(seconds=3)) == 1
+    assert first.titles == ["[warning] OPEN logs: made_up", "[critical] WORSE logs: made_up"]
+    assert second.titles[-1:] == ["[critical] WORSE logs: made_up"]
+    assert room.tell(START + timedelta(hours=1)) == 0
+
+
+def test_what_gets_worse_before_everybody_has_heard_is_told_to_all_as_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Person("a"), Person("b", takes=False)
+    monkeypatch.setattr("platform_assets.alerts.room.targets", lambda _: {p.id: p for p in (first, second)})
+    room = private_room(tmp_path)
+    room.see([breach("payments")], START)
+    assert room.tell(START) == 0
+    room.see([breach("payments", 2, 500.0)], START + timedelta(seconds=2))
+    second.takes = True
+    assert room.tell(START + timedelta(seconds=2)) == 1
+    assert first.titles == ["[warning] OPEN logs: made_up", "[critical] WORSE logs: made_up"]
+    assert second.titles == ["[critical] WORSE logs: made_up"]
+
+
+def test_what_gets_worse_before_anybody_has_heard_opens_as_bad_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = Person("a", takes=False)
+    monkeypatch.setattr("platform_assets.alerts.room.targets", lambda _: {only.id: only})
+    room = private_room(tmp_path)
+    room.see([breach("payments")], START)
+    only.meanwhile = lambda: room.see([breach("payments", 2, 500.0)], START + timedelta(seconds=2))
+    assert room.tell(START) == 0
+    only.takes = True
+    assert room.tell(START + timedelta(seconds=6)) == 1
+    assert only.titles == ["[critical] OPEN logs: made_up"]
+
+
 @pytest.mark.parametrize("url", [f"nonsense://{TOKEN}", f"slack://{TOKEN}", TOKEN])
 def test_a_target_that_is_not_understood_is_named_by_its_place(url: str, tmp_path: Path) -> None:
     with pytest.raises(AlertError) as raised:
@@ -120,6 +189,18 @@ def test_a_target_that_is_not_understood_is_named_by_its_place(url: str, tmp_pat
     with pytest.raises(AlertError):
         room.tell()
     assert room.alerts()[0].notify == "opened"
+
+
+def test_a_message_that_waits_by_a_clock_ahead_is_sent_when_the_clock_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = Person("a", takes=False)
+    monkeypatch.setattr("platform_assets.alerts.room.targets", lambda _: {only.id: only})
+    room = private_room(tmp_path)
+    room.see([breach("payments")], START)
+    assert room.tell(START + timedelta(days=700)) == 0
+    only.takes = True
+    assert room.tell(START) == 1
 
 
 def test_urls_with_commas_and_lines() -> None:

@@ -23,6 +23,7 @@ from duckdb import ConversionException
 from shop_system import SHOP, Rooms, State
 
 from platform_assets import gold_definitions
+from platform_assets.alerts.incident import Alert
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.defs import alerts as room_of_defs
 from platform_assets.defs import policies
@@ -77,6 +78,36 @@ def test_a_failed_run_is_told_and_over_when_the_job_succeeds(
     assert room.alerts()[0].state == "resolved"
 
 
+def test_a_failed_run_whose_alert_could_not_be_stored_is_told_by_the_next_look(
+    instance: DagsterInstance, rooms: Rooms, room: AlertRoom
+) -> None:
+    """The sensor of failed runs goes on to the next run, whatever became of this one's alert."""
+
+    def work(stop: threading.Event, on_commit: object) -> None:
+        raise AssayError("the disk is full", "make room")
+
+    def look() -> list[Alert]:
+        room.see(room_of_defs._failed(instance, "shop", ["shop"], room, datetime.now(UTC)))
+        return room.alerts()
+
+    good, rooms.work = rooms.work, work
+    run = lane(instance)
+    assert list(room_of_defs._failed(instance, "logs", ["shop", "logs"], room, datetime.now(UTC))) == []
+    look_now(instance, "shop", {"shop": SHOP}, datetime.now(UTC))
+    [alert] = [alert for alert in room.alerts() if alert.rule == "run_failed"]
+    assert alert.state == "open" and alert.notified_at is not None
+    assert alert.summary.startswith(f"shop_lane: run {run.run_id[:8]} failed: the disk is full")
+    known = room.acknowledge(alert.alert_id, "somebody")
+    assert look() == [known]
+    rooms.work = good
+    assert lane(instance).is_success
+    room.see(room_of_defs._recovered(instance, room, datetime.now(UTC) + timedelta(minutes=2)))
+    assert [alert.state for alert in look()] == ["resolved"]
+    rooms.work = work
+    lane(instance)  # while it cools down
+    assert [alert.state for alert in look()] == ["resolved"]
+
+
 def materialized(instance: DagsterInstance, *assets: AssetKey) -> None:
     for asset in assets:
         instance.report_runless_asset_event(AssetMaterialization(asset))
@@ -100,6 +131,16 @@ def test_one_look_sees_late_data_failed_checks_and_a_lane_that_does_not_report(
     # The index cannot be reached here: that is told, and the rest is done all the same.
     assert len(problems) == 1 and "OpenSearch" in problems[0]
     assert all(alert.notified_at is not None for alert in room.alerts())
+
+
+def test_data_from_ahead_of_the_clock_is_told_as_late(instance: DagsterInstance, rooms: Rooms, room: AlertRoom) -> None:
+    """The clock was set back: nothing that comes now would be newer."""
+    now = datetime.now(UTC)
+    for ahead, expected in ((ORDERS.max_ahead, []), (timedelta(hours=1), ["shop.orders"])):
+        rooms.states["orders"] = State(watermark=now + ahead)
+        look_now(instance, "shop", {"shop": SHOP}, now)
+        assert list(stored(room)) == expected
+    assert "60 minutes ahead of this machine's clock" in room.alerts()[0].summary
 
 
 @pytest.mark.parametrize("refreshed", [True, False], ids=["stopped", "never started"])
