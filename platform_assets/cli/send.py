@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from platform_assets.stream.produce import Record
 
 CHUNK = 256 * 1024
+LOOK_S = 0.2
+"""How often a source that gives nothing is left to see whether to stop."""
 BYTES_IN_FLIGHT = 64 * 1024 * 1024
 """The producer's memory is bounded in records; large records must be bounded in bytes."""
 
@@ -40,6 +44,7 @@ class Sent:
         "assay send logs.access access.log",
         "assay send logs.broker server.log.* --rate 5000",
         "zcat access.log.gz | assay send logs.access -",
+        "kubectl logs -f web | assay send logs.access -",
     ),
 )
 @click.argument("table")
@@ -51,8 +56,8 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
     """Publish the records of files to a table's topic.
 
     TABLE is `system.table` or the topic's name. A FILE holds lines, JSON lines, or records of several lines as the table's
-    contract says; `-` is standard input. Bytes are sent as they are: what is wrong with them is found out, and kept, by the
-    lane.
+    contract says; `-` is standard input, whose records are sent as they come (one of several lines when the next begins, or
+    at the end). Bytes are sent as they are: what is wrong with them is found out, and kept, by the lane.
     """
     from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for
@@ -72,6 +77,10 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
                 raise _Stopped
             del count
 
+        def pause(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise _Stopped
+
         def batches() -> Iterator[list[Record]]:
             waiting = 0
             for name in files:
@@ -85,7 +94,7 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
                         waiting = 0
 
         try:
-            send_paced(producer, batches(), rate, advance)
+            send_paced(producer, batches(), rate, advance, pause)
         except _Stopped:
             producer.flush()
         sent.records, sent.offsets = producer.delivered, producer.ranges()
@@ -104,6 +113,8 @@ def _check_files(files: tuple[str, ...]) -> None:
             raise AssayError(f"there is no file {name}", "nothing was sent")
         if name != "-" and path.is_dir():
             raise AssayError(f"{name} is a folder", "name the files in it; nothing was sent")
+        if name != "-" and not os.access(path, os.R_OK):
+            raise AssayError(f"we may not read {name}", "nothing was sent")
 
 
 def _records(name: str, table: Table, sent: Sent, stop: Stop) -> Iterator[tuple[list[bytes], int]]:
@@ -113,7 +124,7 @@ def _records(name: str, table: Table, sent: Sent, stop: Stop) -> Iterator[tuple[
     framer = Framer(table)
     told = 0
     with _open(name) as source:
-        while not stop.is_set() and (chunk := source.read(CHUNK)):
+        while _ready(source, stop) and (chunk := source.read(CHUNK)):
             if records := framer.feed(chunk):
                 yield records, framer.consumed - told
                 told = framer.consumed
@@ -122,8 +133,19 @@ def _records(name: str, table: Table, sent: Sent, stop: Stop) -> Iterator[tuple[
     sent.cut += framer.cut
 
 
-def _open(name: str) -> IO[bytes] | nullcontext[IO[bytes]]:
-    return nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb")
+def _open(name: str) -> FileIO:
+    """Without a buffer: a read gives what there is, and does not wait until somebody slow has written all that it asks for."""
+    if name == "-":
+        return os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    return Path(name).open("rb", buffering=0)
+
+
+def _ready(source: FileIO, stop: Stop) -> bool:
+    """Wait until there is something to read, or the end; False when told to stop. (A read goes on after a signal.)"""
+    while not stop.is_set():
+        if select.select([source], [], [], LOOK_S)[0]:
+            return True
+    return False
 
 
 def _tell(sent: Sent, as_json: bool) -> None:

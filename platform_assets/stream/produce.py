@@ -87,10 +87,12 @@ def send_paced(
     batches: Iterable[Sequence[Record]],
     rate: float | None,
     progress: Callable[[int], None] | None = None,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> int:
     """Send batches at no more than `rate` records a second (None: as fast as possible) and wait for all; records sent.
 
-    A batch larger than a tenth of a second's worth is cut, so that the stream flows evenly.
+    A batch larger than a tenth of a second's worth is cut, so that the stream flows evenly. `sleep` waits for seconds: one
+    that can be woken ends a slow stream at once.
     """
     started = time.monotonic()
     sent = 0
@@ -103,6 +105,6 @@ def send_paced(
             if progress:
                 progress(len(part))
             if rate and (ahead := sent / rate - (time.monotonic() - started)) > 0:
-                time.sleep(ahead)
+                sleep(ahead)
     producer.flush()
     return sent

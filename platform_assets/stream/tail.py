@@ -6,8 +6,8 @@ records (`files.py`), sending them (`produce.py`).
 A file is known by device, inode and a fingerprint of what was read of it, so that a rotated file is found again under
 its new name (rename and create), a truncated one is noticed even when it has grown again, and its copy (copytruncate)
 gives the rest. Rotated files are looked for beside the file as `<name>.1`, `<name>-20260115`, `<name>.2026-01-15-09`;
-compressed ones are not read. What cannot be found any more is said in the log. Not noticed: what a file got and lost
-again (copytruncate) before its first byte was read.
+compressed ones are not read. What cannot be found any more is said in the log; whatever changed after it is read. Not
+noticed: what a file got and lost again (copytruncate) before its first byte was read.
 
 Delivery is at least once: `commit` is called after the producer's acknowledgement, so a crash between the two sends the
 records of one poll again. Tables with a key drop them; in tables without a key they are distinct records. Positions
@@ -24,7 +24,7 @@ import re
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -83,6 +83,15 @@ class Mark:
     position: int
     seen: int
     check: str  # fingerprint of the bytes before `seen`; an inode may have been given to another file
+    modified: int | None = None  # the file's time of change then, ns: which files are newer; None in marks of old
+
+
+@dataclass(frozen=True, slots=True)
+class _Previous:
+    """The file read last: what was written since comes next."""
+
+    identity: tuple[int, int] | None  # None: it was gone when the tail began, and its inode may be another file's
+    modified: int
 
 
 class _Source:
@@ -111,7 +120,8 @@ class _Source:
 
     def mark(self) -> Mark:
         status = self.status()
-        return Mark(status.st_dev, status.st_ino, self.start + self.framer.consumed, self.seen, self._check)
+        position = self.start + self.framer.consumed
+        return Mark(status.st_dev, status.st_ino, position, self.seen, self._check, status.st_mtime_ns)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -142,7 +152,7 @@ class FileTail:
         self._limit = limit
         self._clock = clock
         self._grew_at = clock()
-        self._previous: os.stat_result | None = None
+        self._previous: _Previous | None = None
         self._source: _Source | None = None
         self._unsaved: Mark | None = None
         self._saved: Mark | None = None
@@ -191,6 +201,8 @@ class FileTail:
         descriptor = self._find(mark, [self.path, *self._rotated_paths()])
         if descriptor is None:
             _LOG.warning("%s: the file read last is gone; what it held after byte %d is lost", self.path, mark.position)
+            if mark.modified is not None:  # those rotated after it are read
+                self._previous = _Previous(None, mark.modified)
         else:
             self._start(descriptor, mark.position)
 
@@ -204,7 +216,8 @@ class FileTail:
         records = source.framer.finish()
         self._unsaved = source.mark()
         self.cut += source.framer.cut
-        self._previous = source.status()
+        status = source.status()
+        self._previous = _Previous(_identity(status), status.st_mtime_ns)
         self.close()
         return records
 
@@ -219,7 +232,7 @@ class FileTail:
             self._start(copy, mark.position)
             return []
         _LOG.warning("%s: truncated; what was written between byte %d and then is lost", self.path, mark.seen)
-        self._unsaved = Mark(mark.device, mark.inode, 0, 0, fingerprint(None, 0))
+        self._unsaved = replace(mark, position=0, seen=0, check=fingerprint(None, 0))
         return source.framer.finish()
 
     def _is_current(self, source: _Source) -> bool:
@@ -271,12 +284,11 @@ class FileTail:
         """Name and identity of the file that was written after the one read last: a rotated one or the followed one."""
         if self._previous is not None:
             names = self._rotated()
-            own = _identity(self._previous)
-            places = [place for place, (_, status) in enumerate(names) if _identity(status) == own]
+            places = [place for place, (_, status) in enumerate(names) if _identity(status) == self._previous.identity]
             if places:
                 later = names[places[0] + 1 :]
             else:  # deleted or compressed meanwhile
-                later = [(path, status) for path, status in names if status.st_mtime_ns >= self._previous.st_mtime_ns]
+                later = [(path, status) for path, status in names if status.st_mtime_ns >= self._previous.modified]
             if later:
                 return later[0][0], _identity(later[0][1])
         try:

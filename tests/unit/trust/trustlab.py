@@ -25,11 +25,16 @@ from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
 from platform_assets.stream.topics import Topic
 
 TOPIC_ID = "c0ffee00-aaaa-4bbb-8ccc-000000000001"
+WINDOW = timedelta(minutes=10)
+"""In which an event sent again is the same event: the dedupe window of logs.events."""
+_now = datetime.now(UTC)
+BEGAN = _now.replace(minute=_now.minute // 10 * 10, second=0, microsecond=0) - WINDOW
+"""Where the last whole window begins: all events lie in it, and so in one day, whatever the time of day."""
 
 
 def event(n: int, **members: Any) -> bytes:
-    """A valid message of logs.events, `n` seconds old; members given as None are left out."""
-    when = datetime.now(UTC) - timedelta(seconds=n % 600)
+    """A valid message of logs.events, the same of a number for the whole session; members given as None are left out."""
+    when = BEGAN + timedelta(seconds=n) % WINDOW
     message: dict[str, Any] = {
         "event_id": f"e{n}",
         "event_time": when.isoformat().replace("+00:00", "Z"),

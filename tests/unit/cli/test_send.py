@@ -1,0 +1,128 @@
+"""`assay send` up to the producer: slow standard input, an end that is asked for, files that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner, Result
+
+from platform_assets.cli import publish
+from platform_assets.cli.app import assay
+from platform_assets.stream.produce import Record
+
+SOON = 0.3
+
+
+class Kept:
+    """Stands for a producer: keeps what it is to send. `then` is called after each time."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
+        self.values: list[bytes | None] = []
+        self._then = then
+
+    @property
+    def delivered(self) -> int:
+        return len(self.values)
+
+    def send(self, records: Sequence[Record]) -> int:
+        self.values += [value for _, value in records]
+        self._then()
+        return len(records)
+
+    def flush(self) -> None:
+        """Nothing is in flight."""
+
+    def ranges(self) -> dict[int, tuple[int, int]]:
+        return {}
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[Kept, Result]]:
+    """Runs the command with a producer that keeps."""
+    monkeypatch.setenv("ASSAY_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str, producer: Kept | None = None, table: str = "logs.access") -> tuple[Kept, Result]:
+        kept = producer or Kept()
+        monkeypatch.setattr(publish, "producer_for", lambda *_: kept)
+        return kept, CliRunner().invoke(assay, ["send", table, *arguments])
+
+    return run
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileIO]:
+    """Standard input is a pipe; its other end."""
+    read, write = os.pipe()
+    with os.fdopen(read) as stdin, os.fdopen(write, "wb", buffering=0) as other:
+        # The runner of commands puts in a standard input of its own.
+        monkeypatch.setattr("platform_assets.cli.send.sys", SimpleNamespace(stdin=stdin))
+        yield other
+
+
+def soon(work: Callable[[], object]) -> None:
+    threading.Timer(SOON, work).start()
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.timeout(30)
+def test_what_standard_input_has_is_sent_at_once_and_ctrl_c_ends_the_wait(
+    sent: Callable[..., tuple[Kept, Result]], pipe: FileIO
+) -> None:
+    """Whoever writes it is at work still, and writes nothing for now."""
+    pipe.write(b"one\r\ntwo, and mor")
+
+    def then() -> None:
+        if len(kept.values) == 1:
+            pipe.write(b"e\nthree")
+        else:
+            soon(interrupt)
+
+    kept = Kept(then)
+    result = sent("-", "--json", producer=kept)[1]
+    assert kept.values == [b"one", b"two, and more"]
+    assert (result.exit_code, json.loads(result.stdout)["records"]) == (130, 2)
+
+
+@pytest.mark.timeout(30)
+def test_the_end_of_standard_input_ends_the_last_record(sent: Callable[..., tuple[Kept, Result]], pipe: FileIO) -> None:
+    first, last = b"[2026-11-20 09:30:00,123] ERROR no (kafka.X)\n\tat x.Y", b"[2026-11-20 09:30:01,123] INFO yes"
+    pipe.write(first + b"\n" + last)
+    soon(pipe.close)
+    kept, result = sent("-", "--json", table="logs.broker")
+    assert (kept.values, result.exit_code) == ([first, last], 0)
+    assert json.loads(result.stdout)["bytes"] == len(first) + 1 + len(last)
+
+
+@pytest.mark.timeout(30)
+def test_ctrl_c_ends_a_slow_stream_at_once(sent: Callable[..., tuple[Kept, Result]], tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("one\ntwo\n")
+    began = time.monotonic()
+    kept, result = sent(str(path), "--rate", "0.01", producer=Kept(lambda: soon(interrupt)))
+    assert (kept.values, result.exit_code) == ([b"one"], 130)
+    assert time.monotonic() - began < 20
+
+
+def test_a_file_that_may_not_be_read_leaves_no_other_in_the_topic(
+    sent: Callable[..., tuple[Kept, Result]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "a.log", tmp_path / "b.log"
+    first.write_text("one\n")
+    second.touch(0)
+    if os.access(second, os.R_OK):  # root may read everything
+        monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != second)
+    kept, result = sent(str(first), str(second))
+    assert (kept.values, result.exit_code) == ([], 1)
+    assert f"we may not read {second} - nothing was sent" in result.stderr
