@@ -61,7 +61,7 @@ def copy_database(source: Path, target: Path, tell: Tell) -> Copied:
             closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as reader,
             closing(sqlite3.connect(target)) as writer,
         ):
-            reader.backup(writer, pages=2048)
+            reader.backup(writer, pages=-1)  # in parts it begins again whenever another connection commits
     except sqlite3.Error as error:
         raise AssayError(
             f"cannot copy the database {source}: {error}", "is it damaged, or locked by another program?"

@@ -22,8 +22,9 @@ import bcrypt
 from platform_assets.errors import AssayError
 from platform_assets.local.endpoints import ensure_secrets
 from platform_assets.local.files import make_folder, write_private
-from platform_assets.local.kafka import broker_properties, properties_text
+from platform_assets.local.kafka import broker_properties
 from platform_assets.local.opensearch import node_settings, password_hash, security_configuration, security_files
+from platform_assets.local.properties import properties_text
 from platform_assets.local.tls import Certificates, ensure_certificates
 from platform_assets.settings import SECRETS_FILE
 

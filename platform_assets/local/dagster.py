@@ -22,6 +22,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ import psutil
 import yaml
 
 from platform_assets.errors import AssayError
+from platform_assets.local.crashes import Crashes
 from platform_assets.local.files import locked, make_folder, tail, write_text
 
 HOST = "127.0.0.1"
@@ -42,7 +44,6 @@ USUAL_PORT = 3000
 START_SECONDS = 120.0
 STOP_SECONDS = 25.0
 """A lane that is told to stop commits what it holds; after this the rest is killed."""
-MAX_CRASHES = 5
 LOG_BYTES = 16 * 1024 * 1024
 _PROJECT = Path(__file__).parents[2]
 _LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -256,7 +257,8 @@ class Supervisor:
             "daemon": [_script("dagster-daemon"), "run", "-w", str(loaded)],
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._crashes = 0
+        self._crashes: defaultdict[str, Crashes] = defaultdict(Crashes)
+        self._long: set[str] = set()
         self._ending = False
 
     def run(self) -> int:
@@ -294,10 +296,10 @@ class Supervisor:
         if child is not None and child.poll() is None:
             return True
         if child is not None:
-            self._crashes += 1
+            crashes = self._crashes[name].add(time.monotonic())
             log.error("%s ended with code %d: %s", name, child.returncode, tail(self._logs / f"{name}.log", 1))
-            if self._crashes > MAX_CRASHES:
-                log.error("crashed %d times, giving up", self._crashes)
+            if self._crashes[name].too_many:
+                log.error("%s crashed %d times, giving up", name, crashes)
                 return False
         # The launcher has the kernel kill the process should we be killed.
         launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getuid()), str(os.getgid()), str(os.getpid())]
@@ -317,10 +319,18 @@ class Supervisor:
                     os.waitpid(process.pid, os.WNOHANG)
 
     def _shorten_logs(self) -> None:
-        for path in self._logs.glob("*.log"):
-            if path.stat().st_size > LOG_BYTES:
-                shutil.copy2(path, path.with_suffix(".1.log"))
-                os.truncate(path, 0)
+        """Of what is written for as long as we run; the copies themselves are left alone."""
+        for name in ("supervisor", *self._commands):
+            path = self._logs / f"{name}.log"
+            try:
+                if path.exists() and path.stat().st_size > LOG_BYTES:
+                    shutil.copy2(path, path.with_suffix(".1.log"))
+                    os.truncate(path, 0)
+                self._long.discard(name)
+            except OSError as error:
+                if name not in self._long:  # it is tried each second
+                    log.warning("cannot shorten %s: %s", path, error)
+                self._long.add(name)
 
     def _end_all(self) -> None:
         """Ask every descendant to end, and kill what has not after a while; new ones may appear meanwhile."""

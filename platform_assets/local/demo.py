@@ -1,17 +1,12 @@
 """The whole platform on one machine for a demonstration: services, Dagster, a simulated flow, and their orderly end.
 
 Belongs here: what is started, fed and ended, in which order. Does not: what a person sees of it (`cli/demo.py`), or any of
-the parts. Services that ran before are used and left running.
-
-`python -m platform_assets.local.demo HOME` is the guard: it waits for the end of its standard input, which is the end of
-the demonstration however that came, and ends the services.
+the parts. Services that ran before are used and left running; those that we started end with us, killed or not.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -147,11 +142,12 @@ def demonstration(
     contract = contracts[SYSTEM]
     simulator = load_simulator(contract)
     with ExitStack() as stack:
-        if lifecycle.status(settings.home).phase == "stopped":
-            stack.enter_context(_guarded(settings.home))
+        # Those that are ending are of a demonstration that was killed: `up` waits for their end.
+        ours = lifecycle.status(settings.home).phase in ("stopped", "stopping")
+        if ours:
             say("Starting Kafka and OpenSearch (the first time they are downloaded)")
             stack.callback(_end_services, settings.home, say)
-        lifecycle.up(settings.home)
+        lifecycle.up(settings.home, owned=ours)
         settings = Fresh.load(settings.home)
         prepare(settings, contracts.values())
         say("Starting Dagster")
@@ -171,33 +167,6 @@ def _end_services(home: Path, say: Say) -> None:
     from platform_assets.local import lifecycle
 
     say("Stopping Kafka and OpenSearch")
-    lifecycle.down(home)
-
-
-@contextmanager
-def _guarded(home: Path) -> Iterator[None]:
-    """A process that ends the services should we be killed within the block."""
-    guard = subprocess.Popen(  # noqa: S603 (the arguments are ours)
-        [sys.executable, "-m", __name__, str(home)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        guard.kill()  # before its input ends: services that somebody starts from now on are none of its business
-        guard.wait()
-
-
-def guard(home: Path) -> None:
-    """Wait for the end of standard input, then end the services of `home`."""
-    while os.read(0, 4096):
-        pass
-    from platform_assets.local import lifecycle
-
     lifecycle.down(home)
 
 
@@ -315,7 +284,3 @@ def _until(
             raise AssayError(f"waited {seconds:.0f} s in vain for {what}", "Dagster's page shows what its runs say")
         if stop.wait(1.0):
             raise Stopped
-
-
-if __name__ == "__main__":
-    guard(Path(sys.argv[1]))

@@ -78,15 +78,17 @@ def ensure_secrets(home: Path) -> dict[str, str]:
 def choose_ports(layout: Layout) -> Ports:
     """Configured ports, else those of the last start, else free ones; the choice is kept.
 
-    Raises AssayError when a configured port is malformed or taken.
+    Raises AssayError when a configured port is malformed, taken, or configured twice.
     """
     kept = json.loads(layout.ports.read_text(encoding="utf-8")) if layout.ports.is_file() else {}
-    chosen: dict[str, int] = {}
+    configured = {name: value for name, variable in _CONFIGURED.items() if (value := os.environ.get(variable))}
+    chosen = {name: _configured_port(name, value) for name, value in configured.items()}
+    if len(set(chosen.values())) < len(chosen):
+        raise AssayError(f"{' and '.join(_CONFIGURED.values())} are the same port", "give each its own")
     for name in Ports.__dataclass_fields__:
-        configured = os.environ.get(_CONFIGURED.get(name, ""))
-        if configured:
-            chosen[name] = _configured_port(name, configured)
-        elif name in kept and kept[name] not in chosen.values() and _free(kept[name]):
+        if name in chosen:
+            continue
+        if name in kept and kept[name] not in chosen.values() and _free(kept[name]):
             chosen[name] = kept[name]
         else:
             chosen[name] = _pick({*chosen.values(), *kept.values()})

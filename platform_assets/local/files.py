@@ -47,11 +47,18 @@ def write_private(path: Path, data: bytes, owner: tuple[int, int] | None = None)
 
 
 def make_folder(path: Path, mode: int, owner: tuple[int, int] | None = None) -> Path:
-    """Create `path` (and missing parents, 0755), then give it `mode` and, when we are root, `owner`."""
-    path.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0 and owner is not None:
+    """Create `path` and missing parents with `mode`, whatever the umask says; give `path` `mode` and, when we are root, `owner`.
+
+    A folder that has both already is not written to: it may be on a read-only disk.
+    """
+    if not path.parent.exists():
+        make_folder(path.parent, mode)
+    path.mkdir(mode, exist_ok=True)
+    found = path.stat()
+    if os.geteuid() == 0 and owner is not None and owner != (found.st_uid, found.st_gid):
         os.chown(path, *owner)
-    path.chmod(mode)
+    if stat.S_IMODE(found.st_mode) != mode:
+        path.chmod(mode)
     return path
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platform_assets.errors import AssayError
-from platform_assets.local.files import open_to_all, others_reach
+from platform_assets.local.files import locked, open_to_all, others_reach
 from platform_assets.local.lock import versions
 
 _CHOSEN = "ASSAY_JAVA_HOME"
@@ -69,10 +69,12 @@ def reachable_java(java: Java, runtime: Path) -> Java:
     stamp = (java.home / "release").stat().st_mtime_ns
     target = runtime / f"java-{java.major}-{stamp}"
     if not (target / _MARK).is_file():
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(java.home, target, symlinks=True)
-        open_to_all(target)
-        (target / _MARK).touch()
+        with locked(runtime / "java.lock"):
+            if not (target / _MARK).is_file():  # Somebody else was not faster.
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(java.home, target, symlinks=True)
+                open_to_all(target)
+                (target / _MARK).touch()
     return Java(target, java.major, java.modules)
 
 

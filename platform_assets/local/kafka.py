@@ -25,6 +25,7 @@ from platform_assets.local.files import tail, write_private
 from platform_assets.local.java import Java
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command, spawn
+from platform_assets.local.properties import log4j_text, properties_text
 
 NAME = "kafka"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -32,6 +33,8 @@ INTERNAL_USER = "broker"
 _FORMAT_TIMEOUT_S = 60
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+# Each denial would be a line at INFO; refused requests are answered to their senders.
+_QUIET = {"logger.authorizer.name": "kafka.authorizer.logger", "logger.authorizer.level": "warn"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,10 @@ class Broker:
             data=self._data,
         )
         write_private(self._properties, properties_text(properties), owner)
-        write_private(self._config / "log4j2.properties", _log4j(self.log).encode(), owner)
+        # The broker's user passes no folder of a closed home, where `logs` is a link.
+        log = self.log.parent.resolve() / self.log.name
+        logging = log4j_text(log, "[%d] %p %m (%c)%n", _QUIET)
+        write_private(self._config / "log4j2.properties", logging, owner)
 
 
 def broker_properties(
@@ -198,11 +204,6 @@ def broker_properties(
     }
 
 
-def properties_text(properties: Mapping[str, object]) -> bytes:
-    """A properties file."""
-    return "".join(f"{name}={value}\n" for name, value in properties.items()).encode()
-
-
 def internal_conf(bootstrap: str, password: str) -> dict[str, str]:
     """Client settings of the broker's own user, which may do everything."""
     return {
@@ -212,24 +213,3 @@ def internal_conf(bootstrap: str, password: str) -> dict[str, str]:
         "sasl.username": INTERNAL_USER,
         "sasl.password": password,
     }
-
-
-def _log4j(log: Path) -> str:
-    return f"""status = error
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {log}
-appender.file.filePattern = {log}.%i.gz
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = [%d] %p %m (%c)%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 32MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 4
-rootLogger.level = info
-rootLogger.appenderRef.file.ref = file
-# Each denial would be a line at INFO; refused requests are answered to their senders.
-logger.authorizer.name = kafka.authorizer.logger
-logger.authorizer.level = warn
-"""

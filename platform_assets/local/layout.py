@@ -132,8 +132,10 @@ class Layout:
         """Make every folder with its owner and mode.
 
         The home stays closed to other users' eyes (0711: they may pass, not list) and the stores are the service
-        user's alone.
+        user's alone. Raises AssayError when the servers could not take the folder for one.
         """
+        if "," in str(self.store):
+            raise AssayError(f"a comma in {self.store} would be two folders to the servers", "choose another home")
         root = os.geteuid() == 0
         passable = 0o711 if root else 0o700
         if not self.home.exists():

@@ -26,6 +26,7 @@ from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.files import locked, tail
 from platform_assets.local.kafka_access import check_kafka
 from platform_assets.local.layout import Layout
+from platform_assets.local.process import stop
 from platform_assets.local.search_access import check_opensearch
 from platform_assets.local.state import State, read_state
 from platform_assets.local.supervisor import Supervisor, log_to
@@ -33,6 +34,7 @@ from platform_assets.settings import Settings
 
 _UP_TIMEOUT_S = 240
 _DOWN_TIMEOUT_S = 45
+_STATE_TIMEOUT_S = 10
 _POLL_S = 0.1
 
 
@@ -76,11 +78,11 @@ def up(
     With `foreground` the caller becomes the supervisor until Ctrl-C or SIGTERM (main thread only), and `on_healthy` is
     called once they are healthy. Otherwise they go on when the caller ends, unless they are `owned`: then they end with it,
     killed or not. A second call is harmless: it waits for, and reports, what is there.
-    Raises AssayError in one line when they cannot be started.
+    Raises AssayError in one line when they cannot be started. Whatever it raises, what it had started is ended.
     """
     console = console or Console(stderr=True)
     layout = Layout.of(home)
-    if (state := _running(layout)) and foreground:
+    if (state := _unless_ending(layout)) and foreground:
         raise AssayError(
             f"the services of {layout.home} run already (process {state.supervisor.pid})", "end them with `assay down`"
         )
@@ -96,8 +98,13 @@ def up(
         if foreground:
             return _foreground(layout, on_healthy)
         process = _spawn_supervisor(layout, owned)
-    with console.status("Starting Kafka and OpenSearch ..."):
-        _await_healthy(layout, process)
+    try:
+        with console.status("Starting Kafka and OpenSearch ..."):
+            _await_healthy(layout, process)
+    except BaseException:
+        if process is not None:
+            stop(process, _DOWN_TIMEOUT_S)
+        raise
     now = status(home)
     if on_healthy is not None:
         on_healthy(now)
@@ -107,7 +114,7 @@ def up(
 def down(home: Path) -> bool:
     """Stop the services of `home` in order; returns whether they were running. Data stays."""
     layout = Layout.of(home)
-    state = _running(layout)
+    state = _announced(layout)
     if state is None:
         return False
     state.supervisor.signal(signal.SIGTERM)
@@ -124,7 +131,7 @@ def down(home: Path) -> bool:
 def wipe(home: Path) -> None:
     """Delete the services' data, logs, addresses and secrets. They must be down; the lake is not touched."""
     layout = Layout.of(home)
-    if _running(layout) is not None:
+    if _locked(layout):
         raise AssayError("the services are running", "end them with `assay down`")
     for folder in {layout.local, layout.store}:
         if folder.exists():
@@ -151,7 +158,7 @@ def status(home: Path) -> Status:
     layout = Layout.of(home)
     state = _running(layout)
     if state is None:
-        return Status(str(layout.home), "stopped", ())
+        return Status(str(layout.home), "starting" if _locked(layout) else "stopped", ())
     settings = Settings.load(layout.home)
     found = []
     for name, service in state.services.items():
@@ -246,3 +253,25 @@ def _running(layout: Layout) -> State | None:
         return None
     state = read_state(layout.state)
     return state if state is not None and state.supervisor.alive() else None
+
+
+def _announced(layout: Layout) -> State | None:
+    """What the living supervisor says; one that has only just begun is given time to say it. None when there is none."""
+    deadline = time.monotonic() + _STATE_TIMEOUT_S
+    while (state := _running(layout)) is None and _locked(layout):
+        if time.monotonic() > deadline:
+            raise AssayError(
+                f"a process holds {layout.lock} and does not say which it is", "end it by hand: it owns the services"
+            )
+        time.sleep(_POLL_S)
+    return state
+
+
+def _unless_ending(layout: Layout) -> State | None:
+    """What the living supervisor says; the end of one that is ending is waited for. None when there is none."""
+    deadline = time.monotonic() + _DOWN_TIMEOUT_S
+    while (state := _running(layout)) is not None and state.phase in ("stopping", "stopped", "failed"):
+        if time.monotonic() > deadline:
+            raise AssayError("the services do not end", f"see {layout.logs / 'supervisor.log'}")
+        time.sleep(_POLL_S)
+    return state

@@ -24,6 +24,7 @@ from platform_assets.local.files import write_private
 from platform_assets.local.java import Java
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command
+from platform_assets.local.properties import log4j_text
 from platform_assets.local.tls import ADMIN_DN, NODE_DN
 from platform_assets.search.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER, ROW_POLICY_FIELD
 
@@ -34,6 +35,7 @@ _LANE_INDICES = ("/[^.].*/",)
 _READER_INDICES = (r"/(?!\.|assay-).*/",)
 # Passwords are 24 random bytes: stretching protects guessable ones, and each new connection would pay for it.
 _BCRYPT_ROUNDS = 8
+_BCRYPT_BYTES = 72  # it takes no more
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,9 @@ class SearchNode:
         }
         # JSON is YAML, and needs no second library to write it safely.
         write_private(config / "opensearch.yml", json.dumps(settings, indent=1).encode(), owner)
-        write_private(config / "log4j2.properties", _log4j(self.log.parent.resolve() / self.log.name).encode(), owner)
+        log = self.log.parent.resolve() / self.log.name
+        logging = log4j_text(log, "[%d{ISO8601}][%-5p][%-25c{1.}]%marker %m%n")
+        write_private(config / "log4j2.properties", logging, owner)
         folder = config / "opensearch-security"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
@@ -213,11 +217,14 @@ def password_hash(known: str, password: bytes) -> str:
 
 
 def _users(path: Path, secrets: Mapping[str, str]) -> dict[str, Any]:
-    """Users with bcrypt hashes."""
+    """Users with bcrypt hashes. Raises AssayError for a password that bcrypt does not take."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     users = {}
     for role in OPENSEARCH_ROLES:
-        password = secrets[f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD"].encode()
+        variable = f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD"
+        password = secrets[variable].encode()
+        if len(password) > _BCRYPT_BYTES:
+            raise AssayError(f"{variable} is longer than {_BCRYPT_BYTES} bytes", "choose a shorter one in secrets.env")
         hashed = password_hash(known.get(role, {}).get("hash", ""), password)
         users[role] = {"hash": hashed, "description": f"the platform's {role}"}
     return users
@@ -335,21 +342,3 @@ _FILES = {
     "tenants": "tenants.yml",
     "nodesdn": "nodes_dn.yml",
 }
-
-
-def _log4j(log: Path) -> str:
-    return f"""status = error
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {log}
-appender.file.filePattern = {log}.%i.gz
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = [%d{{ISO8601}}][%-5p][%-25c{{1.}}]%marker %m%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 32MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 4
-rootLogger.level = info
-rootLogger.appenderRef.file.ref = file
-"""

@@ -17,13 +17,15 @@ from pathlib import Path
 
 from platform_assets.errors import AssayError
 from platform_assets.local.dagster import HOST, free_port
-from platform_assets.local.files import make_folder
+from platform_assets.local.files import PRIVATE, make_folder, write_text
 from platform_assets.local.layout import RunAs
 from platform_assets.local.process import Command, spawn, stop
 from platform_assets.serve.keys import FOLDER, KeyStore, Role
 
 USUAL_PORT = 8080
 KEY_NAME = "demo"
+_KEY_ID = "demo.key"
+"""Names the key, beside the others: a person may have a key of that name too."""
 START_SECONDS = 60.0
 
 
@@ -34,7 +36,6 @@ class Page:
     home: Path
     port: int
     key: str
-    key_id: str
     process: subprocess.Popen[bytes]
 
     def __repr__(self) -> str:
@@ -47,26 +48,24 @@ class Page:
 
     def end(self) -> None:
         """Take the key back and end the server."""
-        KeyStore(self.home).revoke(self.key_id)
+        _take_back(self.home)
         stop(self.process, 15)
 
 
 def start_page(home: Path) -> Page:
     """Start the server on port 8080, or any free one, and wait until it answers; it dies with the calling process.
 
-    Main thread only. Keys of demonstrations that were killed are taken back. Raises AssayError when it does not start.
+    Main thread only. The key of a demonstration that was killed is taken back. Raises AssayError when it does not start.
     """
-    store = KeyStore(home)
-    for old in store.all():
-        if old.name == KEY_NAME:
-            store.revoke(old.id)
+    _take_back(home)
     port = free_port(None, USUAL_PORT)
     output = make_folder(home / FOLDER, 0o700) / "server.out"
     command = [sys.executable, "-m", "platform_assets.cli", "serve", "--home", str(home), "--port", str(port)]
     ourselves = RunAs(os.geteuid(), os.getegid(), "")
     process = spawn(Command(command, Path(__file__).resolve().parents[2], output, home), ourselves)
-    key, text = store.add(KEY_NAME, Role.ADMIN, personal_data=True, lifetime=timedelta(days=1))
-    page = Page(home, port, text, key.id, process)
+    key, text = KeyStore(home).add(KEY_NAME, Role.ADMIN, personal_data=True, lifetime=timedelta(days=1))
+    write_text(home / FOLDER / _KEY_ID, key.id, PRIVATE)
+    page = Page(home, port, text, process)
     deadline = time.monotonic() + START_SECONDS
     while not _answers(page.url):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -74,6 +73,16 @@ def start_page(home: Path) -> Page:
             raise AssayError("the API did not start", f"see {output}")
         time.sleep(0.1)
     return page
+
+
+def _take_back(home: Path) -> None:
+    """Revoke the key of the last demonstration, if it is there yet."""
+    path = home / FOLDER / _KEY_ID
+    if path.is_file():
+        store, known = KeyStore(home), path.read_text(encoding="utf-8")
+        if known in {key.id for key in store.all()}:
+            store.revoke(known)
+        path.unlink()
 
 
 def _answers(url: str) -> bool:

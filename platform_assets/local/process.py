@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -34,21 +35,23 @@ class Command:
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process id with its start time in seconds: ids are reused, the pair is not."""
+    """A process id with its start as the kernel counts it, and which boot that was: ids are reused, the three are not."""
 
     pid: int
     started: float
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> ProcessId:
-        """The identity of a running process."""
-        return cls(pid, psutil.Process(pid).create_time())
+        """The identity of a running process. Raises psutil.NoSuchProcess."""
+        # What psutil itself knows a process again by: the public `create_time` moves when the clock is set.
+        _, started = psutil.Process(pid)._ident  # type: ignore[attr-defined]
+        return cls(pid, started, _boot())
 
     def alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
         try:
-            process = psutil.Process(self.pid)
-            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - self.started) < 1
+            return ProcessId.of(self.pid) == self and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
@@ -57,6 +60,14 @@ class ProcessId:
         if self.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+@cache
+def _boot() -> str:
+    """Linux counts a start from the boot. Elsewhere it is a time of day, which is never again."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
 
 
 def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:

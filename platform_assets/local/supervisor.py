@@ -26,10 +26,12 @@ from types import FrameType
 
 import psutil
 from confluent_kafka import KafkaException
+from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.errors import AssayError
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
+from platform_assets.local.crashes import Crashes
 from platform_assets.local.endpoints import HOST, Endpoints, choose_ports, ensure_secrets
 from platform_assets.local.files import locked, tail
 from platform_assets.local.java import find_java, reachable_java
@@ -49,9 +51,9 @@ _START_TIMEOUT_S = 180
 _STOP_TIMEOUT_S = 20
 _WATCH_S = 0.25
 _FREE_DISK = 1 << 30
-_MAX_CRASHES = 5
-_CRASH_WINDOW_S = 600
 _MAX_BACKOFF_S = 30
+_NOT_YET = (AssayError, KafkaException, OpenSearchException, TimeoutError)
+"""What a server that starts, or is busy, may answer: it is asked again."""
 
 
 class _Ended(Exception):
@@ -60,7 +62,7 @@ class _Ended(Exception):
 
 @dataclass
 class Child:
-    """One server: `ready` makes a step towards health and tells whether it is there."""
+    """One server: `ready` makes a step towards health and tells whether it is there, or raises why not (`_NOT_YET`)."""
 
     name: str
     command: Callable[[], Command]
@@ -69,10 +71,12 @@ class Child:
     output: Path
     process: subprocess.Popen[bytes] | None = None
     healthy: bool = False
-    crashes: list[float] = field(default_factory=list)
+    crashes: Crashes = field(default_factory=Crashes)
     restarts: int = 0
     not_before: float = 0.0
     given_up: bool = False
+    trouble: str = ""
+    """Why it was not ready when it was asked last."""
 
     def state(self) -> ServiceState:
         """As it is written to the state file."""
@@ -107,6 +111,7 @@ class Supervisor:
         self.children: list[Child] = []
         self._self = ProcessId.of(os.getpid())
         self._stop = False
+        self._silent = False
 
     def run(self) -> int:
         """Own the services until SIGTERM or SIGINT; returns an exit code. Only one supervisor per home gets to work."""
@@ -199,7 +204,7 @@ class Supervisor:
             if time.monotonic() - begun > _START_TIMEOUT_S:
                 late = next(child for child in self.children if not child.healthy)
                 raise AssayError(
-                    f"{late.name} is not healthy after {_START_TIMEOUT_S} s: {late.last_words()}",
+                    f"{late.name} is not healthy after {_START_TIMEOUT_S} s: {late.trouble or late.last_words()}",
                     f"its log is {late.log}",
                 )
             self._pause(_WATCH_S)
@@ -210,34 +215,42 @@ class Supervisor:
 
     def _spawn(self, child: Child, user: RunAs) -> None:
         child.process = spawn(child.command(), user)
-        child.healthy = False
+        child.healthy, child.trouble = False, ""
         log.info("started %s, process %d", child.name, child.process.pid)
 
     def _advance(self, child: Child) -> None:
-        if not child.healthy and child.ready():
-            child.healthy = True
+        if child.healthy:
+            return
+        try:
+            child.healthy = child.ready()
+        except _NOT_YET as error:
+            child.trouble = _one_line(error)
+            log.info("%s is not ready: %s", child.name, child.trouble)
+        if child.healthy:
             log.info("%s is healthy", child.name)
 
     def _watch(self) -> None:
         """Restart what crashes, after 1, 2, 4 ... seconds, at most five times in ten minutes."""
+        said = [child.state() for child in self.children]
         while True:
-            before = [child.state() for child in self.children]
             for child in self.children:
                 self._mend(child)
-            if [child.state() for child in self.children] != before:
-                self._say("healthy" if all(child.healthy for child in self.children) else "degraded")
+            if (states := [child.state() for child in self.children]) != said:
+                healthy = all(child.healthy for child in self.children)
+                if self._try_to_say("healthy" if healthy else "degraded"):
+                    said = states
             self._pause(_WATCH_S)
 
     def _mend(self, child: Child) -> None:
         now = time.monotonic()
         if child.process is not None and (code := child.process.poll()) is not None:
-            child.crashes = [moment for moment in child.crashes if now - moment < _CRASH_WINDOW_S] + [now]
+            crashes = child.crashes.add(now)
             child.healthy, child.process = False, None
-            child.given_up = len(child.crashes) > _MAX_CRASHES
-            child.not_before = now + min(2.0 ** (len(child.crashes) - 1), _MAX_BACKOFF_S)
+            child.given_up = child.crashes.too_many
+            child.not_before = now + min(2.0 ** (crashes - 1), _MAX_BACKOFF_S)
             log.error("%s ended with code %d: %s", child.name, code, child.last_words())
             if child.given_up:
-                log.error("%s crashed %d times, giving up on it", child.name, len(child.crashes))
+                log.error("%s crashed %d times, giving up on it", child.name, crashes)
         elif child.process is None and not child.given_up and now >= child.not_before:
             child.restarts += 1
             self._spawn(child, self.layout.user)
@@ -245,17 +258,17 @@ class Supervisor:
             self._advance(child)
 
     def _end(self, phase: Phase, error: AssayError | None = None) -> None:
-        self._say("stopping")
         # All at once, then wait for each: their shutdowns overlap.
         alive = [child.process for child in self.children if child.process is not None]
         for process in alive:
             process.terminate()
+        self._try_to_say("stopping")
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         for process in alive:
             stop(process, max(0.1, deadline - time.monotonic()))
         for child in self.children:
             child.process, child.healthy = None, False
-        self._say(phase, error)
+        self._try_to_say(phase, error)
         log.info("%s", phase)
 
     def _say(self, phase: Phase, error: AssayError | None = None) -> None:
@@ -263,33 +276,43 @@ class Supervisor:
         message, hint = (error.message, error.hint) if error else ("", "")
         State(phase, self._self, services, message, hint).write(self.layout.state)
 
+    def _try_to_say(self, phase: Phase, error: AssayError | None = None) -> bool:
+        """`_say`, where a full disk must not keep us from our work; whether it could be written."""
+        try:
+            self._say(phase, error)
+        except OSError as failure:
+            if not self._silent:  # it is tried again and again
+                log.warning("cannot write %s: %s", self.layout.state, failure)
+            self._silent = True
+            return False
+        self._silent = False
+        return True
+
 
 def _broker_ready(broker: Broker, settings: Settings, secrets: Mapping[str, str]) -> bool:
     try:
         socket.create_connection((HOST, broker.ports.kafka_internal), timeout=1).close()
     except OSError:
         return False
-    try:
-        provision(broker.internal_conf(), secrets)
-        seconds = check_kafka(settings)
-    except (AssayError, KafkaException) as error:
-        log.info("kafka is not ready: %s", error)
-        return False
-    log.info("kafka: published and consumed in %.2f s", seconds)
+    provision(broker.internal_conf(), secrets)
+    log.info("kafka: published and consumed in %.2f s", check_kafka(settings))
     return True
 
 
 def _search_ready(node: SearchNode, settings: Settings) -> bool:
     if not security_answers(node):
         return False
-    try:
-        if apply_security(node):
-            log.info("opensearch: users and roles brought up to date")
-        log.info("opensearch: cluster is %s", check_opensearch(settings))
-    except AssayError as error:
-        log.info("opensearch is not ready: %s", error)
-        return False
+    if apply_security(node):
+        log.info("opensearch: users and roles brought up to date")
+    log.info("opensearch: cluster is %s", check_opensearch(settings))
     return True
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, AssayError):
+        return error.message
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _settings(home: Path, endpoints: Endpoints, secrets: Mapping[str, str]) -> Settings:
@@ -325,8 +348,10 @@ def log_to(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    owned = [ProcessId.of(int(pid)) for pid in sys.argv[2:]]
-    supervisor = Supervisor(Path(sys.argv[1]), owner=owned[0] if owned else None)
+    owner = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    if owner not in (None, os.getppid()):
+        sys.exit("the owner is gone")
+    supervisor = Supervisor(Path(sys.argv[1]), owner=ProcessId.of(owner) if owner else None)
     supervisor.layout.create()
     log_to(supervisor.layout.logs)
     sys.exit(supervisor.run())

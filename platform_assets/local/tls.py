@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -65,14 +66,21 @@ class Certificates:
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
 
     def fresh(self, now: dt.datetime | None = None, servers: Sequence[str] = ()) -> bool:
-        """Whether all files are there and none ends within 30 days."""
-        others = [path for name in servers for path in self.server(name)]
-        files = (self.ca, self.node, self.node_key, self.admin, self.admin_key, *others)
-        if not all(path.is_file() for path in files):
+        """Whether all files are there and belong together, all are valid now and none ends within 30 days."""
+        now = now or dt.datetime.now(dt.UTC)
+        pairs = ((self.node, self.node_key), (self.admin, self.admin_key), *map(self.server, servers))
+        try:
+            ca = x509.load_pem_x509_certificate(self.ca.read_bytes())
+            signed = [(x509.load_pem_x509_certificate(cert.read_bytes()), _public(key)) for cert, key in pairs]
+            for certificate, public in [*signed, (ca, ca.public_key())]:
+                certificate.verify_directly_issued_by(ca)
+                if certificate.public_key() != public:
+                    return False
+                if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEW_BEFORE:
+                    return False
+        except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
             return False
-        until = (now or dt.datetime.now(dt.UTC)) + _RENEW_BEFORE
-        certificates = (x509.load_pem_x509_certificate(path.read_bytes()) for path in files if path.suffix == ".pem")
-        return all(certificate.not_valid_after_utc > until for certificate in certificates)
+        return True
 
 
 def ensure_certificates(
@@ -125,6 +133,10 @@ def ensure_certificates(
         write_text(cert_path, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
     write_text(certificates.ca, ca.public_bytes(serialization.Encoding.PEM).decode())
     return certificates
+
+
+def _public(key: Path) -> object:
+    return serialization.load_pem_private_key(key.read_bytes(), password=None).public_key()
 
 
 def _alternatives(names: Sequence[str]) -> list[x509.GeneralName]:

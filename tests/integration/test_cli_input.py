@@ -128,7 +128,7 @@ def test_simulate_is_paced(shell: Shell) -> None:
 
 
 def test_a_killed_demo_leaves_nothing_running(services: Settings) -> None:
-    """SIGKILL while Dagster starts: the guard ends the services, the kernel ends Dagster."""
+    """SIGKILL while Dagster starts: the services end with their owner, the kernel ends Dagster."""
     home = Path(tempfile.mkdtemp(prefix="assay-demo-"))
     home.chmod(0o711)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}

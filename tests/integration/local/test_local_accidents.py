@@ -47,7 +47,8 @@ def own(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iter
     monkeypatch.setenv("ASSAY_OPENSEARCH_HEAP_MB", "512")
     monkeypatch.setenv("ASSAY_KAFKA_HEAP_MB", "256")
     # Closed to other users, as a root's home is: the stores must then lie elsewhere.
-    home = Path(tempfile.mkdtemp(prefix="assay-own-"))
+    # The name is one that Java must not misread.
+    home = Path(tempfile.mkdtemp(prefix="assay-own-é\\x-"))
     yield home
     lifecycle.down(home)
     lifecycle.wipe(home)
@@ -228,3 +229,4 @@ def test_storage_is_formatted_when_the_clusters_id_begins_with_a_hyphen(
     broker = Broker.prepare(layout, choose_ports(layout), java, ensure_runtime(), 256)
     broker.ensure_formatted()
     assert re.search(r"^cluster\.id=-", (broker._data / "meta.properties").read_text(encoding="utf-8"), re.MULTILINE)
+    assert broker.log.is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ from lakes import SmallLake
 from support import event
 
 from platform_assets.backup.backup import backup
+from platform_assets.backup.copy import copy_database
 from platform_assets.backup.restore import restore
 from platform_assets.errors import AssayError
 from platform_assets.lake.archive import RESTORED, history
@@ -91,6 +93,38 @@ def test_what_comes_back_is_what_was_there(home: Settings, tmp_path: Path) -> No
     assert restored.missing_key is None
     for path in (tmp_path / "copy", there.lake_path, there.home / "secrets.env", tmp_path / "copy" / "manifest.json"):
         assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+
+
+def test_a_database_that_is_written_to_without_pause_is_copied(tmp_path: Path) -> None:
+    source, stop = tmp_path / "busy.db", threading.Event()
+    with closing(sqlite3.connect(source)) as runs, runs:
+        runs.execute("PRAGMA journal_mode = wal")
+        runs.execute("CREATE TABLE runs (id TEXT)")
+        runs.executemany("INSERT INTO runs VALUES (?)", ((("x" * 4000),) for _ in range(8_000)))
+
+    def write() -> None:
+        with closing(sqlite3.connect(source)) as writer:
+            writer.execute("PRAGMA synchronous = off")
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                with writer:
+                    writer.execute("UPDATE runs SET id = ? WHERE rowid = 1", (str(number),))
+
+    threads = [
+        threading.Thread(target=write),
+        threading.Thread(target=copy_database, args=(source, tmp_path / "copy.db", lambda _: None)),
+    ]
+    for thread in threads:
+        thread.start()
+    threads[1].join(20)
+    copied = not threads[1].is_alive()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert copied
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as runs:
+        assert runs.execute("SELECT count(*) FROM runs").fetchone() == (8_000,)
 
 
 def test_a_restored_lake_goes_on_and_is_told_from_what_it_was(home: Settings, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import json
 import os
+import shutil
 import socket
 import ssl
 import stat
@@ -16,7 +17,7 @@ from cryptography import x509
 
 from platform_assets.errors import AssayError
 from platform_assets.local.endpoints import Endpoints, choose_ports, ensure_secrets
-from platform_assets.local.files import locked, open_to_all, others_reach, tail, write_private
+from platform_assets.local.files import locked, make_folder, open_to_all, others_reach, tail, write_private
 from platform_assets.local.layout import Layout, run_as
 from platform_assets.local.tls import ensure_certificates
 from platform_assets.settings import Settings
@@ -112,6 +113,16 @@ def test_ports_are_kept_and_a_taken_one_is_picked_anew(layout: Layout) -> None:
     assert len(set(numbers)) == 5
 
 
+def test_configured_ports_are_not_given_away(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = choose_ports(layout)
+    monkeypatch.setenv("ASSAY_OPENSEARCH_PORT", str(kept.kafka_internal))
+    ports = choose_ports(layout)
+    assert ports.opensearch == kept.kafka_internal != ports.kafka_internal
+    monkeypatch.setenv("ASSAY_KAFKA_PORT", str(ports.opensearch))
+    with pytest.raises(AssayError, match="are the same port"):
+        choose_ports(layout)
+
+
 @pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])
 def test_a_port_that_is_none_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ASSAY_OPENSEARCH_PORT", value)
@@ -162,6 +173,37 @@ def test_certificates_are_kept_until_they_near_their_end(tmp_path: Path) -> None
     assert not certificates.fresh(end - dt.timedelta(days=29))
     certificates.node_key.unlink()
     assert ensure_certificates(tmp_path).ca.read_bytes() != before
+
+
+@pytest.mark.parametrize("foreign", ["ca.pem", "node.key", "security-admin.pem"])
+def test_certificates_that_do_not_belong_together_are_made_anew(tmp_path: Path, foreign: str) -> None:
+    """As an interrupted renewal leaves them."""
+    certificates, other = ensure_certificates(tmp_path / "a"), ensure_certificates(tmp_path / "b")
+    shutil.copy(other.folder / foreign, certificates.folder)
+    assert not certificates.fresh()
+    assert ensure_certificates(certificates.folder).fresh()
+
+
+def test_certificates_of_the_future_and_damaged_ones_are_not_fresh(tmp_path: Path) -> None:
+    certificates = ensure_certificates(tmp_path)
+    assert not certificates.fresh(dt.datetime.now(dt.UTC) - dt.timedelta(days=2))
+    certificates.node.write_bytes(certificates.node.read_bytes()[:100])
+    assert not certificates.fresh()
+
+
+def test_folders_have_their_mode_whatever_the_umask_says(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        make_folder(tmp_path / "a" / "b", 0o755)
+    finally:
+        os.umask(old)
+    assert [mode(tmp_path / "a"), mode(tmp_path / "a" / "b")] == [0o755, 0o755]
+
+
+def test_a_folder_that_is_as_it_should_be_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be on a read-only disk."""
+    monkeypatch.setattr(Path, "chmod", lambda *_: pytest.fail("touched"))
+    make_folder(tmp_path, mode(tmp_path))
 
 
 def test_a_closed_folder_on_the_way_is_noticed(tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +16,11 @@ import pytest
 from platform_assets.errors import AssayError
 from platform_assets.local import artifacts
 from platform_assets.local.endpoints import Ports, ensure_secrets
-from platform_assets.local.java import Java, find_java
+from platform_assets.local.java import Java, find_java, reachable_java
 from platform_assets.local.layout import Layout, run_as
 from platform_assets.local.lock import OPENSEARCH_MODULES, Artifact, read_lock, versions
 from platform_assets.local.opensearch import SearchNode
+from platform_assets.local.properties import log4j_text, properties_text
 from platform_assets.local.tls import ensure_certificates
 from platform_assets.local.topics import TopicSpec
 
@@ -136,6 +141,54 @@ def test_a_java_with_all_modules_is_preferred_to_a_newer_small_one(
         find_java()
 
 
+def test_two_starts_at_once_copy_java_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, when other users cannot reach it."""
+    tmp_path.chmod(0o700)
+    java = Java(fake_java(tmp_path / "java", "25.0.2"), 25, frozenset())
+    copies: list[Path] = []
+
+    def slow(target: Path) -> None:
+        copies.append(target)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("platform_assets.local.java.open_to_all", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: reachable_java(java, tmp_path / "runtime"), range(2))
+    assert first == second
+    assert copies == [first.home]
+    assert first.executable.is_file()
+
+
+def read_by_java(text: bytes) -> dict[str, str]:
+    """As `Properties.load` reads values: Latin-1 with \\uXXXX, and a backslash before anything else is nothing."""
+
+    def character(match: re.Match[str]) -> str:
+        return chr(int(match[1], 16)) if match[1] else match[2]
+
+    found = {}
+    for line in text.decode("latin-1").splitlines():
+        name, _, value = line.partition("=")
+        units = re.sub(r"\\(?:u([0-9a-f]{4})|(.))", character, value.lstrip())
+        found[name] = units.encode("utf-16-be", "surrogatepass").decode("utf-16-be")
+    return found
+
+
+@pytest.mark.parametrize("path", ["/home/assay", "/home/josé/assay", "/data/a\\b", "/数据/😀 x/y", "/a\nb"])
+def test_java_reads_a_path_as_it_is(path: str) -> None:
+    assert read_by_java(properties_text({"log.dirs": Path(path), "n": 1})) == {"log.dirs": path, "n": "1"}
+    found = read_by_java(log4j_text(Path(path) / "server.log", "[%d] %m%n"))
+    assert found["appender.file.fileName"] == f"{path}/server.log"
+    assert found["appender.file.layout.pattern"] == "[%d] %m%n"
+
+
+def test_a_home_that_would_be_two_folders_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "a,b"
+    with pytest.raises(AssayError, match="a comma in"):
+        Layout(home, home / "local", run_as()).create()
+    assert not home.exists()
+
+
 @pytest.fixture
 def prepare(tmp_path: Path) -> Any:
     """Prepares an OpenSearch node in a home; the runtime is an empty tree."""
@@ -185,6 +238,14 @@ def test_the_configuration_is_private_and_holds_no_password(prepare: Any, tmp_pa
     for path in files:
         assert path.stat().st_mode & 0o077 == 0
         assert not [password for password in passwords if password in path.read_text()]
+
+
+def test_a_password_that_bcrypt_does_not_take_is_one_clear_line(prepare: Any, tmp_path: Path) -> None:
+    ensure_secrets(tmp_path)
+    path = tmp_path / "secrets.env"
+    path.write_text(re.sub(r"(ASSAY_OPENSEARCH_READER_PASSWORD)=.*", rf"\1={'é' * 37}", path.read_text()))
+    with pytest.raises(AssayError, match="ASSAY_OPENSEARCH_READER_PASSWORD is longer than 72 bytes"):
+        prepare()
 
 
 def test_vectors_are_asked_for_only_where_java_has_them(prepare: Any) -> None:

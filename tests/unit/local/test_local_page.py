@@ -1,0 +1,32 @@
+"""The page of a demonstration: its key, without a server."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform_assets.local import page
+from platform_assets.serve.keys import KeyStore, Role
+
+
+def test_only_the_keys_of_demonstrations_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a demonstration that was killed at the next start; one that a person made and named alike never."""
+
+    def server(*_: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sleep", "60"])
+
+    monkeypatch.setattr(page, "spawn", server)
+    monkeypatch.setattr(page, "_answers", lambda _url: True)
+    store = KeyStore(tmp_path)
+    theirs = store.add(page.KEY_NAME, Role.READER)[0].id
+    killed = page.start_page(tmp_path)
+    killed.process.kill()
+    killed.process.wait()
+    running = page.start_page(tmp_path)
+    assert store.find(killed.key) is None
+    assert store.find(running.key)
+    running.end()
+    assert [key.id for key in store.all()] == [theirs]
