@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from platform_assets.refine import Refinery
 from platform_assets.refine.hashing import hash_expression
+from platform_assets.refine.sql import literal
 from platform_assets.trust.coverage import Coverage
 from platform_assets.trust.job import COORDINATES, Job, size
+from platform_assets.trust.versions import NEXT_VERSIONS, VERSIONS, Made, excused
 
 WINDOW_ROWS = 500_000
 WINDOW_BYTES = 256 * 1024 * 1024
@@ -52,12 +54,6 @@ _VERDICTS = (
 )
 _NEITHER = "rec = 1 AND mark = 0 AND s = 0 AND q = 0"
 
-# For each bronze commit: whether rows of another contract version or masking key came from it (or from the nearest before it).
-_VERSIONS = """
-    CREATE OR REPLACE TABLE versions AS
-    SELECT _seq, bool_or(NOT current) AS older
-    FROM (SELECT _seq, current FROM s UNION ALL SELECT _seq, current FROM q) GROUP BY _seq
-"""
 _ALTERED = """
     SELECT s._topic_id, s._kafka_partition, s._offset, concat_ws(', ',
         CASE WHEN s._hash IS DISTINCT FROM r._hash THEN 'content' END,
@@ -87,22 +83,26 @@ _WANTED = """
     FROM mine SEMI JOIN neither ON topic_id = _topic_id AND kafka_partition = _kafka_partition AND "offset" = _offset
 """
 _LOST = """
-    SELECT _topic_id, _kafka_partition, _offset, concat('rejected now: ', mine.reason) AS note, coalesce(older, false) AS older
+    SELECT _topic_id, _kafka_partition, _offset, concat('rejected now: ', mine.reason) AS note,
+        coalesce({excused}, false) AS excused
     FROM (FROM x SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
 _CLAIM = """
     INSERT INTO claimed
-    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _landed_at, coalesce(older, false)
+    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _landed_at, coalesce(other_key, false)
     FROM (FROM r SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
 CLAIMED = """
     CREATE OR REPLACE TABLE claimed (
         _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, event_partition VARCHAR,
-        _key_hi UBIGINT, _key_lo UBIGINT, _landed_at TIMESTAMPTZ, older BOOLEAN)
+        _key_hi UBIGINT, _key_lo UBIGINT, _landed_at TIMESTAMPTZ, other_key BOOLEAN)
 """
-"""Records in neither silver nor quarantine that the contract accepts: each says to be a duplicate."""
+"""Records in neither silver nor quarantine that the contract accepts: each says to be a duplicate.
+
+`other_key`: when it was settled, the same record had another key.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,7 @@ class RowProof:
         """Every check of `bronze`, `exactly_once`, `content` and `derivation`, but for duplicates and keys."""
         job = self._job
         job.con.execute(CLAIMED)
+        job.con.execute(VERSIONS)
         job.bronze.view(job.con, "bronze")
         commits = self._commits()
         settled = [c for c in commits if 0 < c.seq <= job.silver_seq]
@@ -233,16 +234,15 @@ class RowProof:
     def _silver(self, within: str, files: list) -> None:  # type: ignore[type-arg]
         """The session's table `s`: system columns, whether the stored hash is right, whether the row is of today's making."""
         job = self._job
-        major = job.contract.version.partition(".")[0]
+        made = Made.of(job.contract, "_contract_version")
+        other_mask = f"coalesce(_key_id <> {literal(job.masker.key_id)}, false)"
         job.store(
             "s",
             job.silver.table.relation(job.con, files)
             .filter(within)
             .project(
                 f"{_SYSTEM}, _hash IS NOT DISTINCT FROM {hash_expression(job.contract)} AS good,"
-                f" coalesce(_contract_version = '{job.contract.version}', false)"
-                f" AND (_key_id IS NULL OR _key_id = '{job.masker.key_id}') AS current,"
-                f" coalesce(split_part(_contract_version, '.', 1) <> '{major}', false) AS other_major"
+                f" NOT {made.other_version} AND NOT {other_mask} AS current, {made.columns(other_mask)}"
             ),
         )
         job.proof.count("silver", size(job.con.table("s")))
@@ -250,8 +250,9 @@ class RowProof:
     def _quarantine(self, within: str, after: int, upto: int) -> None:
         job = self._job
         source = job.quarantine.table.relation(job.con, job.quarantine.between("_seq", after + 1, upto)).filter(within)
-        current = f"coalesce(contract_version = '{job.contract.version}', false) AS current"
-        job.store("q", source.filter("stage = 'refine'").project(f"{COORDINATES}, _seq, reason, {current}"))
+        made = Made.of(job.contract, "contract_version")
+        columns = f"{COORDINATES}, _seq, reason, NOT {made.other_version} AS current, {made.columns('NULL')}"
+        job.store("q", source.filter("stage = 'refine'").project(columns))
         job.proof.count("quarantined", size(job.con.table("q")))
 
     def _content(self) -> None:
@@ -272,7 +273,7 @@ class RowProof:
     def _derive(self, bronze: pa.Table | None, after: int, upto: int) -> None:
         """Refine the window again (or, without `deep`, only what is in neither layer) and compare."""
         job = self._job
-        job.con.execute(_VERSIONS)
+        job.con.execute(NEXT_VERSIONS)
         if bronze is None:
             if size(job.con.table("neither")) == 0:
                 return
@@ -300,15 +301,15 @@ class RowProof:
         try:
             if job.deep:
                 self._compare()
-            lost = job.con.sql(_LOST)
+            lost = job.con.sql(_LOST.format(excused=excused(job.contract)))
             check = self._checks["exactly_once"]
             job.refuse(
                 check,
                 "lost",
                 "records in neither silver nor quarantine",
-                lost.filter("NOT older").project("* EXCLUDE older"),
+                lost.filter("NOT excused").project("* EXCLUDE excused"),
             )
-            job.proof.count("not_rederivable", size(lost.filter("older")))
+            job.proof.count("not_rederivable", size(lost.filter("excused")))
             job.con.execute(_CLAIM)
         finally:
             job.con.unregister("r")

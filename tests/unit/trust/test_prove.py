@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from trustlab import TOPIC_ID, Lab, document, event
 
-from platform_assets.contracts.model import Contract, Mask
+from platform_assets.contracts.model import Contract, Field, FieldType, Mask
 from platform_assets.errors import AssayError
 from platform_assets.lake.maintain import MERGE_AT, compact
 from platform_assets.lane.track import ORDER
+from platform_assets.trust import rows as rows_module
 from platform_assets.trust.proof import Proof
 from platform_assets.trust.prove import prove
 
@@ -297,7 +298,8 @@ def test_addresses_of_people_reach_neither_silver_nor_quarantine_and_a_stronger_
     assert not any(address in refused["excerpt"] for address in ("203.0.113", "2001:db8", "fe80"))
 
 
-def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
+def rotate(lab: Lab) -> None:
+    """Mask by another key from now on."""
     values = dict(lab.settings.values)
     values |= {
         "ASSAY_HMAC_OLD_KEYS": f"k1={values['ASSAY_HMAC_KEY']}",
@@ -305,10 +307,85 @@ def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
         "ASSAY_HMAC_KEY": "eHh4eHh4eHh4eHh4eHh4eA==",
     }
     object.__setattr__(lab.settings, "values", values)
+
+
+def bumped(lab: Lab) -> Lab:
+    return lab.with_contract()
+
+
+def rotated(lab: Lab) -> Lab:
+    rotate(lab)
+    return lab
+
+
+def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
+    rotate(lab)
     lab.run([event(100)])
     proof = proof_of(lab)
     assert proof.holds
     assert proof.tables["events"].counts["not_rederivable"] == 35
+    assert proof.tables["events"].counts["duplicates"] == 6
+
+
+@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("change", [bumped, rotated])
+def test_rows_lost_before_a_change_are_missed_after_it(lab: Lab, change: Callable[[Lab], Lab], deep: bool) -> None:
+    """Another version or masking key leaves keys as they were: what is in neither layer needs its survivor all the same."""
+    later = change(lab)
+    later.run([event(100)])
+    assert proof_of(later, deep=deep).holds
+    later.rewrite("silver", "FROM rows WHERE NOT (_seq = 1 AND _offset < 10)")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 10}
+    later.rewrite("quarantine", "FROM rows WHERE reason <> 'malformed_json'")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 11}
+
+
+@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("change", [bumped, rotated])
+def test_rows_lost_before_a_change_of_a_table_without_a_key(
+    tmp_path: Path, logs: Contract, change: Callable[[Lab], Lab], deep: bool
+) -> None:
+    line = b'83.149.9.%d - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 203023 "-" "curl"'
+    lab = Lab(tmp_path, logs, "access")
+    lab.run([*(line % n for n in range(20)), b"nonsense"])
+    later = change(lab)
+    later.run([line % 99])
+    assert proof_of(later, deep=deep).holds
+    later.rewrite("silver", "FROM rows WHERE _offset >= 10")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 10}
+    later.rewrite("quarantine", "FROM rows WHERE false")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 11}
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_key_that_is_masked_by_another_key_than_it_was_excuses_its_duplicates_only(
+    tmp_path: Path, logs: Contract, deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit a window of its own: what a commit of nothing but duplicates goes by is in the one before."""
+    monkeypatch.setattr(rows_module, "WINDOW_ROWS", 1)
+    lab = Lab(tmp_path, logs, "events").with_contract(version="1.0.0", key=("user_id",))
+    lab.run([event(n) for n in range(7)])
+    lab.run([event(n) for n in range(7, 9)])
+    rotate(lab)
+    lab.run([event(n) for n in range(9, 14)])
+    lab.run([event(n) for n in range(16, 18)])
+    proof = proof_of(lab, deep=deep)
+    assert proof.holds, failures(proof)
+    assert proof.tables["events"].counts["duplicates"] == 2
+    lab.rewrite("silver", "FROM rows WHERE NOT (_seq = 3 AND _offset = 11)")
+    assert failures(proof_of(lab, deep=deep)) == {"exactly_once.lost": 1}
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_only_a_field_that_is_new_can_reject_what_was_a_duplicate(lab: Lab, deep: bool) -> None:
+    lab.run([event(0, shard="x")])  # a duplicate, and under the newer contract a reject
+    shard = Field("shard", FieldType.INTEGER, source="shard")
+    newer = lab.with_contract(fields=(*lab.table.fields, shard))
+    newer.run([event(100, shard=1)])
+    proof = proof_of(newer, deep=deep)
+    assert proof.holds, failures(proof)
+    newer.rewrite("quarantine", "FROM rows WHERE reason <> 'enum:level'")
+    assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 1}
 
 
 def test_what_retention_took_is_not_a_loss(lab: Lab) -> None:
