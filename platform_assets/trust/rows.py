@@ -130,7 +130,10 @@ class RowProof:
         job.con.execute(CLAIMED)
         job.con.execute(VERSIONS)
         job.bronze.view(job.con, "bronze")
+        self._coverage.begin()
         commits = self._commits()
+        if all(c.seq != 1 for c in commits):
+            self._coverage.forget_starts()
         settled = [c for c in commits if 0 < c.seq <= job.silver_seq]
         first = settled[0].seq if settled else job.silver_seq + 1
         self._outside(first)

@@ -15,10 +15,12 @@ from trustlab import TOPIC_ID, Lab, document, event
 from platform_assets.contracts.model import Contract, Field, FieldType, Mask
 from platform_assets.errors import AssayError
 from platform_assets.lake.maintain import MERGE_AT, compact
+from platform_assets.lane.land import Landing
 from platform_assets.lane.track import ORDER
 from platform_assets.trust import rows as rows_module
 from platform_assets.trust.proof import Proof
 from platform_assets.trust.prove import prove
+from platform_assets.trust.snapshot import Snapshot
 
 
 def proof_of(lab: Lab, *, deep: bool = True, **options: Any) -> Proof:
@@ -386,6 +388,32 @@ def test_only_a_field_that_is_new_can_reject_what_was_a_duplicate(lab: Lab, deep
     assert proof.holds, failures(proof)
     newer.rewrite("quarantine", "FROM rows WHERE reason <> 'enum:level'")
     assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 1}
+
+
+def test_a_partition_that_begins_behind_what_was_promised(tmp_path: Path, logs: Contract) -> None:
+    """The first records of a partition are gone from every layer: nothing but the promise tells."""
+    lab = Lab(tmp_path, logs, "events")
+    Landing(lab.tables.bronze, lab.topic, "logs.events").begin(lambda: {0: (0, 0), 1: (0, 0)})
+    lab.run([event(n) for n in range(3)])
+    lab.run([event(n) for n in range(10, 13)], partition=1)
+    assert proof_of(lab).holds
+    lab.rewrite("bronze", 'FROM rows WHERE NOT (kafka_partition = 1 AND "offset" < 2)')
+    lab.rewrite("silver", "FROM rows WHERE NOT (_kafka_partition = 1 AND _offset < 2)")
+    proof = proof_of(lab)
+    assert failures(proof) == {"bronze.hole": 2}
+    assert examples(proof) == [f"{TOPIC_ID[:8]}.1 [0, 2)"]
+
+
+def test_a_proof_that_takes_longer_than_the_log_is_kept(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old versions cannot be opened any more once the walk is over."""
+    walk = rows_module.RowProof._window
+
+    def slow(self: Any, after: int, upto: int) -> None:
+        walk(self, after, upto)
+        monkeypatch.setattr(Snapshot, "look_up", lambda *_: pytest.fail("the version's log is gone by now"))
+
+    monkeypatch.setattr(rows_module.RowProof, "_window", slow)
+    assert proof_of(lab).holds
 
 
 def test_what_retention_took_is_not_a_loss(lab: Lab) -> None:
