@@ -26,8 +26,6 @@ from platform_assets.stream.topics import Topic
 LANE = "lane"
 SEQ = "seq"
 CLOCK = "clock"
-FOLLOWED = "followed"
-"""`followed:<topic name>`: the table has followed a topic of this name; what the topic holds from then on is promised."""
 
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000  # microseconds
@@ -39,6 +37,11 @@ HoldsSince = Callable[[int], bool]
 def next_clock(bronze: LakeTable, now: int | None = None) -> int:
     """Microseconds since 1970, never before the last commit's, whatever the machine's clock says (or `now`)."""
     return max(time.time_ns() // 1000 if now is None else now, (bronze.transaction(CLOCK) or 0) + 1)
+
+
+def followed_mark(topic: str) -> str:
+    """The application transaction of a table that follows a topic of that name: what comes from then on is promised."""
+    return f"followed:{topic}"
 
 
 def start_mark(app_id: str) -> str:
@@ -110,7 +113,7 @@ class Landing:
         the first time is promised from what the broker still has, by `watermarks`; partitions that come later, or a topic that
         is created again, from their first offset. No lane is ended by it: one at work looks again, as after any commit.
         """
-        followed = f"{FOLLOWED}:{self._topic.name}"
+        followed = followed_mark(self._topic.name)
         while True:
             unknown = [p for p, offset in self.next_offsets().items() if offset is None]
             before = self._bronze.transaction(followed)

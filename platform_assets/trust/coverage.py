@@ -13,7 +13,7 @@ from confluent_kafka import Consumer
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.errors import AssayError
 from platform_assets.lake.table import LakeTable
-from platform_assets.lane.land import start_mark
+from platform_assets.lane.land import followed_mark, start_mark
 from platform_assets.settings import Settings
 from platform_assets.stream.topics import QUIET, Broker, Topic, watermarks
 from platform_assets.trust.job import Job
@@ -171,11 +171,14 @@ def check_broker(job: Job, marks: TopicMarks | None) -> None:
         check.fail("no_topic", "the broker has no such topic", 1, [job.contract.topic])
         return
     app_ids = [marks.topic.app_id(p) for p in marks.marks]
-    recorded = job.bronze.look_up(app_ids)
+    followed = followed_mark(marks.topic.name)
+    recorded = job.bronze.look_up([*app_ids, followed])
     # The broker was asked after bronze: what a lane has read since is no gap.
     newest = Snapshot.take(LakeTable(job.bronze.table.path, BRONZE_SCHEMA, "landed_date"), app_ids).transactions
     for partition, (earliest, high) in marks.marks.items():
         end = recorded[marks.topic.app_id(partition)]
+        if end is None and recorded[followed] is not None:
+            end = 0  # it came later, and the next lane run reads it from its first offset
         where = f"{marks.topic.id[:8]}.{partition}"
         if end is not None and newest.get(marks.topic.app_id(partition), end) < earliest:
             what = f"{where} [{end}, {earliest})"

@@ -17,7 +17,9 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.maintain import MERGE_AT, compact
 from platform_assets.lane.land import Landing
 from platform_assets.lane.track import ORDER
+from platform_assets.trust import prove as prove_module
 from platform_assets.trust import rows as rows_module
+from platform_assets.trust.coverage import TopicMarks
 from platform_assets.trust.proof import Proof
 from platform_assets.trust.prove import prove
 from platform_assets.trust.snapshot import Snapshot
@@ -388,6 +390,23 @@ def test_only_a_field_that_is_new_can_reject_what_was_a_duplicate(lab: Lab, deep
     assert proof.holds, failures(proof)
     newer.rewrite("quarantine", "FROM rows WHERE reason <> 'enum:level'")
     assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 1}
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_what_the_broker_lost_of_partitions_that_bronze_never_began(
+    tmp_path: Path, logs: Contract, monkeypatch: pytest.MonkeyPatch, promised: bool
+) -> None:
+    """One that was empty while it was followed, and one that was added since."""
+    lab = Lab(tmp_path, logs, "events")
+    if promised:
+        Landing(lab.tables.bronze, lab.topic, "logs.events").begin(lambda: {0: (0, 0), 1: (0, 0)})
+    lab.run([event(1)])
+    topic = replace(lab.topic, partitions=(0, 1, 2))
+    marks = {topic.name: TopicMarks(topic, {0: (0, 1), 1: (500, 500), 2: (3, 4)})}
+    monkeypatch.setattr(prove_module, "ask_broker", lambda *_: marks)
+    proof = prove(lab.settings, lab.contract, ["events"], index=False)
+    assert failures(proof) == ({"broker.gap": 503} if promised else {})
+    assert examples(proof) == ([f"{TOPIC_ID[:8]}.1 [0, 500)", f"{TOPIC_ID[:8]}.2 [0, 3)"] if promised else [])
 
 
 def test_a_partition_that_begins_behind_what_was_promised(tmp_path: Path, logs: Contract) -> None:
