@@ -18,11 +18,25 @@ from platform_assets.refine.hashing import hash_expression
 from platform_assets.refine.sql import literal
 from platform_assets.trust.coverage import Coverage
 from platform_assets.trust.job import COORDINATES, Job, size
-from platform_assets.trust.versions import NEXT_VERSIONS, VERSIONS, Made, excused
+from platform_assets.trust.versions import NEXT_VERSIONS, VERSIONS, Made, key_only
 
 WINDOW_ROWS = 500_000
 WINDOW_BYTES = 256 * 1024 * 1024
 _END = 2**63 - 1
+_COMPARED = [
+    *(
+        "_topic_id",
+        "_kafka_partition",
+        "_offset",
+        "_seq",
+        "_hash",
+        "_landed_at",
+        "_history",
+        "_key_id",
+        "event_partition",
+    ),
+    *("_key_hi", "_key_lo"),
+]
 _REFINED = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
 _SYSTEM = f"{COORDINATES}, _seq, _hash, _landed_at, _history, _contract_version, _key_id, event_partition"
 
@@ -82,11 +96,16 @@ _WANTED = """
     SELECT topic_id, kafka_partition, "offset", span, kind, seq, landed_at, value
     FROM mine SEMI JOIN neither ON topic_id = _topic_id AND kafka_partition = _kafka_partition AND "offset" = _offset
 """
-_LOST = """
+_TURNED = """
+    CREATE OR REPLACE TABLE turned AS
     SELECT _topic_id, _kafka_partition, _offset, concat('rejected now: ', mine.reason) AS note,
-        coalesce({excused}, false) AS excused
+        coalesce(other_version, false) AS other_version, coalesce(other_major, false) AS other_major
     FROM (FROM x SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
+"""
+_TURNED_RECORDS = """
+    SELECT records.* FROM records SEMI JOIN turned ON topic_id = _topic_id AND kafka_partition = _kafka_partition
+        AND "offset" = _offset AND other_version
 """
 _CLAIM = """
     INSERT INTO claimed
@@ -284,39 +303,39 @@ class RowProof:
             mine.filter(f"seq > {after} AND seq <= {upto}").create_view("mine", replace=True)
             bronze = job.con.sql(_WANTED).to_arrow_table()
         refined = self._refinery.refine(bronze)
-        accepted = refined.accepted
-        for name in ("_key_hi", "_key_lo"):
-            if name not in accepted.column_names:
-                accepted = accepted.append_column(name, pa.nulls(len(accepted), pa.uint64()))
-        keep = [
-            "_topic_id",
-            "_kafka_partition",
-            "_offset",
-            "_seq",
-            "_hash",
-            "_landed_at",
-            "_history",
-            "_key_id",
-            "event_partition",
-        ]
-        job.con.register("r", accepted.select([*keep, "_key_hi", "_key_lo"]))
+        job.con.register("r", _keyed(refined.accepted))
         job.con.register("x", refined.rejected.select(["_topic_id", "_kafka_partition", "_offset", "_seq", "reason"]))
         try:
             if job.deep:
                 self._compare()
-            lost = job.con.sql(_LOST.format(excused=excused(job.contract)))
-            check = self._checks["exactly_once"]
-            job.refuse(
-                check,
-                "lost",
-                "records in neither silver nor quarantine",
-                lost.filter("NOT excused").project("* EXCLUDE excused"),
-            )
-            job.proof.count("not_rederivable", size(lost.filter("excused")))
             job.con.execute(_CLAIM)
+            job.con.execute(_TURNED)
         finally:
             job.con.unregister("r")
             job.con.unregister("x")
+        if job.contract.key:
+            self._claim_turned(bronze)
+        turned = job.con.table("turned")
+        excused = turned.filter("other_major" if job.contract.key else "false")
+        lost = turned.except_(excused).project(f"{COORDINATES}, note")
+        job.refuse(self._checks["exactly_once"], "lost", "records in neither silver nor quarantine", lost)
+        job.proof.count("not_rederivable", size(excused))
+
+    def _claim_turned(self, bronze: pa.Table) -> None:
+        """What an older version may have accepted, and the present one rejects, says to be a duplicate too: by its key alone."""
+        job = self._job
+        job.con.register("records", bronze)
+        records = job.con.sql(_TURNED_RECORDS).to_arrow_table()
+        job.con.unregister("records")
+        if not records.num_rows:
+            return
+        with Refinery(key_only(job.contract), job.masker) as refinery:
+            job.con.register("r", _keyed(refinery.refine(records).accepted))
+        job.con.execute(_CLAIM)
+        job.con.execute(
+            "CREATE OR REPLACE TABLE turned AS FROM turned ANTI JOIN r USING (_topic_id, _kafka_partition, _offset)"
+        )
+        job.con.unregister("r")
 
     def _compare(self) -> None:
         job, check = self._job, self._checks["derivation"]
@@ -332,6 +351,14 @@ class RowProof:
             older = size(rows.filter("NOT current"))
             check.count("rows", size(rows) - older)
             job.proof.count("not_rederivable", older)
+
+
+def _keyed(accepted: pa.Table) -> pa.Table:
+    """The columns that are compared, and the key's; null where the table has none."""
+    for name in ("_key_hi", "_key_lo"):
+        if name not in accepted.column_names:
+            accepted = accepted.append_column(name, pa.nulls(len(accepted), pa.uint64()))
+    return accepted.select(_COMPARED)
 
 
 def _windows(commits: list[Commit]) -> Iterator[list[Commit]]:

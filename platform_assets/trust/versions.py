@@ -1,18 +1,18 @@
 """Versions: what another contract or masking key made, and what that excuses. Everything else has to be as it is today.
 
 Within a major version the contract only widens (`contracts/compat.py`): the same record keeps its key, and what was accepted is
-accepted. So a record in neither silver nor quarantine needs its survivor there, whichever version settled it, except where its
-key was another one, or where only a field that has come since rejects it.
+accepted, but for what a field that has come since rejects. So a record in neither silver nor quarantine needs its survivor there,
+whichever version settled it, except where its key was another one.
 
 Belongs here: SQL that says so of rows and commits. Does not: the checks (`rows.py`, `duplicates.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from platform_assets.contracts.model import Mask, Table
-from platform_assets.refine.sql import literal, text_list
+from platform_assets.contracts.model import Format, Mask, Table
+from platform_assets.refine.sql import literal
 
 VERSIONS = """
     CREATE OR REPLACE TABLE versions (_seq BIGINT, other_version BOOLEAN, other_major BOOLEAN, other_key BOOLEAN)
@@ -63,9 +63,10 @@ class Made:
         return f"{self.other_version} AS other_version, {self.other_major} AS other_major, {key} AS other_key"
 
 
-def excused(contract: Table) -> str:
-    """SQL over a reject `mine` and its commit's `versions`: it may have been accepted once, and been a duplicate."""
-    if not contract.key:
-        return "false"
-    optional = text_list(field.name for field in contract.fields if not field.required) or "NULL"
-    return f"other_major OR (other_version AND split_part(mine.reason, ':', 2) IN ({optional}))"
+def key_only(contract: Table) -> Table:
+    """The contract without any field but those that make a record's key and partition; whatever else it holds will do."""
+    wanted = {*contract.key, contract.event_time}
+    loose = replace(contract, fields=tuple(field for field in contract.fields if field.name in wanted))
+    if contract.format is not Format.JSON:
+        return loose
+    return replace(loose, attributes=contract.attributes or "other members", attributes_max_bytes=contract.max_bytes)

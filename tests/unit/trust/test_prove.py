@@ -381,15 +381,18 @@ def test_a_key_that_is_masked_by_another_key_than_it_was_excuses_its_duplicates_
 
 
 @pytest.mark.parametrize("deep", [True, False])
-def test_only_a_field_that_is_new_can_reject_what_was_a_duplicate(lab: Lab, deep: bool) -> None:
+def test_what_only_a_new_field_rejects_may_be_a_duplicate(lab: Lab, deep: bool) -> None:
     lab.run([event(0, shard="x")])  # a duplicate, and under the newer contract a reject
     shard = Field("shard", FieldType.INTEGER, source="shard")
     newer = lab.with_contract(fields=(*lab.table.fields, shard))
     newer.run([event(100, shard=1)])
     proof = proof_of(newer, deep=deep)
     assert proof.holds, failures(proof)
+    assert proof.tables["events"].counts["duplicates"] == 7
     newer.rewrite("quarantine", "FROM rows WHERE reason <> 'enum:level'")
     assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 1}
+    newer.rewrite("silver", "FROM rows WHERE event_id <> 'e0'")
+    assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 3}, "the record, its duplicate, the reject"
 
 
 @pytest.mark.parametrize("promised", [True, False])
