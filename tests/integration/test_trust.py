@@ -368,15 +368,15 @@ def test_retention_on_a_partition_that_bronze_has_never_begun(services: Settings
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
     topic = contract.table("events").topic
-    past = AdminClient(settings.kafka_conf("admin"))
-    producer = Producer(settings.kafka_conf("producer"))
 
     def send_and_delete(partition: int, first: int, upto: int) -> None:
+        """Clients from before would not know a new partition."""
+        producer, admin = Producer(settings.kafka_conf("producer")), AdminClient(settings.kafka_conf("admin"))
         for n in range(first, first + 10):
             producer.produce(topic, event(n), partition=partition)
         assert producer.flush(20) == 0
         where = TopicPartition(topic, partition, upto)
-        past.delete_records([where])[where].result(20)
+        admin.delete_records([where])[where].result(20)
 
     send_and_delete(2, 0, 6)  # before there was a lane: never promised
     Lane(settings, contract, index=False).drain()
@@ -386,7 +386,8 @@ def test_retention_on_a_partition_that_bronze_has_never_begun(services: Settings
     proof = prove(settings, contract, index=False)
     assert [f.code for f in proof.tables["events"].checks["broker"].failures] == ["gap"]
     accept_gap(settings, contract, "events", 1, "retention", "a test")
-    past.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
+    admin = AdminClient(settings.kafka_conf("admin"))
+    admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
     eventually(lambda: len(Broker(settings.kafka_conf("admin")).describe([topic])[topic].partitions) == 4)
     send_and_delete(3, 20, 3)
     report = Lane(settings, contract, index=False).drain().tables["events"]
