@@ -7,7 +7,7 @@ successor claims the next epoch with its first commit, and whoever finds a highe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +37,16 @@ HoldsSince = Callable[[int], bool]
 def next_clock(bronze: LakeTable, now: int | None = None) -> int:
     """Microseconds since 1970, never before the last commit's, whatever the machine's clock says (or `now`)."""
     return max(time.time_ns() // 1000 if now is None else now, (bronze.transaction(CLOCK) or 0) + 1)
+
+
+def followed_mark(topic: str) -> str:
+    """The application transaction of a table that follows a topic of that name: what comes from then on is promised."""
+    return f"followed:{topic}"
+
+
+def start_mark(app_id: str) -> str:
+    """The application transaction whose version is the offset from which bronze promised to read a Kafka partition."""
+    return f"start:{app_id}"
 
 
 class HandedOver(AssayError):
@@ -95,6 +105,28 @@ class Landing:
         self._bronze.refresh()
         if self._claimed is not None and (self._bronze.transaction(LANE) or 0) > self._claimed:
             raise HandedOver(self._name)
+
+    def begin(self, watermarks: Callable[[], Mapping[int, tuple[int, int]]]) -> None:
+        """Record from where Kafka partitions are read that bronze has never begun, before anything of them is read.
+
+        What retention takes from there on is a gap, also when the partition was empty until then. A topic that is followed for
+        the first time is promised from what the broker still has, by `watermarks`; partitions that come later, or a topic that
+        is created again, from their first offset. No lane is ended by it: one at work looks again, as after any commit.
+        """
+        followed = followed_mark(self._topic.name)
+        while True:
+            unknown = [p for p, offset in self.next_offsets().items() if offset is None]
+            before = self._bronze.transaction(followed)
+            if before is not None and not unknown:
+                return
+            earliest = {p: low for p, (low, _) in watermarks().items()} if before is None and unknown else {}
+            starts = {self._topic.app_id(p): earliest.get(p, 0) for p in unknown}
+            with suppress(Conflict):  # another lane has begun them, or landed something: look again
+                self._bronze.commit(
+                    [],
+                    advance=starts | {start_mark(app_id): start for app_id, start in starts.items()} | {followed: 1},
+                    expect=dict.fromkeys(starts) | {followed: before},
+                )
 
     def claim(self) -> None:
         """Take the lane without any row: an empty commit that ends the predecessor."""

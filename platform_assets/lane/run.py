@@ -149,6 +149,7 @@ class Lane:
             self._tracks[contract.topic] = track
             self.report.tables[contract.name] = track.report
             track.open()
+            track.begin(partial(self._reader.watermarks, track.topic))
             self.report.epoch = max(self.report.epoch, track.landing.epoch)
         self._alerts.start()
         self._resync()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from platform_assets.contracts.model import Table
@@ -66,6 +66,10 @@ class Track:
         """Finish what a predecessor left half done: bronze without silver."""
         self._catch_up()
 
+    def begin(self, watermarks: Callable[[], Mapping[int, tuple[int, int]]]) -> None:
+        """Promise the partitions that bronze has never begun; `watermarks` asks the broker, and is seldom needed."""
+        self.landing.begin(watermarks)
+
     def publish(self) -> None:
         """Start publishing what silver holds, unless it has started."""
         self.publisher.start(self._settler.seq)
@@ -86,7 +90,7 @@ class Track:
         self._merging.close()
 
     def positions(self) -> dict[int, int | None]:
-        """The next offset to read, by Kafka partition: bronze's end; None where bronze never began."""
+        """The next offset to read, by Kafka partition: bronze's end, or the start that it promised."""
         self._began = self.landing.next_offsets()
         return dict(self._began)
 

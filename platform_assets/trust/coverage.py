@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.errors import AssayError
 from platform_assets.lake.table import LakeTable
+from platform_assets.lane.land import followed_mark, start_mark
 from platform_assets.settings import Settings
 from platform_assets.stream.topics import QUIET, Broker, Topic, watermarks
 from platform_assets.trust.job import Job
@@ -64,12 +65,28 @@ class Coverage:
 
     job: Job
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    starts: dict[str, int | None] = field(default_factory=dict)  # what bronze promised, by application transaction
+    in_bronze: dict[str, int | None] = field(default_factory=dict)  # the recorded next offsets
+    in_silver: dict[str, int | None] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Read what both tables record of the partitions in the view `bronze`: at once, for logs of old versions go in hours."""
+        found = self.job.con.execute("SELECT DISTINCT topic_id, kafka_partition FROM bronze").fetchall()
+        app_ids = [_app_id(*where) for where in found]
+        self.in_silver = self.job.silver.look_up(app_ids)
+        self.in_bronze = self.job.bronze.look_up(app_ids)
+        promised = self.job.bronze.look_up(map(start_mark, app_ids))
+        self.starts = {app_id: promised[start_mark(app_id)] for app_id in app_ids}
+
+    def forget_starts(self) -> None:
+        """Retention has taken the oldest rows: where a partition begins now says nothing."""
+        self.starts.clear()
 
     def window(self) -> None:
         """Check one window and how it continues the ones before."""
         job, check = self.job, self.job.proof.checks["bronze"]
         for topic_id, partition, first, end, records, skipped, gaps in job.con.execute(_RANGES).fetchall():
-            before = self.ends.get((topic_id, partition))
+            before = self.ends.get((topic_id, partition), self.starts.get(_app_id(topic_id, partition)))
             if before is not None and before != first:
                 self._break(topic_id, partition, first, before)
             self.ends[(topic_id, partition)] = max(end, before or 0)
@@ -90,7 +107,7 @@ class Coverage:
     def settled(self) -> None:
         """All windows that silver has consumed are done: silver must record the very offsets where they end."""
         check = self.job.proof.checks["exactly_once"]
-        for where, end, found in self._recorded(self.job.silver.look_up(self._app_ids())):
+        for where, end, found in self._recorded(self.in_silver):
             if found != end:
                 check.fail(
                     "offset_differs",
@@ -101,8 +118,8 @@ class Coverage:
 
     def finish(self, commits: Sequence[int]) -> None:
         """All windows are done. `commits` are the bronze commits that have rows, ascending."""
-        job, check = self.job, self.job.proof.checks["bronze"]
-        for where, end, found in self._recorded(job.bronze.look_up(self._app_ids())):
+        check = self.job.proof.checks["bronze"]
+        for where, end, found in self._recorded(self.in_bronze):
             if found != end:
                 check.fail(
                     "end_differs",
@@ -113,11 +130,8 @@ class Coverage:
         self._commits(commits)
         check.facts |= {"commits": len(commits), "kafka_partitions": len(self.ends)}
 
-    def _app_ids(self) -> list[str]:
-        return [f"{topic_id}:{partition}" for topic_id, partition in self.ends]
-
     def _recorded(self, found: dict[str, int | None]) -> list[tuple[str, int, int | None]]:
-        return [(f"{t[:8]}.{p}", end, found.get(f"{t}:{p}")) for (t, p), end in self.ends.items()]
+        return [(f"{t[:8]}.{p}", end, found.get(_app_id(t, p))) for (t, p), end in self.ends.items()]
 
     def _commits(self, commits: Sequence[int]) -> None:
         """Every bronze commit has rows, so a number without any is a loss; only retention may take the oldest ones."""
@@ -146,6 +160,10 @@ class Coverage:
             )
 
 
+def _app_id(topic_id: str, partition: int) -> str:
+    return f"{topic_id}:{partition}"
+
+
 def check_broker(job: Job, marks: TopicMarks | None) -> None:
     """Compare bronze's ends with what the broker still has. A broker without the topic has lost nothing that we know of."""
     check = job.proof.checks["broker"]
@@ -153,11 +171,14 @@ def check_broker(job: Job, marks: TopicMarks | None) -> None:
         check.fail("no_topic", "the broker has no such topic", 1, [job.contract.topic])
         return
     app_ids = [marks.topic.app_id(p) for p in marks.marks]
-    recorded = job.bronze.look_up(app_ids)
+    followed = followed_mark(marks.topic.name)
+    recorded = job.bronze.look_up([*app_ids, followed])
     # The broker was asked after bronze: what a lane has read since is no gap.
     newest = Snapshot.take(LakeTable(job.bronze.table.path, BRONZE_SCHEMA, "landed_date"), app_ids).transactions
     for partition, (earliest, high) in marks.marks.items():
         end = recorded[marks.topic.app_id(partition)]
+        if end is None and recorded[followed] is not None:
+            end = 0  # it came later, and the next lane run reads it from its first offset
         where = f"{marks.topic.id[:8]}.{partition}"
         if end is not None and newest.get(marks.topic.app_id(partition), end) < earliest:
             what = f"{where} [{end}, {earliest})"

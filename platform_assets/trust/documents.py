@@ -8,6 +8,7 @@ Belongs here: comparing documents with silver. Does not belong here: reading an 
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import duckdb
@@ -16,7 +17,9 @@ from platform_assets.contracts.model import Table
 from platform_assets.errors import AssayError
 from platform_assets.lake.archive import history
 from platform_assets.lake.layout import TableSet
+from platform_assets.lane.land import SEQ
 from platform_assets.lane.sessions import connect_indices
+from platform_assets.lane.settle import expired_mark
 from platform_assets.refine.hashing import hash_expression
 from platform_assets.refine.sql import literal, text_list
 from platform_assets.search.errors import Conflict, SearchError
@@ -32,6 +35,10 @@ from platform_assets.trust.snapshot import Snapshot
 
 _GENERATION = len("-000001")
 _TRIES = 3
+ON_ITS_WAY = 60
+"""Bronze commits (one every 2 s or slower) that the index may be behind silver: two minutes of a lane that works."""
+FIRST_SECONDS = 20.0
+"""How long a table's first rows may be on their way: until its first index is made and filled."""
 
 _DOCUMENTS = """
     CREATE OR REPLACE TABLE documents (
@@ -40,7 +47,8 @@ _DOCUMENTS = """
 """
 # The id is what makes a document the document of a record: what it says of itself must agree with it.
 _SPOILT = """
-    SELECT d._topic_id, d._kafka_partition, d._offset, d._id, d.event_partition, s._hash IS NULL AS surplus, concat_ws(', ',
+    SELECT d._topic_id, d._kafka_partition, d._offset, d._seq, d._id, d.event_partition, s._hash IS NULL AS surplus,
+        concat_ws(', ',
         CASE WHEN d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major) THEN 'content' END,
         CASE WHEN d._seq IS DISTINCT FROM s._seq THEN 'commit' END,
         CASE WHEN d._contract_version IS DISTINCT FROM s._contract_version THEN 'contract version' END,
@@ -61,6 +69,10 @@ _MISSING = """
     ANTI JOIN refused USING (_topic_id, _kafka_partition, _offset)
     WHERE rows._seq <= {seq}
 """
+_EXPIRED = """
+    FROM spoilt SEMI JOIN forgotten ON left(spoilt.event_partition, 10) = forgotten.day AND spoilt._seq <= forgotten.seq
+    WHERE surplus AND event_partition NOT IN ({kept})
+"""
 _TWICE = """
     SELECT _topic_id, _kafka_partition, _offset, concat(count(*), ' documents')
     FROM documents GROUP BY _topic_id, _kafka_partition, _offset, _id HAVING count(*) > 1
@@ -79,6 +91,7 @@ class DocumentProof:
         self._con = con
         self._tell = tell
         self._frontier: Frontier = START
+        self._lacks = self._behind = 0  # rows of silver beside an index that holds nothing; commits that it was behind
         self._history = ""
         self._error: AssayError | None = None
 
@@ -106,7 +119,7 @@ class DocumentProof:
 
     def _read(self, indices: Indices) -> None:
         self._con.execute(_DOCUMENTS)
-        self._frontier = read_frontier(indices.client, self._contract)
+        self._read_frontier(indices)
         self._history = history(self._tables.silver) if self._tables.silver.exists() else ""
         indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
         topics = self._topics()
@@ -122,10 +135,28 @@ class DocumentProof:
             done += batch.num_rows
             self._tell(self._contract.name, "documents", done, 0)
 
+    def _read_frontier(self, indices: Indices) -> None:
+        """How far the index is, and how far silver was just before: what a lane brings while documents are read is not behind."""
+        silver = Snapshot.take(self._tables.silver, [SEQ])
+        until = time.monotonic() + FIRST_SECONDS
+        self._frontier = read_frontier(indices.client, self._contract)
+        while silver.rows and self._frontier.token is None and time.monotonic() < until:
+            time.sleep(0.5)
+            self._frontier = read_frontier(indices.client, self._contract)
+        self._lacks = silver.rows if self._frontier.token is None else 0
+        self._behind = silver.transaction(SEQ) - self._frontier.seq
+
     def _topics(self) -> list[str]:
         silver = Snapshot.take(self._tables.silver)
         rows = silver.table.relation(self._con, list(silver.files))
         return [str(t) for (t,) in rows.project("_topic_id").distinct().fetchall() if t is not None]
+
+    def marks(self) -> list[str]:
+        """Silver's transactions that say which of the documents' days retention has forgotten: for the snapshot."""
+        if self._error is not None:
+            return []
+        days = self._con.execute("SELECT DISTINCT left(event_partition, 10) FROM documents").fetchall()
+        return [expired_mark(str(day)) for (day,) in days]
 
     def compare(self, job: Job) -> None:
         """The check `index`, against the job's snapshots."""
@@ -136,9 +167,7 @@ class DocumentProof:
         job.proof.versions["index_seq"] = self._frontier.seq
         job.proof.count("index_behind", max(0, job.silver_seq - self._frontier.seq))
         job.proof.count("documents", size(job.con.table("documents")))
-        if (why := foreign(self._frontier, self._history, job.silver_seq)) is not None:
-            hint = f"`assay reindex {self._contract.system} {self._contract.name}` builds it from this lake"
-            check.fail("foreign", f"the index {why}", 1, [hint])
+        self._whole(job)
         self._views(job)
         job.store("spoilt", job.con.sql(_SPOILT))
         spoilt = job.con.table("spoilt")
@@ -154,6 +183,18 @@ class DocumentProof:
         )
         job.refuse(check, "twice", "documents in more than one index", job.con.sql(_TWICE))
         check.facts |= {"frontier": self._frontier.seq, "silver_version": self._frontier.silver_version}
+
+    def _whole(self, job: Job) -> None:
+        """Whether the index is this lake's, and as far as a lane at work brings it."""
+        check, lane = job.proof.checks["index"], f"the lane of {self._contract.system} brings them"
+        reindex = f"`assay reindex {self._contract.system} {self._contract.name}` builds it from this lake"
+        if (why := foreign(self._frontier, self._history, job.silver_seq)) is not None:
+            check.fail("foreign", f"the index {why}", 1, [reindex])
+        elif self._lacks:
+            what = "silver rows beside an index that was never filled, or has lost its data"
+            check.fail("empty", what, self._lacks, [lane, reindex])
+        elif self._behind > ON_ITS_WAY:
+            check.fail("behind", "bronze commits that silver has and the index has not", self._behind, [lane, reindex])
 
     def _views(self, job: Job) -> None:
         """`rows`: silver as the index should have it. `refused`: what the index would not take."""
@@ -172,19 +213,11 @@ class DocumentProof:
         surplus = job.con.table("spoilt").filter("surplus")
         if not size(surplus):
             return
-        ledger = Snapshot.take(self._tables.ledger)
-        fed = {
-            str(p)
-            for (p,) in ledger.table.relation(job.con, list(ledger.files))
-            .project("event_partition")
-            .distinct()
-            .fetchall()
-        }
-        kept = {str(f.partition) for f in job.silver.files}
-        forgotten = text_list(sorted(p for p in fed - kept if p[:10] <= job.silver_cutoff[:10])) or "NULL"
-        expired = f"coalesce(event_partition IN ({forgotten}), false)"
-        job.proof.count("expired_documents", size(surplus.filter(expired)))
-        foreign = surplus.filter(f"NOT {expired}").project(
-            f"{COORDINATES}, concat('id ', _id, ' in ', event_partition)"
-        )
+        days = {mark.partition(":")[2]: job.silver.transactions.get(mark, 0) for mark in self.marks()}
+        job.con.execute("CREATE OR REPLACE TABLE forgotten (day VARCHAR, seq BIGINT)")
+        job.con.executemany("INSERT INTO forgotten VALUES (?, ?)", list(days.items()))
+        kept = text_list(sorted({str(f.partition) for f in job.silver.files})) or "''"
+        expired = job.con.sql(_EXPIRED.format(kept=kept))
+        job.proof.count("expired_documents", size(expired))
+        foreign = surplus.except_(expired).project(f"{COORDINATES}, concat('id ', _id, ' in ', event_partition)")
         job.refuse(job.proof.checks["index"], "surplus", "documents that silver does not have", foreign)

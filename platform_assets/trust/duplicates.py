@@ -24,7 +24,7 @@ _WITHOUT = "SELECT claimed.* FROM claimed ANTI JOIN k USING (event_partition, _k
 
 
 def check_duplicates(job: Job) -> None:
-    """The check `keys`, and what became of `claimed`: duplicates, beyond retention, older than the contract, or lost."""
+    """The check `keys`, and what became of `claimed`: duplicates, beyond retention, of other keys than today's, or lost."""
     check = job.proof.checks["keys"]
     claims = size(job.con.table("claimed"))
     if job.contract.key:
@@ -33,18 +33,18 @@ def check_duplicates(job: Job) -> None:
         check.skipped = "the table has no key: nothing can be a duplicate"
     left = job.con.table("claimed")
     job.proof.count("duplicates", claims - size(left))
-    older = size(left.filter("older"))
+    others = size(left.filter("other_key"))
     young = f"_landed_at >= TIMESTAMPTZ '{job.silver_cutoff}'"
     kept = text_list(sorted({str(f.partition) for f in job.silver.files})) or "NULL"
-    lost = left.filter(f"NOT older AND ({young} OR coalesce(event_partition IN ({kept}), false))")
+    lost = left.filter(f"NOT other_key AND ({young} OR coalesce(event_partition IN ({kept}), false))")
     missing = job.refuse(
         job.proof.checks["exactly_once"],
         "lost",
         "records in neither silver nor quarantine",
         lost.project(f"{COORDINATES}, event_partition"),
     )
-    job.proof.count("not_rederivable", older)
-    job.proof.count("expired", size(left) - missing - older)
+    job.proof.count("not_rederivable", others)
+    job.proof.count("expired", size(left) - missing - others)
 
 
 def _look_at_keys(job: Job) -> None:

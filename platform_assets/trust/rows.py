@@ -15,12 +15,28 @@ import pyarrow as pa
 
 from platform_assets.refine import Refinery
 from platform_assets.refine.hashing import hash_expression
+from platform_assets.refine.sql import literal
 from platform_assets.trust.coverage import Coverage
 from platform_assets.trust.job import COORDINATES, Job, size
+from platform_assets.trust.versions import NEXT_VERSIONS, VERSIONS, Made, key_only
 
 WINDOW_ROWS = 500_000
 WINDOW_BYTES = 256 * 1024 * 1024
 _END = 2**63 - 1
+_COMPARED = [
+    *(
+        "_topic_id",
+        "_kafka_partition",
+        "_offset",
+        "_seq",
+        "_hash",
+        "_landed_at",
+        "_history",
+        "_key_id",
+        "event_partition",
+    ),
+    *("_key_hi", "_key_lo"),
+]
 _REFINED = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
 _SYSTEM = f"{COORDINATES}, _seq, _hash, _landed_at, _history, _contract_version, _key_id, event_partition"
 
@@ -52,12 +68,6 @@ _VERDICTS = (
 )
 _NEITHER = "rec = 1 AND mark = 0 AND s = 0 AND q = 0"
 
-# For each bronze commit: whether rows of another contract version or masking key came from it (or from the nearest before it).
-_VERSIONS = """
-    CREATE OR REPLACE TABLE versions AS
-    SELECT _seq, bool_or(NOT current) AS older
-    FROM (SELECT _seq, current FROM s UNION ALL SELECT _seq, current FROM q) GROUP BY _seq
-"""
 _ALTERED = """
     SELECT s._topic_id, s._kafka_partition, s._offset, concat_ws(', ',
         CASE WHEN s._hash IS DISTINCT FROM r._hash THEN 'content' END,
@@ -86,23 +96,32 @@ _WANTED = """
     SELECT topic_id, kafka_partition, "offset", span, kind, seq, landed_at, value
     FROM mine SEMI JOIN neither ON topic_id = _topic_id AND kafka_partition = _kafka_partition AND "offset" = _offset
 """
-_LOST = """
-    SELECT _topic_id, _kafka_partition, _offset, concat('rejected now: ', mine.reason) AS note, coalesce(older, false) AS older
+_TURNED = """
+    CREATE OR REPLACE TABLE turned AS
+    SELECT _topic_id, _kafka_partition, _offset, concat('rejected now: ', mine.reason) AS note,
+        coalesce(other_version, false) AS other_version, coalesce(other_major, false) AS other_major
     FROM (FROM x SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
+_TURNED_RECORDS = """
+    SELECT records.* FROM records SEMI JOIN turned ON topic_id = _topic_id AND kafka_partition = _kafka_partition
+        AND "offset" = _offset AND other_version
+"""
 _CLAIM = """
     INSERT INTO claimed
-    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _landed_at, coalesce(older, false)
+    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _landed_at, coalesce(other_key, false)
     FROM (FROM r SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
 CLAIMED = """
     CREATE OR REPLACE TABLE claimed (
         _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, event_partition VARCHAR,
-        _key_hi UBIGINT, _key_lo UBIGINT, _landed_at TIMESTAMPTZ, older BOOLEAN)
+        _key_hi UBIGINT, _key_lo UBIGINT, _landed_at TIMESTAMPTZ, other_key BOOLEAN)
 """
-"""Records in neither silver nor quarantine that the contract accepts: each says to be a duplicate."""
+"""Records in neither silver nor quarantine that the contract accepts: each says to be a duplicate.
+
+`other_key`: when it was settled, the same record had another key.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +147,12 @@ class RowProof:
         """Every check of `bronze`, `exactly_once`, `content` and `derivation`, but for duplicates and keys."""
         job = self._job
         job.con.execute(CLAIMED)
+        job.con.execute(VERSIONS)
         job.bronze.view(job.con, "bronze")
+        self._coverage.begin()
         commits = self._commits()
+        if all(c.seq != 1 for c in commits):
+            self._coverage.forget_starts()
         settled = [c for c in commits if 0 < c.seq <= job.silver_seq]
         first = settled[0].seq if settled else job.silver_seq + 1
         self._outside(first)
@@ -233,16 +256,15 @@ class RowProof:
     def _silver(self, within: str, files: list) -> None:  # type: ignore[type-arg]
         """The session's table `s`: system columns, whether the stored hash is right, whether the row is of today's making."""
         job = self._job
-        major = job.contract.version.partition(".")[0]
+        made = Made.of(job.contract, "_contract_version")
+        other_mask = f"coalesce(_key_id <> {literal(job.masker.key_id)}, false)"
         job.store(
             "s",
             job.silver.table.relation(job.con, files)
             .filter(within)
             .project(
                 f"{_SYSTEM}, _hash IS NOT DISTINCT FROM {hash_expression(job.contract)} AS good,"
-                f" coalesce(_contract_version = '{job.contract.version}', false)"
-                f" AND (_key_id IS NULL OR _key_id = '{job.masker.key_id}') AS current,"
-                f" coalesce(split_part(_contract_version, '.', 1) <> '{major}', false) AS other_major"
+                f" NOT {made.other_version} AND NOT {other_mask} AS current, {made.columns(other_mask)}"
             ),
         )
         job.proof.count("silver", size(job.con.table("s")))
@@ -250,8 +272,9 @@ class RowProof:
     def _quarantine(self, within: str, after: int, upto: int) -> None:
         job = self._job
         source = job.quarantine.table.relation(job.con, job.quarantine.between("_seq", after + 1, upto)).filter(within)
-        current = f"coalesce(contract_version = '{job.contract.version}', false) AS current"
-        job.store("q", source.filter("stage = 'refine'").project(f"{COORDINATES}, _seq, reason, {current}"))
+        made = Made.of(job.contract, "contract_version")
+        columns = f"{COORDINATES}, _seq, reason, NOT {made.other_version} AS current, {made.columns('NULL')}"
+        job.store("q", source.filter("stage = 'refine'").project(columns))
         job.proof.count("quarantined", size(job.con.table("q")))
 
     def _content(self) -> None:
@@ -272,7 +295,7 @@ class RowProof:
     def _derive(self, bronze: pa.Table | None, after: int, upto: int) -> None:
         """Refine the window again (or, without `deep`, only what is in neither layer) and compare."""
         job = self._job
-        job.con.execute(_VERSIONS)
+        job.con.execute(NEXT_VERSIONS)
         if bronze is None:
             if size(job.con.table("neither")) == 0:
                 return
@@ -280,39 +303,39 @@ class RowProof:
             mine.filter(f"seq > {after} AND seq <= {upto}").create_view("mine", replace=True)
             bronze = job.con.sql(_WANTED).to_arrow_table()
         refined = self._refinery.refine(bronze)
-        accepted = refined.accepted
-        for name in ("_key_hi", "_key_lo"):
-            if name not in accepted.column_names:
-                accepted = accepted.append_column(name, pa.nulls(len(accepted), pa.uint64()))
-        keep = [
-            "_topic_id",
-            "_kafka_partition",
-            "_offset",
-            "_seq",
-            "_hash",
-            "_landed_at",
-            "_history",
-            "_key_id",
-            "event_partition",
-        ]
-        job.con.register("r", accepted.select([*keep, "_key_hi", "_key_lo"]))
+        job.con.register("r", _keyed(refined.accepted))
         job.con.register("x", refined.rejected.select(["_topic_id", "_kafka_partition", "_offset", "_seq", "reason"]))
         try:
             if job.deep:
                 self._compare()
-            lost = job.con.sql(_LOST)
-            check = self._checks["exactly_once"]
-            job.refuse(
-                check,
-                "lost",
-                "records in neither silver nor quarantine",
-                lost.filter("NOT older").project("* EXCLUDE older"),
-            )
-            job.proof.count("not_rederivable", size(lost.filter("older")))
             job.con.execute(_CLAIM)
+            job.con.execute(_TURNED)
         finally:
             job.con.unregister("r")
             job.con.unregister("x")
+        if job.contract.key:
+            self._claim_turned(bronze)
+        turned = job.con.table("turned")
+        excused = turned.filter("other_major" if job.contract.key else "false")
+        lost = turned.except_(excused).project(f"{COORDINATES}, note")
+        job.refuse(self._checks["exactly_once"], "lost", "records in neither silver nor quarantine", lost)
+        job.proof.count("not_rederivable", size(excused))
+
+    def _claim_turned(self, bronze: pa.Table) -> None:
+        """What an older version may have accepted, and the present one rejects, says to be a duplicate too: by its key alone."""
+        job = self._job
+        job.con.register("records", bronze)
+        records = job.con.sql(_TURNED_RECORDS).to_arrow_table()
+        job.con.unregister("records")
+        if not records.num_rows:
+            return
+        with Refinery(key_only(job.contract), job.masker) as refinery:
+            job.con.register("r", _keyed(refinery.refine(records).accepted))
+        job.con.execute(_CLAIM)
+        job.con.execute(
+            "CREATE OR REPLACE TABLE turned AS FROM turned ANTI JOIN r USING (_topic_id, _kafka_partition, _offset)"
+        )
+        job.con.unregister("r")
 
     def _compare(self) -> None:
         job, check = self._job, self._checks["derivation"]
@@ -328,6 +351,14 @@ class RowProof:
             older = size(rows.filter("NOT current"))
             check.count("rows", size(rows) - older)
             job.proof.count("not_rederivable", older)
+
+
+def _keyed(accepted: pa.Table) -> pa.Table:
+    """The columns that are compared, and the key's; null where the table has none."""
+    for name in ("_key_hi", "_key_lo"):
+        if name not in accepted.column_names:
+            accepted = accepted.append_column(name, pa.nulls(len(accepted), pa.uint64()))
+    return accepted.select(_COMPARED)
 
 
 def _windows(commits: list[Commit]) -> Iterator[list[Commit]]:

@@ -42,7 +42,10 @@ class Snapshot:
         return self.transactions.get(app_id, 0)
 
     def look_up(self, app_ids: Iterable[str]) -> dict[str, int | None]:
-        """More transactions of the same version (they only ever rise, so an older snapshot's are read from its own version)."""
+        """More transactions of the same version (they only ever rise, so an older snapshot's are read from its own version).
+
+        Ask soon: the log entries of a version go two hours after the checkpoint that covers them.
+        """
         if self.version < 0:
             return dict.fromkeys(app_ids)
         delta = DeltaTable(str(self.table.path), version=self.version)

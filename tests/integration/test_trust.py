@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from beside import background, eventually, traffic
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
 from opensearchpy import OpenSearch
 from support import event, private_settings, private_system, publish
 
@@ -26,8 +26,9 @@ from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
-from platform_assets.search.names import partition_alias
+from platform_assets.search.names import PROGRESS_INDEX, partition_alias, read_alias
 from platform_assets.settings import Settings
+from platform_assets.stream.topics import Broker
 from platform_assets.trust import documents as documents_module
 from platform_assets.trust import replay as replay_module
 from platform_assets.trust.gap import accept_gap, find_gaps
@@ -358,5 +359,54 @@ def test_a_gap_is_accepted_under_a_lane_at_work(drained: Drained) -> None:
         eventually(lambda: 1 in lane.part.offsets)
         assert lane.part.offsets[1][0] == expected + 5
         eventually(lambda: not lane.part.gaps)
+    Lane(drained.settings, drained.contract).drain()
+    assert drained.failures() == {}
+
+
+def test_retention_on_a_partition_that_bronze_has_never_begun(services: Settings, tmp_path: Path) -> None:
+    """It was empty while the lane ran; what came later and went before the lane came back is a gap all the same."""
+    settings = private_settings(services, tmp_path)
+    contract = private_system(settings)
+    topic = contract.table("events").topic
+
+    def send_and_delete(partition: int, first: int, upto: int) -> None:
+        """Clients from before would not know a new partition."""
+        producer, admin = Producer(settings.kafka_conf("producer")), AdminClient(settings.kafka_conf("admin"))
+        for n in range(first, first + 10):
+            producer.produce(topic, event(n), partition=partition)
+        assert producer.flush(20) == 0
+        where = TopicPartition(topic, partition, upto)
+        admin.delete_records([where])[where].result(20)
+
+    send_and_delete(2, 0, 6)  # before there was a lane: never promised
+    Lane(settings, contract, index=False).drain()
+    send_and_delete(1, 10, 5)
+    report = Lane(settings, contract, index=False).drain().tables["events"]
+    assert [(gap.partition, gap.expected, gap.earliest) for gap in report.gaps] == [(1, 0, 5)]
+    proof = prove(settings, contract, index=False)
+    assert [f.code for f in proof.tables["events"].checks["broker"].failures] == ["gap"]
+    accept_gap(settings, contract, "events", 1, "retention", "a test")
+    admin = AdminClient(settings.kafka_conf("admin"))
+    admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
+    eventually(lambda: len(Broker(settings.kafka_conf("admin")).describe([topic])[topic].partitions) == 4)
+    send_and_delete(3, 20, 3)
+    report = Lane(settings, contract, index=False).drain().tables["events"]
+    assert [(gap.partition, gap.expected, gap.earliest) for gap in report.gaps] == [(3, 0, 3)]
+    accept_gap(settings, contract, "events", 3, "retention", "a test")
+    Lane(settings, contract, index=False).drain()
+    proof = prove(settings, contract, index=False)
+    assert proof.holds, proof.to_dict()
+    counts = proof.tables["events"].counts
+    assert (counts["gaps"], counts["records"], counts["lag"]) == (8, 16, 0)
+
+
+def test_an_index_that_lost_everything_does_not_hold(drained: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents and the progress of the table are gone; the lane brings both back."""
+    monkeypatch.setattr(documents_module, "FIRST_SECONDS", 1.0)
+    indices = connect_indices(drained.settings)
+    indices.delete([index.name for index in indices.all(drained.table)])
+    indices.client.delete(index=PROGRESS_INDEX, id=read_alias(drained.table))
+    indices.client.close()
+    assert drained.failures() == {"index.empty": 1000}
     Lane(drained.settings, drained.contract).drain()
     assert drained.failures() == {}

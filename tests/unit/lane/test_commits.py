@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from platform_assets.lane import settle
 from platform_assets.lane.land import HandedOver, Landed, Landing
 from platform_assets.lane.report import TableReport
 from platform_assets.stream import consume
+from platform_assets.stream.topics import Topic
 
 
 @pytest.fixture
@@ -278,3 +280,66 @@ def test_a_timestamp_past_the_year_9999_lands(lake: SmallLake) -> None:
     message = Message(topic="logs.events", partition=0, offset=0, value=event(1), timestamp=(1, 10**17))
     rows = consume._columns(topic_batch([event(1)], 0).topic, [message])
     assert rows.column("record_time").to_pylist() == [None]
+
+
+def marks(**earliest: int) -> dict[int, tuple[int, int]]:
+    """What a broker says of partitions p0, p1, …: each holds a record or none from its earliest offset on."""
+    return {int(name[1:]): (low, low) for name, low in earliest.items()}
+
+
+def of_topic(lake: SmallLake, topic: Topic) -> Landing:
+    return Landing(lake.tables.bronze, topic, "logs.events")
+
+
+def test_a_topic_is_promised_from_what_it_holds_when_it_is_first_followed(lake: SmallLake) -> None:
+    lake.landing.begin(lambda: marks(p0=0, p1=500))
+    assert lake.landing.next_offsets() == {0: 0, 1: 500}
+    successor = lake.new_landing()
+    successor.begin(lambda: pytest.fail("nothing is unknown"))
+    assert successor.next_offsets() == {0: 0, 1: 500}, "retention since then is a gap, also where nothing was landed"
+    lake.land_and_settle([1, 2])
+    assert lake.landing.next_offsets() == {0: 2, 1: 500}
+
+
+def test_partitions_that_come_later_and_a_topic_created_again_are_promised_whole(lake: SmallLake) -> None:
+    lake.landing.begin(lambda: marks(p0=7, p1=7))
+    wider = of_topic(lake, replace(TOPIC, partitions=(0, 1, 2)))
+    wider.begin(lambda: marks(p0=7, p1=7, p2=9))
+    assert wider.next_offsets() == {0: 7, 1: 7, 2: 0}
+    again = of_topic(lake, replace(TOPIC, id="BBBBBBBBBBBBBBBBBBBBBB"))
+    again.begin(lambda: marks(p0=9, p1=9))
+    assert again.next_offsets() == {0: 0, 1: 0}
+    other = of_topic(lake, Topic("logs.renamed", "CCCCCCCCCCCCCCCCCCCCCC", (0,)))
+    other.begin(lambda: marks(p0=9))
+    assert other.next_offsets() == {0: 9}, "another topic's past was never promised"
+
+
+def test_a_lake_from_before_promises_from_now_on(lake: SmallLake) -> None:
+    lake.land_and_settle([1, 2])
+    lake.landing.begin(lambda: marks(p0=0, p1=500))
+    assert lake.landing.next_offsets() == {0: 2, 1: 500}
+    wider = of_topic(lake, replace(TOPIC, partitions=(0, 1, 2)))
+    wider.begin(lambda: pytest.fail("the topic is known by now"))
+    assert wider.next_offsets()[2] == 0
+
+
+def test_who_lands_a_partition_while_it_is_promised_looks_again(lake: SmallLake) -> None:
+    old, young = lake.landing, lake.new_landing()
+    began = old.next_offsets()
+    young.begin(lambda: marks(p0=0, p1=0))
+    with pytest.raises(Conflict):
+        old.land(topic_batch([event(1)], 0), began)
+    old.land(topic_batch([event(1)], 0), old.next_offsets())
+    assert young.next_offsets() == {0: 1, 1: 0}
+
+
+def test_a_promise_looks_again_when_records_land_meanwhile(lake: SmallLake) -> None:
+    young = lake.new_landing()
+
+    def landed() -> dict[int, tuple[int, int]]:
+        if lake.landing.next_offsets()[0] is None:
+            lake.landing.land(topic_batch([event(1)], 0), {0: None, 1: None})
+        return marks(p0=0, p1=5)
+
+    young.begin(landed)
+    assert young.next_offsets() == {0: 1, 1: 5}

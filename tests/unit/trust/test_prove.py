@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 from trustlab import TOPIC_ID, Lab, document, event
 
-from platform_assets.contracts.model import Contract, Mask
+from platform_assets.contracts.model import Contract, Field, FieldType, Mask
 from platform_assets.errors import AssayError
 from platform_assets.lake.maintain import MERGE_AT, compact
+from platform_assets.lane.land import Landing
 from platform_assets.lane.track import ORDER
+from platform_assets.trust import prove as prove_module
+from platform_assets.trust import rows as rows_module
+from platform_assets.trust.coverage import TopicMarks
 from platform_assets.trust.proof import Proof
 from platform_assets.trust.prove import prove
+from platform_assets.trust.snapshot import Snapshot
 
 
 def proof_of(lab: Lab, *, deep: bool = True, **options: Any) -> Proof:
@@ -297,7 +302,8 @@ def test_addresses_of_people_reach_neither_silver_nor_quarantine_and_a_stronger_
     assert not any(address in refused["excerpt"] for address in ("203.0.113", "2001:db8", "fe80"))
 
 
-def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
+def rotate(lab: Lab) -> None:
+    """Mask by another key from now on."""
     values = dict(lab.settings.values)
     values |= {
         "ASSAY_HMAC_OLD_KEYS": f"k1={values['ASSAY_HMAC_KEY']}",
@@ -305,10 +311,131 @@ def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
         "ASSAY_HMAC_KEY": "eHh4eHh4eHh4eHh4eHh4eA==",
     }
     object.__setattr__(lab.settings, "values", values)
+
+
+def bumped(lab: Lab) -> Lab:
+    return lab.with_contract()
+
+
+def rotated(lab: Lab) -> Lab:
+    rotate(lab)
+    return lab
+
+
+def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
+    rotate(lab)
     lab.run([event(100)])
     proof = proof_of(lab)
     assert proof.holds
     assert proof.tables["events"].counts["not_rederivable"] == 35
+    assert proof.tables["events"].counts["duplicates"] == 6
+
+
+@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("change", [bumped, rotated])
+def test_rows_lost_before_a_change_are_missed_after_it(lab: Lab, change: Callable[[Lab], Lab], deep: bool) -> None:
+    """Another version or masking key leaves keys as they were: what is in neither layer needs its survivor all the same."""
+    later = change(lab)
+    later.run([event(100)])
+    assert proof_of(later, deep=deep).holds
+    later.rewrite("silver", "FROM rows WHERE NOT (_seq = 1 AND _offset < 10)")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 10}
+    later.rewrite("quarantine", "FROM rows WHERE reason <> 'malformed_json'")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 11}
+
+
+@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("change", [bumped, rotated])
+def test_rows_lost_before_a_change_of_a_table_without_a_key(
+    tmp_path: Path, logs: Contract, change: Callable[[Lab], Lab], deep: bool
+) -> None:
+    line = b'83.149.9.%d - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 203023 "-" "curl"'
+    lab = Lab(tmp_path, logs, "access")
+    lab.run([*(line % n for n in range(20)), b"nonsense"])
+    later = change(lab)
+    later.run([line % 99])
+    assert proof_of(later, deep=deep).holds
+    later.rewrite("silver", "FROM rows WHERE _offset >= 10")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 10}
+    later.rewrite("quarantine", "FROM rows WHERE false")
+    assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 11}
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_key_that_is_masked_by_another_key_than_it_was_excuses_its_duplicates_only(
+    tmp_path: Path, logs: Contract, deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit a window of its own: what a commit of nothing but duplicates goes by is in the one before."""
+    monkeypatch.setattr(rows_module, "WINDOW_ROWS", 1)
+    lab = Lab(tmp_path, logs, "events").with_contract(version="1.0.0", key=("user_id",))
+    lab.run([event(n) for n in range(7)])
+    lab.run([event(n) for n in range(7, 9)])
+    rotate(lab)
+    lab.run([event(n) for n in range(9, 14)])
+    lab.run([event(n) for n in range(16, 18)])
+    proof = proof_of(lab, deep=deep)
+    assert proof.holds, failures(proof)
+    assert proof.tables["events"].counts["duplicates"] == 2
+    lab.rewrite("silver", "FROM rows WHERE NOT (_seq = 3 AND _offset = 11)")
+    assert failures(proof_of(lab, deep=deep)) == {"exactly_once.lost": 1}
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_what_only_a_new_field_rejects_may_be_a_duplicate(lab: Lab, deep: bool) -> None:
+    lab.run([event(0, shard="x")])  # a duplicate, and under the newer contract a reject
+    shard = Field("shard", FieldType.INTEGER, source="shard")
+    newer = lab.with_contract(fields=(*lab.table.fields, shard))
+    newer.run([event(100, shard=1)])
+    proof = proof_of(newer, deep=deep)
+    assert proof.holds, failures(proof)
+    assert proof.tables["events"].counts["duplicates"] == 7
+    newer.rewrite("quarantine", "FROM rows WHERE reason <> 'enum:level'")
+    assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 1}
+    newer.rewrite("silver", "FROM rows WHERE event_id <> 'e0'")
+    assert failures(proof_of(newer, deep=deep)) == {"exactly_once.lost": 3}, "the record, its duplicate, the reject"
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_what_the_broker_lost_of_partitions_that_bronze_never_began(
+    tmp_path: Path, logs: Contract, monkeypatch: pytest.MonkeyPatch, promised: bool
+) -> None:
+    """One that was empty while it was followed, and one that was added since."""
+    lab = Lab(tmp_path, logs, "events")
+    if promised:
+        Landing(lab.tables.bronze, lab.topic, "logs.events").begin(lambda: {0: (0, 0), 1: (0, 0)})
+    lab.run([event(1)])
+    topic = replace(lab.topic, partitions=(0, 1, 2))
+    marks = {topic.name: TopicMarks(topic, {0: (0, 1), 1: (500, 500), 2: (3, 4)})}
+    monkeypatch.setattr(prove_module, "ask_broker", lambda *_: marks)
+    proof = prove(lab.settings, lab.contract, ["events"], index=False)
+    assert failures(proof) == ({"broker.gap": 503} if promised else {})
+    assert examples(proof) == ([f"{TOPIC_ID[:8]}.1 [0, 500)", f"{TOPIC_ID[:8]}.2 [0, 3)"] if promised else [])
+
+
+def test_a_partition_that_begins_behind_what_was_promised(tmp_path: Path, logs: Contract) -> None:
+    """The first records of a partition are gone from every layer: nothing but the promise tells."""
+    lab = Lab(tmp_path, logs, "events")
+    Landing(lab.tables.bronze, lab.topic, "logs.events").begin(lambda: {0: (0, 0), 1: (0, 0)})
+    lab.run([event(n) for n in range(3)])
+    lab.run([event(n) for n in range(10, 13)], partition=1)
+    assert proof_of(lab).holds
+    lab.rewrite("bronze", 'FROM rows WHERE NOT (kafka_partition = 1 AND "offset" < 2)')
+    lab.rewrite("silver", "FROM rows WHERE NOT (_kafka_partition = 1 AND _offset < 2)")
+    proof = proof_of(lab)
+    assert failures(proof) == {"bronze.hole": 2}
+    assert examples(proof) == [f"{TOPIC_ID[:8]}.1 [0, 2)"]
+
+
+def test_a_proof_that_takes_longer_than_the_log_is_kept(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old versions cannot be opened any more once the walk is over."""
+    walk = rows_module.RowProof._window
+
+    def slow(self: Any, after: int, upto: int) -> None:
+        walk(self, after, upto)
+        monkeypatch.setattr(Snapshot, "look_up", lambda *_: pytest.fail("the version's log is gone by now"))
+
+    monkeypatch.setattr(rows_module.RowProof, "_window", slow)
+    assert proof_of(lab).holds
 
 
 def test_what_retention_took_is_not_a_loss(lab: Lab) -> None:
