@@ -127,14 +127,12 @@ def state_checks(
     yield _hop(table, Check.INDEXED, report.index_behind if report else state.index_behind, {}, trouble)
 
 
-ON_ITS_WAY = 60
-"""Commits (one every 2 s or slower) that may be between two hops: two minutes of a lane that works."""
-
-
 def _hop(
     table: Table, check: Check, behind: int | None, metadata: dict[str, MetadataValue], trouble: str = ""
 ) -> AssetCheckResult:
     """How far one hop is behind bronze, in commits; `trouble` is what keeps it from going on."""
+    from platform_assets.trust.documents import ON_ITS_WAY
+
     goal = "silver" if check is Check.COMPLETE else "the index"
     if behind is None:
         return _result(

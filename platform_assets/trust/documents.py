@@ -36,7 +36,7 @@ from platform_assets.trust.snapshot import Snapshot
 _GENERATION = len("-000001")
 _TRIES = 3
 ON_ITS_WAY = 60
-"""Bronze commits (one every 2 s or slower) that the index may be behind silver: two minutes of a lane that works."""
+"""Bronze commits (one every 2 s or slower) that may be between two hops: two minutes of a lane that works."""
 FIRST_SECONDS = 20.0
 """How long a table's first rows may be on their way: until its first index is made and filled."""
 
