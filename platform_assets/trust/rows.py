@@ -24,19 +24,9 @@ WINDOW_ROWS = 500_000
 WINDOW_BYTES = 256 * 1024 * 1024
 _END = 2**63 - 1
 _COMPARED = [
-    *(
-        "_topic_id",
-        "_kafka_partition",
-        "_offset",
-        "_seq",
-        "_hash",
-        "_landed_at",
-        "_history",
-        "_key_id",
-        "event_partition",
-    ),
-    *("_key_hi", "_key_lo"),
-]
+    "_topic_id", "_kafka_partition", "_offset", "_seq", "_hash", "_landed_at", "_history", "_key_id", "event_partition",
+    "_key_hi", "_key_lo",
+]  # fmt: skip
 _REFINED = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
 _SYSTEM = f"{COORDINATES}, _seq, _hash, _landed_at, _history, _contract_version, _key_id, event_partition"
 
