@@ -156,11 +156,11 @@ class _SilverRows:
         where = f"_seq > {after}"
         fresh = self._silver.relation(self._con, files).filter(where)
         ends = fresh.aggregate(
-            "_topic_id, _kafka_partition, max(_offset) + 1", "_topic_id, _kafka_partition"
+            "_topic_id, _kafka_partition, max(_offset) + 1, max(_seq)", "_topic_id, _kafka_partition"
         ).fetchall()
-        offsets = dict(since.offsets if since else {}) | {f"{topic}:{part}": int(end) for topic, part, end in ends}
-        last = self._silver.transaction(SEQ) or 0
-        return Snapshot(version, offsets, last, self._batches(after, last))
+        offsets = dict(since.offsets if since else {}) | {f"{topic}:{part}": int(end) for topic, part, end, _ in ends}
+        last = max((int(seq) for *_, seq in ends), default=after)
+        return Snapshot(version, offsets, self._silver.transaction(SEQ) or 0, self._batches(after, last))
 
     def _batches(self, after: int, last: int) -> Iterator[pa.Table]:
         """The rows of bronze commits (`after`, `last`], bounded in rows and in bytes."""
