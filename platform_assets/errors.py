@@ -22,3 +22,8 @@ class AssayError(Exception):
     def __str__(self) -> str:
         """The message, and the hint behind a dash."""
         return f"{self.message} - {self.hint}" if self.hint else self.message
+
+
+def one_line(said: object) -> str:
+    """What another program's error or answer says, as one line of at most 300 characters."""
+    return " ".join(str(said).split())[:300]

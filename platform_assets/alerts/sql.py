@@ -15,6 +15,7 @@ import pyarrow as pa
 from platform_assets.alerts.model import Aggregate, AlertError, Function, Kind, Rule
 from platform_assets.contracts.arrow import UTC_MICROS, silver_schema
 from platform_assets.contracts.model import Table
+from platform_assets.errors import one_line
 
 BUCKETS = 60
 """Buckets in a window. The newest is not full, so a window is judged up to a sixtieth too short, never too long."""
@@ -190,4 +191,4 @@ def _check(con: duckdb.DuckDBPyConnection, expression: str, place: str) -> None:
 
 
 def _first_line(error: duckdb.Error) -> str:
-    return " ".join(str(error).split("\n\n")[0].split())[:300]
+    return one_line(str(error).split("\n\n")[0])

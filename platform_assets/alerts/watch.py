@@ -22,6 +22,7 @@ from platform_assets.alerts.model import AlertError, Rule
 from platform_assets.alerts.platform import Counted, TableHealth, Vitals
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.contracts.model import Contract
+from platform_assets.errors import one_line
 from platform_assets.lake.table import LakeTable
 from platform_assets.settings import Settings
 
@@ -197,7 +198,7 @@ class Watch:
                     for follower in self._followers:
                         follower.wake()
             except Exception as error:  # a thread that dies would say nothing any more
-                trouble.append(_one_line(error))
+                trouble.append(one_line(error))
                 _log.error("alerts are not judged: %s", trouble[-1])
         self._trouble = "; ".join(trouble)
 
@@ -232,13 +233,9 @@ class _Follower:
                 self._work()
                 self.trouble = ""
             except Exception as error:  # as above
-                trouble = _one_line(error)
+                trouble = one_line(error)
                 if trouble != self.trouble:
                     _log.error("alerts (%s): %s", self._name, trouble)
                 self.trouble = trouble
             if ending:
                 return
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

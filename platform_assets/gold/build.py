@@ -17,7 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from platform_assets.errors import AssayError
+from platform_assets.errors import AssayError, one_line
 from platform_assets.gold.project import DATABASE, PARSED, flags, manifest_path, selection
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -108,7 +108,7 @@ def _invoke(project: Path, database: Path, target: Path, system: str, command: S
 
 
 def _result(found: Any) -> NodeResult:
-    words = " ".join((found.message or str(found.status)).split())[:300]
+    words = one_line(found.message or found.status)
     is_test = str(found.node.resource_type) == "test"
     return NodeResult(found.node.name, is_test, str(found.status), words, found.failures or 0, found.execution_time)
 

@@ -38,6 +38,7 @@ from platform_assets.search.progress import (
     write_frontier,
 )
 from platform_assets.settings import Settings
+from platform_assets.stream.topics import app_id
 
 MEMORY_BYTES = 128 * 1024 * 1024
 """Settled rows kept for publishing; past that they are read from silver again."""
@@ -322,4 +323,4 @@ class _Connection:
 def next_offsets(rows: pa.Table) -> dict[str, int]:
     """One past the greatest offset of each Kafka partition in silver rows, by application transaction."""
     grouped = rows.group_by(["_topic_id", "_kafka_partition"]).aggregate([("_offset", "max")]).to_pylist()
-    return {f"{g['_topic_id']}:{g['_kafka_partition']}": int(g["_offset_max"]) + 1 for g in grouped}
+    return {app_id(g["_topic_id"], g["_kafka_partition"]): int(g["_offset_max"]) + 1 for g in grouped}

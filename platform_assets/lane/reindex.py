@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -33,6 +34,7 @@ from platform_assets.search.names import DocumentSet
 from platform_assets.search.progress import START, Frontier, ensure_progress_index, read_frontier, replace_frontier
 from platform_assets.search.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild
 from platform_assets.settings import Settings
+from platform_assets.stream.topics import app_id
 
 _TRIES = 10
 
@@ -50,18 +52,27 @@ def reindex(settings: Settings, contract: Table, progress: Callable[[int], None]
     frontier = replace(
         START, silver_version=version, seq=tables.silver.transaction(SEQ) or 0, history=history(tables.silver)
     )
-    while left := sorted(set(_now(tables.silver)[0]) - report.documents.keys()):  # a lane may bring others meanwhile
-        for partition in left:
-            report.documents[partition] = rebuild_index(settings, contract, tables, partition, progress)
+    now = partial(_now, tables.silver)
+    report.documents = build_all(now, lambda name: rebuild_index(settings, contract, tables, name, progress))
     indices = connect_indices(settings)
     try:
-        report.deleted = take_over(
-            indices, contract, frontier, built=report.documents.keys(), now=lambda: _now(tables.silver)
-        )
+        report.deleted = take_over(indices, contract, frontier, built=report.documents.keys(), now=now)
     finally:
         indices.client.close()
     report.seconds = time.perf_counter() - started
     return report
+
+
+Now = Callable[[], tuple[Collection[str], int]]
+"""A table's partitions of documents and its last commit, as they are when it is called."""
+
+
+def build_all(now: Now, build: Callable[[str], int]) -> dict[str, int]:
+    """Build every partition that the table has, those included that come meanwhile: the documents of each."""
+    documents: dict[str, int] = {}
+    while left := sorted(set(now()[0]) - documents.keys()):
+        documents |= {partition: build(partition) for partition in left}
+    return documents
 
 
 def _now(silver: LakeTable) -> tuple[Collection[str], int]:
@@ -76,13 +87,12 @@ def take_over(
     frontier: Frontier,
     *,
     built: Collection[str],
-    now: Callable[[], tuple[Collection[str], int]],
+    now: Now,
 ) -> list[str]:
     """After the build: delete the indices that are not of this lake, and make the frontier follow it.
 
     Those are the ones of partitions that were not `built`: as long as the frontier is another lake's, this one's publisher makes
-    none. Once it is this lake's, what its publisher made meanwhile stays; `now` tells the table's partitions and last commit.
-    Returns the partitions deleted. Raises SearchError.
+    none. Once it is this lake's, what its publisher made meanwhile stays. Returns the partitions deleted. Raises SearchError.
     """
     ensure_progress_index(indices.client)
     found = indices.all(documents)
@@ -158,7 +168,7 @@ class _SilverRows:
         ends = fresh.aggregate(
             "_topic_id, _kafka_partition, max(_offset) + 1, max(_seq)", "_topic_id, _kafka_partition"
         ).fetchall()
-        offsets = dict(since.offsets if since else {}) | {f"{topic}:{part}": int(end) for topic, part, end, _ in ends}
+        offsets = dict(since.offsets if since else {}) | {app_id(topic, part): int(end) for topic, part, end, _ in ends}
         last = max((int(seq) for *_, seq in ends), default=after)
         return Snapshot(version, offsets, self._silver.transaction(SEQ) or 0, self._batches(after, last))
 

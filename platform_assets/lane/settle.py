@@ -29,6 +29,7 @@ from platform_assets.lane.keys import KeyIndex
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.report import TableReport
 from platform_assets.refine import Refined, Refinery
+from platform_assets.stream.topics import app_id
 
 REWRITE = "rewrite"
 """How often rebuilds and replays have rewritten silver; `rewrite_mark` names the last that touched an event partition."""
@@ -139,10 +140,10 @@ class Settler:
         """Fail closed when these rows do not begin where silver ended: one of the tables was changed from outside."""
         begins = _offsets(bronze, "offset", "min")
         ended = self._tables.silver.transactions(begins)
-        for app_id, begin in begins.items():
-            if ended[app_id] is not None and ended[app_id] != begin:
+        for shard, begin in begins.items():
+            if ended[shard] is not None and ended[shard] != begin:
                 raise AssayError(
-                    f"{self._contract.qualified_name}: silver ended at {ended[app_id]} of {app_id}, bronze goes on at {begin}",
+                    f"{self._contract.qualified_name}: silver ended at {ended[shard]} of {shard}, bronze goes on at {begin}",
                     "bronze or silver was restored or damaged; `assay prove` tells which, nothing was written",
                 )
 
@@ -241,7 +242,7 @@ def _offsets(bronze: pa.Table, column: Literal["offset", "end"], how: Literal["m
     ends = pc.add(bronze.column("offset"), bronze.column("span"))
     rows = bronze.select(["topic_id", "kafka_partition", "offset"]).append_column("end", ends)
     grouped = rows.group_by(["topic_id", "kafka_partition"]).aggregate([(column, how)]).to_pylist()
-    return {f"{g['topic_id']}:{g['kafka_partition']}": int(g[f"{column}_{how}"]) for g in grouped}
+    return {app_id(g["topic_id"], g["kafka_partition"]): int(g[f"{column}_{how}"]) for g in grouped}
 
 
 def seq_windows(

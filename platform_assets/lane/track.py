@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from platform_assets.contracts.model import Table
+from platform_assets.errors import one_line
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import compact
 from platform_assets.lake.table import Conflict
@@ -128,7 +129,7 @@ class Track:
             try:
                 merged += compact(getattr(self.tables, layer), self._merging, order)
             except Exception as error:  # small files are slow, not wrong: no reason to end the lane
-                failed.append(f"{layer}: {' '.join(str(error).split())[:300]}")
+                failed.append(f"{layer}: {one_line(error)}")
                 _log.exception("small files of %s %s are not merged", self.contract.qualified_name, layer)
         self.report.tell("compaction", f"small files are not merged: {'; '.join(failed)}" if failed else "")
         self.report.compacted += merged

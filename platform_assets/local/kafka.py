@@ -143,9 +143,7 @@ class Broker:
             data=self._data,
         )
         write_private(self._properties, properties_text(properties), owner)
-        # The broker's user passes no folder of a closed home, where `logs` is a link.
-        log = self.log.parent.resolve() / self.log.name
-        logging = log4j_text(log, "[%d] %p %m (%c)%n", _QUIET)
+        logging = log4j_text(self.log, "[%d] %p %m (%c)%n", _QUIET)
         write_private(self._config / "log4j2.properties", logging, owner)
 
 

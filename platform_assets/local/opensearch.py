@@ -142,8 +142,7 @@ class SearchNode:
         }
         # JSON is YAML, and needs no second library to write it safely.
         write_private(config / "opensearch.yml", json.dumps(settings, indent=1).encode(), owner)
-        log = self.log.parent.resolve() / self.log.name
-        logging = log4j_text(log, "[%d{ISO8601}][%-5p][%-25c{1.}]%marker %m%n")
+        logging = log4j_text(self.log, "[%d{ISO8601}][%-5p][%-25c{1.}]%marker %m%n")
         write_private(config / "log4j2.properties", logging, owner)
         folder = config / "opensearch-security"
         folder.mkdir(exist_ok=True)

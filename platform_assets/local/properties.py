@@ -26,6 +26,8 @@ def _escape(match: re.Match[str]) -> str:
 
 def log4j_text(log: Path, pattern: str, more: Mapping[str, object] | None = None) -> bytes:
     """Log to `log` in lines of `pattern`, at most five files of 32 MB."""
+    # The servers' user passes no folder of a closed home, where `logs` is a link.
+    log = log.parent.resolve() / log.name
     return properties_text(
         {
             "status": "error",

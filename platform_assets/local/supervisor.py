@@ -28,7 +28,7 @@ import psutil
 from confluent_kafka import KafkaException
 from opensearchpy.exceptions import OpenSearchException
 
-from platform_assets.errors import AssayError
+from platform_assets.errors import AssayError, one_line
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.crashes import Crashes
@@ -224,7 +224,7 @@ class Supervisor:
         try:
             child.healthy = child.ready()
         except _NOT_YET as error:
-            child.trouble = _one_line(error)
+            child.trouble = _why(error)
             log.info("%s is not ready: %s", child.name, child.trouble)
         if child.healthy:
             log.info("%s is healthy", child.name)
@@ -308,10 +308,10 @@ def _search_ready(node: SearchNode, settings: Settings) -> bool:
     return True
 
 
-def _one_line(error: Exception) -> str:
+def _why(error: Exception) -> str:
     if isinstance(error, AssayError):
         return error.message
-    said = " ".join(str(error).split())[:300]
+    said = one_line(error)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -20,6 +20,7 @@ from opensearchpy.exceptions import OpenSearchException, TransportError
 from tenacity import Retrying, retry_if_exception_type, stop_any, wait_random_exponential
 from tenacity.stop import stop_after_delay, stop_when_event_set
 
+from platform_assets.errors import one_line
 from platform_assets.faultpoints import fault_point
 from platform_assets.search.client import request_text
 from platform_assets.search.documents import Body, Documents, Refused
@@ -316,7 +317,7 @@ class BulkWriter:
         if moved:
             self._moved(sending, moved, into)
         if again:
-            raise _Again(" ".join(reason.split())[:300])
+            raise _Again(one_line(reason))
 
     def _moved(self, sending: _Sending, code: str, into: str | None) -> None:
         """The index is blocked or gone: look it up again, and end a block whose rebuild has died."""
@@ -337,4 +338,4 @@ def _refused(sending: _Sending, action: bytes, code: str, reason: str) -> Refuse
     name = str(json.loads(action)["index"]["_id"])
     # OpenSearch quotes a preview of the value: that stays out of quarantine.
     words = reason.partition("Preview of field's value")[0].partition("The prefix of the first")[0]
-    return Refused(name, sending.event_partition, code, " ".join(words.split())[:300])
+    return Refused(name, sending.event_partition, code, one_line(words))

@@ -18,7 +18,7 @@ from opensearchpy.exceptions import (
     TransportError,
 )
 
-from platform_assets.errors import AssayError
+from platform_assets.errors import AssayError, one_line
 
 _QUERY_FAILED = "query_phase_execution_exception"
 _OVER = "Time exceeded"
@@ -64,7 +64,7 @@ def reason_of(error: OpenSearchException) -> str:
         cause = _cause(error.info)
         roots = cause.get("root_cause") or [cause]
         words = roots[0].get("reason") or (error.info if isinstance(error.info, str) else None)
-    return " ".join(str(words or type(error).__name__).split())[:300]
+    return one_line(words or type(error).__name__)
 
 
 def too_long(doing: str) -> TimeExceeded:

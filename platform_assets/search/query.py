@@ -88,9 +88,8 @@ def search(
     for window in _windows(client, table, until, after, deadline):
         within = {"bool": {"filter": [wanted, *window]}}
         behind = hits[-1]["sort"] if hits else after
-        found = hits_after(client, table, within, limit - len(hits), behind, deadline, _doing(table), most=left)
+        found, left = hits_after(client, table, within, limit - len(hits), behind, deadline, _doing(table), most=left)
         hits += found
-        left -= _bytes(found)
         ended = len(hits) == limit or left <= 0
         if ended:
             break
@@ -136,10 +135,11 @@ def hits_after(
     doing: str,
     direction: str = "desc",
     most: float = math.inf,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], float]:
     """Up to `limit` hits of an OpenSearch query in the order of pages, behind the one with the sort values `after`.
 
-    They are asked for in pieces that neither the node nor we can choke on, and no more once they take `most` bytes.
+    They are asked for in pieces that neither the node nor we can choke on, and no more once they take `most` bytes: what is left
+    of those comes with them.
     """
     found: list[dict[str, Any]] = []
     by = order(table, direction)
@@ -152,7 +152,7 @@ def hits_after(
         found += piece
         most -= _bytes(piece)
         if len(piece) < size or len(found) == limit or most <= 0:
-            return found
+            return found, most
         after = piece[-1]["sort"]
 
 

@@ -46,7 +46,7 @@ def surroundings(
     deadline = deadline or Deadline()
 
     doing = f"looking around {document_id}"
-    found = hits_after(client, table, {"ids": {"values": [document_id]}}, 1, None, deadline, doing)
+    found, _ = hits_after(client, table, {"ids": {"values": [document_id]}}, 1, None, deadline, doing)
     if not found:
         return None
     [hit] = found
@@ -54,7 +54,7 @@ def surroundings(
     same = {name: hit["_source"][name] for name in names if hit["_source"].get(name) is not None}
     query = {"bool": {"filter": [{"term": {name: value}} for name, value in same.items()]}}
     before, behind = (
-        hits_after(client, table, query, size, hit["sort"], deadline, doing, direction, most)
+        hits_after(client, table, query, size, hit["sort"], deadline, doing, direction, most)[0]
         for direction in ("desc", "asc")
     )
     return Surroundings(

@@ -30,7 +30,12 @@ class Topic:
 
     def app_id(self, partition: int) -> str:
         """The application transaction under which tables record the next offset of this partition."""
-        return f"{self.id}:{partition}"
+        return app_id(self.id, partition)
+
+
+def app_id(topic_id: str, partition: int) -> str:
+    """`Topic.app_id` of a topic that is known by its id alone."""
+    return f"{topic_id}:{partition}"
 
 
 def explain(error: KafkaError) -> StreamError:

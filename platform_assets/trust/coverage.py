@@ -15,7 +15,7 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane.land import followed_mark, start_mark
 from platform_assets.settings import Settings
-from platform_assets.stream.topics import QUIET, Broker, Topic, watermarks
+from platform_assets.stream.topics import QUIET, Broker, Topic, app_id, watermarks
 from platform_assets.trust.job import Job
 from platform_assets.trust.snapshot import Snapshot, created
 
@@ -72,7 +72,7 @@ class Coverage:
     def begin(self) -> None:
         """Read what both tables record of the partitions in the view `bronze`: at once, for logs of old versions go in hours."""
         found = self.job.con.execute("SELECT DISTINCT topic_id, kafka_partition FROM bronze").fetchall()
-        app_ids = [_app_id(*where) for where in found]
+        app_ids = [app_id(*where) for where in found]
         self.in_silver = self.job.silver.look_up(app_ids)
         self.in_bronze = self.job.bronze.look_up(app_ids)
         promised = self.job.bronze.look_up(map(start_mark, app_ids))
@@ -86,7 +86,7 @@ class Coverage:
         """Check one window and how it continues the ones before."""
         job, check = self.job, self.job.proof.checks["bronze"]
         for topic_id, partition, first, end, records, skipped, gaps in job.con.execute(_RANGES).fetchall():
-            before = self.ends.get((topic_id, partition), self.starts.get(_app_id(topic_id, partition)))
+            before = self.ends.get((topic_id, partition), self.starts.get(app_id(topic_id, partition)))
             if before is not None and before != first:
                 self._break(topic_id, partition, first, before)
             self.ends[(topic_id, partition)] = max(end, before or 0)
@@ -131,7 +131,7 @@ class Coverage:
         check.facts |= {"commits": len(commits), "kafka_partitions": len(self.ends)}
 
     def _recorded(self, found: dict[str, int | None]) -> list[tuple[str, int, int | None]]:
-        return [(f"{t[:8]}.{p}", end, found.get(_app_id(t, p))) for (t, p), end in self.ends.items()]
+        return [(f"{t[:8]}.{p}", end, found.get(app_id(t, p))) for (t, p), end in self.ends.items()]
 
     def _commits(self, commits: Sequence[int]) -> None:
         """Every bronze commit has rows, so a number without any is a loss; only retention may take the oldest ones."""
@@ -158,10 +158,6 @@ class Coverage:
                 first - 1,
                 [f"commits 1 to {first - 1}, younger than {days} days"],
             )
-
-
-def _app_id(topic_id: str, partition: int) -> str:
-    return f"{topic_id}:{partition}"
 
 
 def check_broker(job: Job, marks: TopicMarks | None) -> None:
