@@ -10,7 +10,7 @@ step=$1 tools=$2/build image=$2/assay
 case $step in
   packages)
     python -m venv "$tools"
-    "$tools/bin/pip" install --quiet --no-deps --require-hashes -r deploy/compose/build.lock
+    "$tools/bin/pip" install --quiet --no-deps --require-hashes -r requirements-build.lock
     python -m venv --without-pip "$image"
     "$tools/bin/uv" pip install --quiet --python "$image/bin/python" --no-deps --require-hashes -r deploy/compose/requirements.lock
     ;;
