@@ -24,6 +24,8 @@ OpenSearchRole = Literal["lane", "reader", "admin"]
 
 SECRETS_FILE = "secrets.env"
 ENDPOINTS_FILE = "local/endpoints.json"
+_PLACES = ("ASSAY_HOME", "ASSAY_LAKE", "ASSAY_SYSTEMS", "ASSAY_DBT_PROJECT")
+"""Variables whose values are paths, which may be relative to the current folder."""
 _UP = "start local services with `assay up`"
 
 
@@ -126,6 +128,12 @@ class Settings:
         if not value:
             raise AssayError(f"{what} is not known", f"{_UP}, or set {name}")
         return value
+
+
+def inherited_environment() -> dict[str, str]:
+    """The `ASSAY_` variables of the environment for a process with another current folder: paths are absolute."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("ASSAY_") and value}
+    return {name: str(Path(value).absolute()) if name in _PLACES else value for name, value in found.items()}
 
 
 def read_env_file(path: Path) -> dict[str, str]:

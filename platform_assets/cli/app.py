@@ -23,6 +23,7 @@ from platform_assets.cli.session import Interrupted, Session
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Local services": {
         "demo": "demo:demo",
+        "dev": "dev:dev",
         "up": "services:up",
         "down": "services:down",
         "prepare": "services:prepare",

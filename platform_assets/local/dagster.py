@@ -35,6 +35,7 @@ import yaml
 from platform_assets.errors import AssayError
 from platform_assets.local.crashes import Crashes
 from platform_assets.local.files import locked, make_folder, tail, write_text
+from platform_assets.settings import inherited_environment
 
 HOST = "127.0.0.1"
 OUTPUT = "output"
@@ -175,6 +176,7 @@ def _environment(home: Path) -> dict[str, str]:
         "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
         "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "100",
         **os.environ,
+        **inherited_environment(),
         "ASSAY_HOME": str(home.absolute()),
         "DAGSTER_HOME": str(dagster_home(home)),
         "DAGSTER_DISABLE_TELEMETRY": "yes",

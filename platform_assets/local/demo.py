@@ -1,7 +1,7 @@
-"""The whole platform on one machine for a demonstration: services, Dagster, a simulated flow, and their orderly end.
+"""A demonstration: the platform of `dev.py`, one system's simulated flow, and its way to the proof.
 
-Belongs here: what is started, fed and ended, in which order. Does not: what a person sees of it (`cli/demo.py`), or any of
-the parts. Services that ran before are used and left running; those that we started end with us, killed or not.
+Belongs here: what is fed, and what is waited for. Does not: starting and ending the platform (`dev.py`), or what a person
+sees of it (`cli/demo.py`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract
-    from platform_assets.local.dagster import Dagster
-    from platform_assets.local.page import Page
+    from platform_assets.local.dev import Platform, Say
     from platform_assets.local.simulation import Feed, Simulator
     from platform_assets.settings import Settings
 
@@ -37,65 +36,24 @@ SAMPLES = {"access": "logs/apache_access.log", "broker": "logs/kafka-broker-1/*"
 SAMPLE_TABLE, SAMPLE_DAY = "access", "2015-05-20"
 """A day that they are of."""
 
-Say = Callable[[str], None]
-
 
 class Stopped(Exception):
     """Somebody asked to stop while we waited."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneRun:
-    """A lane run as Dagster knows it; times in seconds since 1970, None when it has not come so far."""
-
-    id: str
-    status: str
-    started: float | None
-    ended: float | None
-
-    @property
-    def at_work(self) -> bool:
-        """Whether it has begun and did not fail."""
-        return self.status in ("STARTED", "SUCCESS")
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended badly."""
-        return self.status == "FAILURE"
-
-
 @dataclass
 class Demo:
-    """What runs: Dagster, the page, the flow, and since when."""
+    """What runs: the platform, and the flow into one system."""
 
-    settings: Settings
+    platform: Platform
     contract: Contract
     simulator: Simulator
-    dagster: Dagster
-    page: Page
     feed: Feed
-    began: float
-    _told: dict[str, str] = field(default_factory=dict)
 
-    def page_of(self, run: LaneRun) -> str:
-        """Where Dagster shows a run."""
-        return f"{self.dagster.url}/runs/{run.id}"
-
-    def news(self) -> list[str]:
-        """Alerts that have opened or resolved since the last call, a line each."""
-        from platform_assets.alerts.room import AlertRoom
-
-        room = AlertRoom(self.settings, self.contract.system, index=False)
-        try:
-            alerts = room.alerts()
-        finally:
-            room.close()
-        lines = []
-        for alert in sorted(alerts, key=lambda alert: alert.revision):
-            if alert.updated_at.timestamp() >= self.began and self._told.get(alert.alert_id) != alert.state:
-                self._told[alert.alert_id] = alert.state
-                lines.append(f"Alert {alert.state} [{alert.severity}] {alert.rule}: {alert.summary}")
-        return lines
+    @property
+    def settings(self) -> Settings:
+        """The platform's."""
+        return self.platform.settings
 
     def burst_is_over(self) -> bool:
         """Whether the alert on the burst has opened and resolved: now, or minutes ago (then it cools down and opens no more)."""
@@ -108,66 +66,31 @@ class Demo:
         finally:
             room.close()
 
-    def lane_runs(self) -> list[LaneRun]:
-        """The lane's runs of this demonstration, newest first. Raises AssayError when Dagster does not answer."""
-        from platform_assets.local.dagster import query
-
-        tag = f'{{key: "assay/lane", value: "{self.contract.system}"}}'
-        text = f"""{{ runsOrError(filter: {{tags: [{tag}]}}, limit: 50) {{
-            ... on Runs {{ results {{ runId status startTime endTime }} }} }} }}"""
-        try:
-            found: list[dict[str, Any]] = query(self.dagster.url, text)["runsOrError"]["results"]
-        except (OSError, ValueError, KeyError) as error:
-            folder = self.settings.home / "dagster"
-            raise AssayError(f"Dagster at {self.dagster.url} does not answer", f"its logs are in {folder}") from error
-        runs = [LaneRun(run["runId"], run["status"], run["startTime"], run["endTime"]) for run in found]
-        return [run for run in runs if run.started is None or run.started >= self.began]
-
 
 @contextmanager
 def demonstration(
-    settings: Settings, contracts: dict[str, Contract], *, rate: float, port: int | None, say: Say
+    settings: Settings, contracts: Mapping[str, Contract], *, rate: float, port: int | None, say: Say
 ) -> Iterator[Demo]:
-    """Start everything, and end at the end of the block all that was started. Main thread only.
+    """Start the platform and a flow of simulated events, and end both at the end of the block. Main thread only.
 
-    Raises AssayError when a part does not start; what had started is ended.
+    Raises AssayError when there is no system to simulate or a part does not start; what had started is ended.
     """
-    from platform_assets.local import lifecycle
-    from platform_assets.local.dagster import start_dagster
-    from platform_assets.local.page import start_page
-    from platform_assets.local.prepare import prepare
+    from platform_assets.local.dev import platform
     from platform_assets.local.simulation import Feed, load_simulator
-    from platform_assets.settings import Settings as Fresh
 
-    contract = contracts[SYSTEM]
-    simulator = load_simulator(contract)
-    with ExitStack() as stack:
-        # Those that are ending are of a demonstration that was killed: `up` waits for their end.
-        ours = lifecycle.status(settings.home).phase in ("stopped", "stopping")
-        if ours:
-            say("Starting Kafka and OpenSearch (the first time they are downloaded)")
-            stack.callback(_end_services, settings.home, say)
-        lifecycle.up(settings.home, owned=ours)
-        settings = Fresh.load(settings.home)
-        prepare(settings, contracts.values())
-        say("Starting Dagster")
-        dagster = start_dagster(settings.home, port)
-        stack.callback(dagster.stop)
-        stack.callback(say, "Stopping Dagster; the lane commits what it holds")
-        page = start_page(settings.home)
-        stack.callback(page.end)
-        feed = Feed(settings, simulator, rate, bad=BAD, duplicates=DUPLICATES, burst=BURST)
-        began = time.time()
+    if SYSTEM not in contracts:
+        raise AssayError(
+            f"the demonstration is of the system {SYSTEM!r}, which is not among yours ({', '.join(contracts) or 'none'})",
+            "`assay dev` runs your systems; unset ASSAY_SYSTEMS for the demonstration",
+        )
+    simulator = load_simulator(contracts[SYSTEM], settings.systems)
+    with platform(settings, contracts, port=port, say=say) as running:
+        feed = Feed(running.settings, simulator, rate, bad=BAD, duplicates=DUPLICATES, burst=BURST)
         feed.start()
-        stack.callback(feed.end)
-        yield Demo(settings, contract, simulator, dagster, page, feed, began)
-
-
-def _end_services(home: Path, say: Say) -> None:
-    from platform_assets.local import lifecycle
-
-    say("Stopping Kafka and OpenSearch")
-    lifecycle.down(home)
+        try:
+            yield Demo(running, contracts[SYSTEM], simulator, feed)
+        finally:
+            feed.end()
 
 
 # -- the flow of `--once`, from the first event to the moment when everything can be proved ------------------------------
@@ -180,7 +103,7 @@ def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, e
     """
 
     def tell() -> None:
-        for line in demo.news():
+        for line in demo.platform.news():
             say(line)
 
     say(f"Sent {send_bad(demo):,} records that are wrong, or there twice")
@@ -194,14 +117,14 @@ def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, e
 
 def _enough(demo: Demo, runs: int, events: int) -> bool:
     try:
-        known = demo.lane_runs()
+        known = demo.platform.lane_runs(demo.contract.system)
     except AssayError:
-        if not demo.dagster.alive():
+        if not demo.platform.dagster.alive():
             raise
         return False  # busy: a machine at its limit answers later
     ended = [run for run in known if run.ended is not None]
     if len(ended) >= FAILURES and all(run.failed for run in ended[:FAILURES]):
-        raise AssayError(f"the lane's last {FAILURES} runs failed", f"see {demo.page_of(ended[0])}")
+        raise AssayError(f"the lane's last {FAILURES} runs failed", f"see {demo.platform.page_of(ended[0])}")
     return sum(run.at_work for run in known) >= runs and demo.feed.delivered >= events
 
 

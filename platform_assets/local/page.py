@@ -1,4 +1,4 @@
-"""The API and its page for a demonstration: a server of our own, and a key that lasts as long.
+"""The API and its page for `assay dev`: a server of our own, and a key that lasts as long.
 
 Belongs here: starting and ending it. Does not: what it serves (`serve/`), or how people start it (`assay serve`).
 """
@@ -21,10 +21,11 @@ from platform_assets.local.files import PRIVATE, make_folder, write_text
 from platform_assets.local.layout import RunAs
 from platform_assets.local.process import Command, spawn, stop
 from platform_assets.serve.keys import FOLDER, KeyStore, Role
+from platform_assets.settings import inherited_environment
 
 USUAL_PORT = 8080
-KEY_NAME = "demo"
-_KEY_ID = "demo.key"
+KEY_NAME = "dev"
+_KEY_ID = "dev.key"
 """Names the key, beside the others: a person may have a key of that name too."""
 START_SECONDS = 60.0
 
@@ -55,14 +56,15 @@ class Page:
 def start_page(home: Path) -> Page:
     """Start the server on port 8080, or any free one, and wait until it answers; it dies with the calling process.
 
-    Main thread only. The key of a demonstration that was killed is taken back. Raises AssayError when it does not start.
+    Main thread only. The key of a platform that was killed is taken back. Raises AssayError when it does not start.
     """
     _take_back(home)
     port = free_port(None, USUAL_PORT)
     output = make_folder(home / FOLDER, 0o700) / "server.out"
     command = [sys.executable, "-m", "platform_assets.cli", "serve", "--home", str(home), "--port", str(port)]
     ourselves = RunAs(os.geteuid(), os.getegid(), "")
-    process = spawn(Command(command, Path(__file__).resolve().parents[2], output, home), ourselves)
+    folder = Path(__file__).resolve().parents[2]
+    process = spawn(Command(command, folder, output, home, inherited_environment()), ourselves)
     key, text = KeyStore(home).add(KEY_NAME, Role.ADMIN, personal_data=True, lifetime=timedelta(days=1))
     write_text(home / FOLDER / _KEY_ID, key.id, PRIVATE)
     page = Page(home, port, text, process)
@@ -76,7 +78,7 @@ def start_page(home: Path) -> Page:
 
 
 def _take_back(home: Path) -> None:
-    """Revoke the key of the last demonstration, if it is there yet."""
+    """Revoke the key of the last platform that was started here, if it is there yet."""
     path = home / FOLDER / _KEY_ID
     if path.is_file():
         store, known = KeyStore(home), path.read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -25,12 +25,16 @@ _LAUNCHER = Path(__file__).with_name("launcher.py")
 
 @dataclass(frozen=True)
 class Command:
-    """A server's command line and where it runs. Arguments are visible to every user: no secret belongs in them."""
+    """A server's command line and where it runs. Arguments are visible to every user: no secret belongs in them.
+
+    `environment` is what the server gets besides a path, a language and a home.
+    """
 
     arguments: Sequence[str]
     cwd: Path
     output: Path
     home: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:
 
     Only the main thread may call this: the kernel ties the child to the *thread* that forked it.
     """
-    environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(command.home)}
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(command.home), **command.environment}
     if "TZ" in os.environ:
         environment["TZ"] = os.environ["TZ"]
     launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(user.uid), str(user.gid), str(os.getpid())]

@@ -12,9 +12,10 @@ import pytest
 
 from platform_assets.cli.demo import questions
 from platform_assets.contracts.read import load_contracts
+from platform_assets.errors import AssayError
 from platform_assets.gold.marts import load_marts
 from platform_assets.gold.project import project_folder
-from platform_assets.local.demo import SAMPLE_DAY, sampled_day
+from platform_assets.local.demo import SAMPLE_DAY, demonstration, sampled_day
 from platform_assets.search.query import to_query
 from platform_assets.settings import Settings
 
@@ -43,3 +44,15 @@ def test_the_real_day_is_named_only_where_it_was_sent(tmp_path: Path) -> None:
     assert sampled_day(demo, {}) is None
     assert sampled_day(demo, {"logs.broker": 4}) is None
     assert sampled_day(demo, {LOGS.table("access").topic: 10_000}) == SAMPLE_DAY
+
+
+def test_a_demonstration_without_its_system_names_the_command_for_ones_own(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, tmp_path / "lake", {})
+    with (
+        pytest.raises(AssayError) as raised,
+        demonstration(settings, {"shop": LOGS}, rate=1, port=None, say=print),
+    ):
+        pytest.fail("the demonstration has started")
+    assert "'logs'" in raised.value.message
+    assert "shop" in raised.value.message
+    assert "assay dev" in raised.value.hint

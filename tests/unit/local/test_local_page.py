@@ -1,4 +1,4 @@
-"""The page of a demonstration: its key, without a server."""
+"""The page of `assay dev`: its key, without a server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from platform_assets.local import page
 from platform_assets.serve.keys import KeyStore, Role
 
 
-def test_only_the_keys_of_demonstrations_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of a demonstration that was killed at the next start; one that a person made and named alike never."""
+def test_only_keys_that_assay_dev_made_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start takes back the key of a platform that was killed, never one that a person made and named alike."""
 
     def server(*_: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sleep", "60"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.errors import AssayError
-from platform_assets.settings import Settings, read_env_file
+from platform_assets.settings import Settings, inherited_environment, read_env_file
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -145,3 +145,17 @@ def test_settings_are_light_to_import() -> None:
     code += "('jgo', 'confluent_kafka', 'opensearchpy', 'cryptography', 'rich')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_process_with_another_current_folder_gets_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASSAY_SYSTEMS", "mine/systems")
+    monkeypatch.setenv("ASSAY_DBT_PROJECT", "/elsewhere")
+    monkeypatch.setenv("ASSAY_API_RATE", "10")
+    assert inherited_environment() == {
+        "ASSAY_SYSTEMS": str(tmp_path / "mine" / "systems"),
+        "ASSAY_DBT_PROJECT": "/elsewhere",
+        "ASSAY_API_RATE": "10",
+    }
