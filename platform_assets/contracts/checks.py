@@ -120,8 +120,6 @@ def _field(table: Table, field: Field, place: str) -> None:
         if field.type is not FieldType.TIMESTAMP:
             raise at(f"{place}.customProperties[timeFormat]", f"does not fit type {field.type}", "timestamp")
         _time_format(field.time_format, f"{place}.customProperties[timeFormat]")
-    if field.null_values and table.format is not Format.REGEX:
-        raise at(f"{place}.customProperties[nullValues]", "only text lines have null values", "JSON has null")
 
 
 def _mask(field: Field, place: str) -> None:

@@ -38,7 +38,7 @@ MAX_EXACT = 2**53
 
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
-    "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow",
+    "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues",
 )  # fmt: skip
 FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues")
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
@@ -125,18 +125,21 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
         topic=table.physicalName or f"{system}.{name}",
         format=_choice(Format, custom.get("format"), f"{place}.customProperties[format]"),
         grain=_choice(Grain, custom.get("partitionGrain", Grain.DAY), f"{place}.customProperties[partitionGrain]"),
-        **_columns(table.properties or [], f"{place}.properties"),
+        **_columns(table.properties or [], f"{place}.properties", _null_values(custom, place, ())),
         **_options(custom, place),
         **levels.of(name),
     )
 
 
-def _columns(items: Sequence[SchemaProperty], place: str) -> dict[str, Any]:
-    """The fields, which of them are the event time and the key, and the property that keeps unknown fields."""
+def _columns(items: Sequence[SchemaProperty], place: str, absent: tuple[str, ...]) -> dict[str, Any]:
+    """The fields, which of them are the event time and the key, and the property that keeps unknown fields.
+
+    `absent`: the texts that stand for "absent" in each optional field that names none of its own.
+    """
     named = [(_text(item.name, f"{place}[].name", "the column's name"), item) for item in items]
     flat = [(name, item) for name, item in named if item.logicalType != "object"]
     return {
-        "fields": tuple(_field(item, name, f"{place}[{name}]") for name, item in flat),
+        "fields": tuple(_field(item, name, f"{place}[{name}]", absent) for name, item in flat),
         "event_time": _event_time(flat, place),
         "key": _key(flat, place),
         **_attributes([(name, item) for name, item in named if item.logicalType == "object"], place),
@@ -209,7 +212,7 @@ def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
     }
 
 
-def _field(item: SchemaProperty, name: str, place: str) -> Field:
+def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...]) -> Field:
     type_ = _choice(FieldType, item.logicalType, f"{place}.logicalType")
     _refuse(item, UNSUPPORTED, place)
     custom = _custom(item.customProperties, FIELD_PROPERTIES, place)
@@ -250,11 +253,17 @@ def _field(item: SchemaProperty, name: str, place: str) -> Field:
         time_format=_text(custom["timeFormat"], f"{place}.customProperties[timeFormat]", "a strptime format")
         if "timeFormat" in custom
         else None,
-        null_values=_texts(custom.get("nullValues", []), f"{place}.customProperties[nullValues]"),
+        null_values=_null_values(custom, place, () if item.required else absent),
         examples=tuple(
             value if isinstance(value, str | int | float | bool) else str(value) for value in item.examples or []
         ),
     )
+
+
+def _null_values(custom: dict[str, Any], place: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    if "nullValues" not in custom:
+        return default
+    return _texts(custom["nullValues"], f"{place}.customProperties[nullValues]")
 
 
 def _refuse(item: SchemaProperty | SchemaObject, unsupported: Iterable[str], place: str) -> None:

@@ -82,7 +82,7 @@ class Field:
     maximum: float | None = None
     max_length: int | None = None  # characters
     time_format: str | None = None  # DuckDB strptime format; None: ISO 8601 with a zone
-    null_values: tuple[str, ...] = ()  # texts that stand for "absent" (regex formats), e.g. "-"
+    null_values: tuple[str, ...] = ()  # texts that stand for "absent", e.g. "-"; in JSON only strings do
     examples: tuple[str | int | float | bool, ...] = ()  # for people; never checked against data
 
 

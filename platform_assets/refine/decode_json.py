@@ -52,8 +52,11 @@ def stages(table: Table) -> list[tuple[str, str]]:
     strings = f"json_extract_string(_document, [{pointers}]) AS _texts"
     texts = [f"_types[{len(members)}] AS _own_type"] if table.attributes else []
     for i, field in enumerate(fields, 1):
-        absent = f"CASE WHEN NOT {one_of(f'_texts[{i}]', field.null_values)} THEN _texts[{i}] END"
-        texts.append(f"{absent if field.null_values else f'_texts[{i}]'} AS _x{i}, _types[{i}] AS _t{i}")
+        text = f"_texts[{i}]"
+        if field.null_values:
+            # A number or a nested value whose text happens to be the same is no absent value.
+            text = f"CASE WHEN _types[{i}] <> 'VARCHAR' OR NOT {one_of(text, field.null_values)} THEN {text} END"
+        texts.append(f"{text} AS _x{i}, _types[{i}] AS _t{i}")
     valid = f"CASE WHEN _fault IS NULL THEN json_valid(_body) AND NOT {_trailing_comma()} END"
     document = f"CASE WHEN {valid} THEN _body END AS _json"
     return [

@@ -310,7 +310,7 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda d: d["schema"][1]["properties"].append({"name": "rest", "logicalType": "object"}),
         "no unknown fields to keep",
     ),
-    "null values of JSON": (field_custom("note", "nullValues", ["-"]), "only text lines"),
+    "null values that are no texts": (with_custom(1, "nullValues", ["-", 0]), "no list of distinct texts"),
     "time zone's name": (field_custom("at", "timeFormat", "%Y-%m-%d %Z", 1), "'%Z' is not supported"),
     "no date": (field_custom("at", "timeFormat", "%H:%M:%S", 1), "full date"),
     "unique": (prop("id", unique=True), "properties[id].unique: is not supported - primaryKey: true"),
@@ -456,3 +456,13 @@ def test_a_check_said_twice_alike_is_one_check() -> None:
 
 def test_what_is_not_promised_is_not_refused() -> None:
     assert parse_contract(changed(prop("id", unique=False))).table("orders").key == ("id", "line")
+
+
+def test_null_values_of_a_table_hold_for_its_optional_fields_that_name_none() -> None:
+    def change(document: dict[str, Any]) -> None:
+        with_custom(0, "nullValues", ["-", ""])(document)
+        field_custom("code", "nullValues", ["none"])(document)
+
+    orders = parse_contract(changed(change)).table("orders")
+    absent = {field.name: field.null_values for field in orders.fields}
+    assert (absent["id"], absent["note"], absent["code"]) == ((), ("-", ""), ("none",))

@@ -158,7 +158,28 @@ def test_a_fields_source_may_be_any_member_name() -> None:
 
 
 def test_null_values_stand_for_absent() -> None:
-    assert accepted(encoded(host="-"), with_field("host", null_values=("-", "")))["host"] is None
+    table = with_field("host", null_values=("-", ""))
+    rows = [accepted(encoded(host=host), table)["host"] for host in ("-", "", " ", "--")]
+    assert rows == [None, None, " ", "--"]
+
+
+def test_only_strings_of_json_are_null_values() -> None:
+    table = with_field("status", null_values=("-", "502"))
+    assert [accepted(encoded(status=status), table)["status"] for status in ("-", "502", 502)] == [None, None, 502]
+
+
+@pytest.mark.parametrize("absent", ["-", '""', '"-"'])
+def test_an_absent_user_of_a_web_request_is_nobody(absent: str) -> None:
+    line = f'203.0.113.7 - {absent} [15/Jan/2026:09:30:00 +0000] "GET / HTTP/1.1" 200 - "-" ""'
+    row = accepted(line.encode(), ACCESS)
+    assert [row[name] for name in ("user", "bytes", "referrer", "agent")] == [None] * 4
+    assert row["client_ip"] == MASKER.mask("203.0.113.7", "client_ip")
+
+
+@pytest.mark.parametrize("absent", ["-", "", None])
+def test_an_absent_user_of_an_event_has_no_pseudonym(absent: str | None) -> None:
+    row = accepted(encoded(user_id=absent))
+    assert (row["user_id"], row["_key_id"]) == (None, None)
 
 
 def test_hashes_and_keys_survive_parquet(tmp_path: Path) -> None:

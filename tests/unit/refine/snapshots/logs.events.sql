@@ -23,7 +23,7 @@ extracted AS (
   SELECT *, json_type(_document, ['/event_id', '/event_time', '/service', '/level', '/status', '/user_id', '/trace_id', '/latency_ms', '/host', '/message', '/attributes']) AS _types, json_extract_string(_document, ['/event_id', '/event_time', '/service', '/level', '/status', '/user_id', '/trace_id', '/latency_ms', '/host', '/message', '/attributes']) AS _texts FROM sound
 ),
 unpacked AS (
-  SELECT *, _types[11] AS _own_type, _texts[1] AS _x1, _types[1] AS _t1, _texts[2] AS _x2, _types[2] AS _t2, _texts[3] AS _x3, _types[3] AS _t3, _texts[4] AS _x4, _types[4] AS _t4, _texts[5] AS _x5, _types[5] AS _t5, _texts[6] AS _x6, _types[6] AS _t6, _texts[7] AS _x7, _types[7] AS _t7, _texts[8] AS _x8, _types[8] AS _t8, _texts[9] AS _x9, _types[9] AS _t9, _texts[10] AS _x10, _types[10] AS _t10, len(_names) > list_count(_types) AS _more FROM extracted
+  SELECT *, _types[11] AS _own_type, _texts[1] AS _x1, _types[1] AS _t1, _texts[2] AS _x2, _types[2] AS _t2, _texts[3] AS _x3, _types[3] AS _t3, _texts[4] AS _x4, _types[4] AS _t4, _texts[5] AS _x5, _types[5] AS _t5, CASE WHEN _types[6] <> 'VARCHAR' OR NOT _texts[6] IN ('', '-') THEN _texts[6] END AS _x6, _types[6] AS _t6, _texts[7] AS _x7, _types[7] AS _t7, _texts[8] AS _x8, _types[8] AS _t8, _texts[9] AS _x9, _types[9] AS _t9, _texts[10] AS _x10, _types[10] AS _t10, len(_names) > list_count(_types) AS _more FROM extracted
 ),
 compared AS (
   SELECT *, CASE WHEN _more THEN list_filter(_names, lambda name: NOT name IN ('event_id', 'event_time', 'service', 'level', 'status', 'user_id', 'trace_id', 'latency_ms', 'host', 'message', 'attributes')) END AS _unknown FROM unpacked
