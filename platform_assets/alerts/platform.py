@@ -38,11 +38,12 @@ POISON = _rule("poison_batch", Severity.CRITICAL, "{subject}: {detail}")
 GAP = _rule("gap", Severity.CRITICAL, "{subject}: {detail}")
 INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
 TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
+CONFLICT = _rule("key_conflict", Severity.WARNING, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
 CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
 
 PLATFORM_RULES = {
-    rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, RUN_FAILED, CHECK_FAILED)
+    rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, CONFLICT, RUN_FAILED, CHECK_FAILED)
 }
 """By name."""
 
@@ -63,8 +64,9 @@ def sighting(
 class Vitals:
     """A table's running totals in a lane run, taken right after a commit or while nothing comes.
 
-    `accepted` counts duplicates too; `gaps` are partitions that stand still, `trouble` what else needs a person, in words.
-    `gaps` and `index_error` are None as long as the run has not heard from broker and index: that is not the same as none.
+    `accepted` counts duplicates too, of which `conflicts` have other values than the row that stays; `gaps` are partitions that
+    stand still, `trouble` what else needs a person, in words. `gaps` and `index_error` are None as long as the run has not heard
+    from broker and index: that is not the same as none.
     """
 
     accepted: int
@@ -73,15 +75,20 @@ class Vitals:
     index_error: str | None = None
     index_refused: int = 0
     trouble: tuple[str, ...] = ()
+    conflicts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Records of a bronze commit that was settled before a lane run; `accepted` counts duplicates too."""
+    """Records of a bronze commit that was settled before a lane run; `accepted` counts duplicates too.
+
+    `conflict`: the last commit of all that had a duplicate with other values than the row that stays.
+    """
 
     landed_at: datetime
     accepted: int
     rejected: int
+    conflict: bool = False
 
 
 @dataclass
@@ -91,11 +98,13 @@ class TableHealth:
     table: Table
     _past: deque[tuple[datetime, Vitals]] = field(default_factory=deque)
     _index_since: datetime | None = None
+    _conflict_before: datetime | None = None
 
     def begin(self, before: Sequence[Counted]) -> None:
         """Know what was settled in the rate's window before this run's figures begin, in its order."""
         accepted, rejected = -sum(c.accepted for c in before), -sum(c.rejected for c in before)
         self._past = deque((c.landed_at, Vitals(accepted, rejected)) for c in before[:1])
+        self._conflict_before = max((c.landed_at for c in before if c.conflict), default=None)
         for counted in before:
             accepted, rejected = accepted + counted.accepted, rejected + counted.rejected
             self._past.append((counted.landed_at, Vitals(accepted, rejected)))
@@ -115,6 +124,8 @@ class TableHealth:
         yield self._rate(name, vitals, now)
         detail = neutral("; ".join(vitals.trouble), DETAIL_LENGTH)
         yield sighting(TROUBLE, name, now, breach=bool(vitals.trouble), value=len(vitals.trouble), detail=detail)
+        if self.table.key:
+            yield from self._conflicts(name, vitals.conflicts - before.conflicts, now)
         refused = vitals.rejected - before.rejected
         if refused or vitals.accepted != before.accepted:
             poison = refused >= LOUD_REJECTS and vitals.accepted == before.accepted
@@ -124,6 +135,14 @@ class TableHealth:
     def _gap(self, name: str, gaps: Sequence[str], now: datetime) -> Sighting:
         detail = f"the lane stands still at lost offsets: {', '.join(gaps)}"
         return sighting(GAP, name, now, breach=bool(gaps), value=len(gaps), detail=detail)
+
+    def _conflicts(self, name: str, more: int, now: datetime) -> Iterator[Sighting]:
+        """A lane may have died before it told of its last one: that is seen again, at its own time."""
+        told = "repeat a key with other values and were dropped; the first stays"
+        if self._conflict_before is not None:
+            yield sighting(CONFLICT, name, self._conflict_before, breach=True, detail=f"records {told}")
+            self._conflict_before = None
+        yield sighting(CONFLICT, name, now, breach=more > 0, value=more, detail=f"{more:,} records {told}")
 
     def _index(self, name: str, vitals: Vitals, before: Vitals, now: datetime) -> Iterator[Sighting]:
         """Nothing as long as it is not known, or may be a moment's trouble: neither opens an incident nor ends one."""

@@ -72,13 +72,14 @@ def _show(out: Console, report: LaneReport) -> None:
             f"{sum(table.silver.values()):,}",
             f"{sum(table.rejected.values()):,}",
             f"{table.duplicates:,}",
+            f"{table.conflicts:,}",
             f"{sum(table.indexed.values()):,}",
             f"{sum(table.lag.values()):,}",
             render.one_line(", ".join(f"{reason} {n:,}" for reason, n in table.rejected.most_common(3)), 60),
         )
         for table in report.tables.values()
     ]
-    headers = ("table", "landed", "silver", "rejected", "duplicates", "documents", "lag", "why rejected")
+    headers = ("table", "landed", "silver", "rejected", "duplicates", "conflicts", "documents", "lag", "why rejected")
     out.print(render.grid(headers, rows, right=headers[1:-1]))
     for table in report.tables.values():
         if table.index_error:
@@ -133,5 +134,6 @@ def rebuild(session: Session, system: str, table: str, day: datetime, as_json: b
         return
     click.echo(
         f"{target.qualified_name} {day:%Y-%m-%d}: {rows:,} rows from {report.bronze_rows:,} of bronze, "
-        f"{report.duplicates:,} duplicates, {report.rejected:,} newly rejected, {report.documents:,} documents, {took:.1f} s"
+        f"{report.duplicates:,} duplicates ({report.conflicts:,} with other values), {report.rejected:,} newly rejected, "
+        f"{report.documents:,} documents, {took:.1f} s"
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from platform_assets.contracts.model import Contract
     from platform_assets.settings import Settings
-    from platform_assets.trust.proof import Proof, TableProof
+    from platform_assets.trust.proof import Failure, Proof, TableProof
 
 _PARTS = {
     "silver": "silver",
@@ -24,6 +24,7 @@ _PARTS = {
     "undecided": "waiting",
 }
 _ELSE = {
+    "conflicts": "duplicates with other values than the row that stays",
     "lag": "not landed yet",
     "index_behind": "commits not indexed yet",
     "refused": "refused by the index",
@@ -106,8 +107,6 @@ def show(out: Console, proof: Proof) -> None:
 def _show_table(out: Console, system: str, table: TableProof) -> None:
     from rich.text import Text
 
-    from platform_assets.cli import render
-
     counts = table.counts
     parts = [f"{counts.get(name, 0):,} {word}" for name, word in _PARTS.items() if counts.get(name) or name == "silver"]
     equation = f"{counts.get('records', 0):,} records = {' + '.join(parts)}"
@@ -123,6 +122,15 @@ def _show_table(out: Console, system: str, table: TableProof) -> None:
         out.print(Text.assemble("  ", sign, f" {check.name:<14}", said), soft_wrap=True)
         for failure in check.failures:
             out.print(Text(f"       {failure.code}: {failure.message} ({failure.count:,})", "red"), soft_wrap=True)
-            for example in failure.examples[:EXAMPLES]:
-                out.print(f"         {render.one_line(example, 160)}", soft_wrap=True)
+            _show_examples(out, failure)
+        for warning in check.warnings:
+            out.print(Text(f"       {warning.code}: {warning.message} ({warning.count:,})", "yellow"), soft_wrap=True)
+            _show_examples(out, warning)
     out.print()
+
+
+def _show_examples(out: Console, found: Failure) -> None:
+    from platform_assets.cli import render
+
+    for example in found.examples[:EXAMPLES]:
+        out.print(f"         {render.one_line(example, 160)}", soft_wrap=True)

@@ -43,13 +43,23 @@ def replay(session: Session, system: str, tables: tuple[str, ...], dry_run: bool
             f"{table.looked_at:,}",
             f"{table.accepted:,}",
             f"{table.duplicates:,}",
+            f"{table.conflicts:,}",
             f"{sum(table.still_rejected.values()):,}",
             f"{table.unavailable:,}",
             f"{table.documents:,}",
         )
         for table in report.tables.values()
     ]
-    headers = ("table", "looked at", "accepted", "duplicates", "still rejected", "gone from bronze", "documents")
+    headers = (
+        "table",
+        "looked at",
+        "accepted",
+        "duplicates",
+        "conflicts",
+        "still rejected",
+        "gone from bronze",
+        "documents",
+    )
     out.print(render.grid(headers, rows, right=headers[1:]))
     for table in report.tables.values():
         for reason, number in table.still_rejected.most_common(10):

@@ -31,6 +31,7 @@ class Check(StrEnum):
 
     NO_GAP = "no_gap"
     REJECTS = "reject_rate"
+    CONFLICTS = "key_conflicts"
     WATERMARK = "watermark"
     COMPLETE = "complete"
     INDEXED = "indexed"
@@ -39,11 +40,12 @@ class Check(StrEnum):
 LAYER = {
     Check.NO_GAP: Layer.BRONZE,
     Check.REJECTS: Layer.QUARANTINE,
+    Check.CONFLICTS: Layer.SILVER,
     Check.WATERMARK: Layer.SILVER,
     Check.COMPLETE: Layer.SILVER,
     Check.INDEXED: Layer.INDEX,
 }
-MEASURED_BY_LANE = (Check.NO_GAP, Check.REJECTS)
+MEASURED_BY_LANE = (Check.NO_GAP, Check.REJECTS, Check.CONFLICTS)
 """Only a run that reads the topic can tell; the others can be asked at any time."""
 
 
@@ -51,6 +53,7 @@ def _description(check: Check, table: Table) -> str:
     return {
         Check.NO_GAP: "The broker still had every offset that was due. A gap stops its partition until `assay accept-gap`.",
         Check.REJECTS: f"At most {table.quarantine_rate:.1%} of a run's records are refused; all of them refused is an error.",
+        Check.CONFLICTS: f"No dropped duplicate has other values than the row with its {', '.join(table.key)} that stays.",
         Check.WATERMARK: f"The newest event is at most {table.freshness_warn} old (an error after {table.freshness_fail}).",
         Check.COMPLETE: "All that landed in bronze is in silver or quarantine; tells up to which day nothing is missing.",
         Check.INDEXED: "Search has what silver has, save for what is on its way.",
@@ -71,6 +74,7 @@ def check_specs(contract: Contract) -> list[AssetCheckSpec]:
             )
             for table in contract.tables
             for check, layer in LAYER.items()
+            if table.key or check is not Check.CONFLICTS
         ]
 
 
@@ -110,6 +114,15 @@ def report_checks(table: Table, report: TableReport) -> Iterator[AssetCheckResul
         allowed=MetadataValue.float(table.quarantine_rate),
         reasons=MetadataValue.json(dict(report.rejected.most_common(20))),
     )
+    if table.key:
+        yield _result(
+            table,
+            Check.CONFLICTS,
+            AssetCheckSeverity.WARN if report.conflicts else None,
+            f"{report.conflicts:,} of {report.duplicates:,} duplicates have other values than the row that stays",
+            conflicts=MetadataValue.int(report.conflicts),
+            duplicates=MetadataValue.int(report.duplicates),
+        )
 
 
 def state_checks(

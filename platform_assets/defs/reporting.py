@@ -65,6 +65,7 @@ def _bronze(report: TableReport) -> Metadata:
 def _silver(report: TableReport) -> Metadata:
     figures: Metadata = {
         "duplicates": report.duplicates,
+        "conflicts": report.conflicts,
         "rejected": sum(report.rejected.values()),
         "history_rows": report.history,
     }
@@ -121,7 +122,8 @@ def summary(table: Table, report: TableReport, reason: str) -> str:
     """One line for the run's log."""
     hidden = sum(1 for day in by_day(report.silver) if not known(day))
     return (
-        f"{table.name}: {report.records:,} landed, {sum(report.silver.values()):,} to silver, {report.duplicates:,} duplicates, "
+        f"{table.name}: {report.records:,} landed, {sum(report.silver.values()):,} to silver, {report.duplicates:,} duplicates "
+        f"({report.conflicts:,} with other values), "
         f"{sum(report.rejected.values()):,} refused, {sum(report.indexed.values()):,} indexed, lag {sum(report.lag.values()):,}, "
         f"ended by {reason}" + (f"; {hidden} days before {FIRST_DAY} have no partition here" if hidden else "")
     )
@@ -135,6 +137,7 @@ def rebuild_metadata(table: Table, report: RebuildReport, layer: Layer) -> Metad
         "partitions": MetadataValue.json(report.partitions),
         "bronze_rows": report.bronze_rows,
         "duplicates": report.duplicates,
+        "conflicts": report.conflicts,
         "rejected": report.rejected,
         "seconds": MetadataValue.json({phase: round(s, 3) for phase, s in report.seconds.items()}),
         "contract_version": table.version,

@@ -18,7 +18,7 @@ from platform_assets.lake.table import LakeTable
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import session
-from platform_assets.lane.settle import Settled
+from platform_assets.lane.settle import CONFLICT_SEQ, Settled
 from platform_assets.settings import Settings
 
 FINISH_SECONDS = 15.0
@@ -84,8 +84,10 @@ def settled_before(tables: TableSet, upto: int | None, since: datetime) -> list[
         landed = count(tables.bronze, "", "kind = 'record'")
         refused = count(tables.quarantine, "_", "stage = 'refine'")
     none = (since, 0)
+    conflict = tables.silver.transaction(CONFLICT_SEQ)
     return [
-        Counted(at, n - refused.get(seq, none)[1], refused.get(seq, none)[1]) for seq, (at, n) in sorted(landed.items())
+        Counted(at, n - refused.get(seq, none)[1], refused.get(seq, none)[1], conflict=seq == conflict)
+        for seq, (at, n) in sorted(landed.items())
     ]
 
 
@@ -100,4 +102,5 @@ def vitals(report: TableReport) -> Vitals:
         index_error=report.index_error if index_asked else None,
         index_refused=report.index_refused,
         trouble=tuple(report.trouble.values()),
+        conflicts=report.conflicts,
     )

@@ -1,9 +1,10 @@
 """Which keys silver already holds, by dedupe window: the memory behind "the same event twice".
 
 A key is known by 128 bits of its hash (`_key_hi`, `_key_lo`, made by refine), kept in sorted NumPy runs that merge as they
-grow. It is a cache of silver, never a second truth: it states up to which bronze commit it covers silver and reads the
-rest from there, so a lost or old snapshot costs time, not rows. Two different keys share 128 bits with probability 1e-21
-in a window of a billion rows.
+grow. Beside it lie 32 bits of the hash of its row's values (`_content`), so that a repetition that says something else is told
+apart from the same record sent again; one in four billion of those passes for the same. The index is a cache of silver, never a
+second truth: it states up to which bronze commit it covers silver and reads the rest from there, so a lost or old snapshot costs
+time, not rows. Two different keys share 128 bits with probability 1e-21 in a window of a billion rows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,74 +27,127 @@ from numpy.typing import NDArray
 from platform_assets.contracts.model import Table
 from platform_assets.lake.files import older
 from platform_assets.lake.table import LakeTable, select_from
-from platform_assets.refine.hashing import key_select
+from platform_assets.refine.hashing import INCOMPARABLE, key_select
 
 U64 = NDArray[np.uint64]
+U32 = NDArray[np.uint32]
+Bools = NDArray[np.bool_]
 
 Window = tuple[str, int]
 """Event partition, and number of the dedupe window since 1970 (0 where that is the whole partition)."""
 
 KEY_FOLDER = "_keys"
 """Where snapshots lie, below the lake's root."""
-MOST_KEYS = 24_000_000
-"""Keys kept in memory (16 bytes each) beyond the windows that the last batch touched."""
+MOST_KEYS = 20_000_000
+"""Keys kept in memory (20 bytes each) beyond the windows that the last batch touched."""
 KEEP_SNAPSHOTS = timedelta(hours=2)
 """A window that nothing was added to for so long is read from silver when a late row comes."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass
-class KeySet:
-    """128-bit keys as runs of (hi, lo), each sorted by hi; a run is at least twice as long as the next."""
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys of rows: the two halves of each key's hash, and the hash of the row's values (see `hashing.key_select`)."""
 
-    runs: list[tuple[U64, U64]] = field(default_factory=list)
+    hi: U64
+    lo: U64
+    content: U32
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> Keys:
+        """The keys of rows that refine has accepted, or of `hashing.key_select`."""
+        hi, lo, content = (rows.column(name).to_numpy() for name in ("_key_hi", "_key_lo", "_content"))
+        return cls(hi, lo, content)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Keys]) -> Keys:
+        """One after the other."""
+        hi, lo, content = (
+            np.concatenate(column) for column in zip(*((p.hi, p.lo, p.content) for p in parts), strict=True)
+        )
+        return cls(hi, lo, content)
 
     def __len__(self) -> int:
-        return sum(len(hi) for hi, _ in self.runs)
+        return len(self.hi)
 
-    def add(self, hi: U64, lo: U64) -> None:
+    def take(self, rows: NDArray[np.intp] | Bools) -> Keys:
+        """Those at these positions, or where the mask is True."""
+        return Keys(self.hi[rows], self.lo[rows], self.content[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """For rows in bronze order: `fresh` are those whose key comes for the first time; of the others, the duplicates,
+    `conflicting` are those whose values are not the survivor's."""
+
+    fresh: Bools
+    conflicting: Bools
+
+
+@dataclass
+class KeySet:
+    """Keys in runs, each sorted by `hi`; a run is at least twice as long as the next."""
+
+    runs: list[Keys] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.runs))
+
+    def add(self, keys: Keys) -> None:
         """Remember keys (not yet held ones, or held ones again: harmless)."""
-        if not len(hi):
+        if not len(keys):
             return
-        order = np.argsort(hi, kind="stable")
-        self.runs.append((hi[order], lo[order]))
-        while len(self.runs) > 1 and len(self.runs[-2][0]) < 2 * len(self.runs[-1][0]):
-            (h1, l1), (h2, l2) = self.runs.pop(), self.runs.pop()
-            both = np.concatenate((h2, h1))
-            order = np.argsort(both, kind="stable")
-            self.runs.append((both[order], np.concatenate((l2, l1))[order]))
+        self.runs.append(_sorted(keys))
+        while len(self.runs) > 1 and len(self.runs[-2]) < 2 * len(self.runs[-1]):
+            last, before = self.runs.pop(), self.runs.pop()
+            self.runs.append(_sorted(Keys.joined((before, last))))
 
-    def holds(self, hi: U64, lo: U64) -> NDArray[np.bool_]:
-        """Which of these keys are held."""
-        found = np.zeros(len(hi), np.bool_)
-        order = np.argsort(hi)  # a search in order stays in the processor's caches
-        hi, lo = hi[order], lo[order]
-        for run_hi, run_lo in self.runs:
-            at = np.searchsorted(run_hi, hi)
-            inside = at < len(run_hi)
-            same = inside & (run_hi[np.minimum(at, len(run_hi) - 1)] == hi)
-            exact = same & (run_lo[np.minimum(at, len(run_lo) - 1)] == lo)
-            for i in np.flatnonzero(same & ~exact):  # two keys share the first 64 bits: look at all of them
-                end = np.searchsorted(run_hi, hi[i], side="right")
-                exact[i] = bool((run_lo[at[i] : end] == lo[i]).any())
-            found[order] |= exact
-        return found
+    def find(self, keys: Keys) -> tuple[Bools, U32]:
+        """Which of these keys are held, and the content that is held with them (`INCOMPARABLE` where none is)."""
+        found, content = np.zeros(len(keys), np.bool_), np.full(len(keys), INCOMPARABLE, np.uint32)
+        order = np.argsort(keys.hi)  # a search in order stays in the processor's caches
+        hi, lo = keys.hi[order], keys.lo[order]
+        for run in self.runs:
+            at = np.searchsorted(run.hi, hi)
+            last = np.minimum(at, len(run) - 1)
+            same = (at < len(run)) & (run.hi[last] == hi)
+            for i in np.flatnonzero(
+                same & (run.lo[last] != lo)
+            ):  # two keys share the first 64 bits: look at all of them
+                end = np.searchsorted(run.hi, hi[i], side="right")
+                alike = np.flatnonzero(run.lo[at[i] : end] == lo[i])
+                same[i] = len(alike) > 0
+                last[i] = at[i] + alike[0] if len(alike) else last[i]
+            found[order] |= same
+            content[order[same]] = run.content[last[same]]
+        return found, content
 
-    def fresh(self, hi: U64, lo: U64) -> NDArray[np.bool_]:
-        """For rows in bronze order: which have a key that is not held and that no row before them has."""
-        return first_of_each(hi, lo) & ~self.holds(hi, lo)
+    def judge(self, keys: Keys) -> Judged:
+        """What these rows, in bronze order, are beside the keys held and the rows before them."""
+        first = first_of_each(keys.hi, keys.lo)
+        held, content = self.find(keys)
+        fresh = (first == np.arange(len(keys))) & ~held
+        survivor = np.where(held, content, keys.content[first])
+        comparable = (survivor != INCOMPARABLE) & (keys.content != INCOMPARABLE)
+        return Judged(fresh, ~fresh & comparable & (survivor != keys.content))
 
 
-def first_of_each(hi: U64, lo: U64) -> NDArray[np.bool_]:
-    """For rows in bronze order: which are the first with their key."""
-    first = np.ones(len(hi), np.bool_)
+def first_of_each(hi: U64, lo: U64) -> NDArray[np.intp]:
+    """For rows in bronze order: the position of the first row with the same key."""
+    first = np.arange(len(hi))
     order = np.argsort(hi, kind="stable")
     alike = np.flatnonzero(hi[order[1:]] == hi[order[:-1]])
     if len(alike):  # few rows share their first 64 bits, and most of them their key
         some = np.unique(np.concatenate((order[alike], order[alike + 1])))
         order = some[np.lexsort((some, lo[some], hi[some]))]
-        first[order[1:]] = (hi[order[1:]] != hi[order[:-1]]) | (lo[order[1:]] != lo[order[:-1]])
+        begins = np.ones(len(order), np.bool_)
+        begins[1:] = (hi[order[1:]] != hi[order[:-1]]) | (lo[order[1:]] != lo[order[:-1]])
+        first[order] = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
     return first
+
+
+def _sorted(keys: Keys) -> Keys:
+    return keys.take(np.argsort(keys.hi, kind="stable"))
 
 
 class KeyIndex:
@@ -103,8 +157,12 @@ class KeyIndex:
     table's rewrite transaction for which that holds (a rebuild or replay changes rows behind `covered`).
     """
 
-    def __init__(self, contract: Table, silver: LakeTable, con: duckdb.DuckDBPyConnection, cache: Path) -> None:
+    def __init__(
+        self, contract: Table, silver: LakeTable, con: duckdb.DuckDBPyConnection, cache: Path, key_id: str
+    ) -> None:
+        """`cache` is the folder of snapshots, `key_id` the masking key of the rows that will be judged."""
         self._contract = contract
+        self._key_id = key_id
         self._silver = silver
         self._con = con
         self._cache = cache
@@ -124,23 +182,24 @@ class KeyIndex:
             self._unsaved.update(self._fill(self._sets, self.covered))
         self.covered, self.rewrite = seq, rewrite
 
-    def first_seen(self, accepted: pa.Table) -> NDArray[np.bool_]:
-        """For accepted rows in bronze order: True where no earlier row, here or in silver, has the key."""
-        hi, lo = key_columns(accepted)
-        keep = np.zeros(len(hi), np.bool_)
+    def judge(self, accepted: pa.Table) -> Judged:
+        """For accepted rows in bronze order: which have a key that no earlier row has, here or in silver, and which conflict."""
+        keys = Keys.of(accepted)
+        fresh, conflicting = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
         touched = self._windows(accepted)
         self._open([window for window, _ in touched])
         for window, mine in touched:
-            keep[mine] = self._sets[window].fresh(hi[mine], lo[mine])
-        return keep
+            judged = self._sets[window].judge(keys.take(mine))
+            fresh[mine], conflicting[mine] = judged.fresh, judged.conflicting
+        return Judged(fresh, conflicting)
 
     def committed(self, accepted: pa.Table, seq: int) -> None:
         """These rows, up to bronze commit `seq`, are in silver now."""
-        hi, lo = key_columns(accepted)
+        keys = Keys.of(accepted)
         touched = self._windows(accepted)
         self._open([window for window, _ in touched])
         for window, mine in touched:
-            self._sets[window].add(hi[mine], lo[mine])
+            self._sets[window].add(keys.take(mine))
             self._unsaved.add(window)
         self.covered = seq
         self._evict(len(touched))
@@ -190,15 +249,15 @@ class KeyIndex:
             rows = self._rows(partition, numbers, after)
             if rows is None:
                 continue
-            keyed = select_from(rows, "silver", key_select(self._contract))
+            keyed = select_from(rows, "silver", key_select(self._contract, self._key_id))
             found = keyed.column("_window").to_numpy()
-            hi, lo = key_columns(keyed)
+            keys = Keys.of(keyed)
             order = np.argsort(found, kind="stable")
             ordered = found[order]
             for number in numbers:
                 mine = order[np.searchsorted(ordered, number, "left") : np.searchsorted(ordered, number, "right")]
                 if len(mine):
-                    sets[(partition, number)].add(hi[mine], lo[mine])
+                    sets[(partition, number)].add(keys.take(mine))
                     grown.append((partition, number))
         return grown
 
@@ -230,22 +289,22 @@ class KeyIndex:
             self._save(window)
         forget_snapshots(self._cache, time.time() - KEEP_SNAPSHOTS.total_seconds())
 
+    @property
+    def _maker(self) -> str:
+        """By what the contents in a snapshot are comparable: contract version and masking key."""
+        return f"{self._contract.version} {self._key_id}"
+
     def _save(self, window: Window) -> None:
         self._unsaved.discard(window)
-        keys = self._sets[window]
-        merged = KeySet()
-        merged.add(
-            np.concatenate([hi for hi, _ in keys.runs] or [np.empty(0, np.uint64)]),
-            np.concatenate([lo for _, lo in keys.runs] or [np.empty(0, np.uint64)]),
-        )
-        if not merged.runs:
+        runs = self._sets[window].runs
+        if not runs:
             return
+        keys = _sorted(Keys.joined(runs))
         self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, name = tempfile.mkstemp(dir=self._cache, suffix=".tmp")
+        state = np.array([self.covered, self.rewrite], np.int64)
         with os.fdopen(descriptor, "wb") as sink:
-            np.savez(
-                sink, hi=merged.runs[0][0], lo=merged.runs[0][1], state=np.array([self.covered, self.rewrite], np.int64)
-            )
+            np.savez(sink, hi=keys.hi, lo=keys.lo, content=keys.content, state=state, maker=np.array(self._maker))
         Path(name).replace(snapshot_file(self._cache, self._contract, self._silver, window))
 
     def _load(self, window: Window) -> tuple[KeySet, int]:
@@ -256,8 +315,9 @@ class KeyIndex:
         try:
             with np.load(path) as stored:
                 covered, rewrite = (int(x) for x in stored["state"])
-                if rewrite == self.rewrite and covered <= self.covered:
-                    return KeySet([(stored["hi"], stored["lo"])]), covered
+                same = rewrite == self.rewrite and str(stored["maker"]) == self._maker
+                if same and covered <= self.covered:
+                    return KeySet([Keys(stored["hi"], stored["lo"], stored["content"])]), covered
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             path.unlink(missing_ok=True)  # a torn snapshot: silver still knows
         return KeySet(), 0
@@ -275,8 +335,3 @@ def forget_snapshots(folder: Path, before: float) -> int:
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)
-
-
-def key_columns(rows: pa.Table) -> tuple[U64, U64]:
-    """The two halves of each row's key hash."""
-    return rows.column("_key_hi").to_numpy(), rows.column("_key_lo").to_numpy()

@@ -25,7 +25,7 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile, overlapping
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import Conflict, select_from
-from platform_assets.lane.keys import KeySet, key_columns
+from platform_assets.lane.keys import Keys, KeySet
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import masker, session
@@ -54,6 +54,7 @@ class RebuildReport:
     bronze_rows: int = 0
     rejected: int = 0  # rows of the partition that the present contract refuses (another contract version)
     duplicates: int = 0
+    conflicts: int = 0  # of them, with other values than the row that stays
     documents: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -200,11 +201,12 @@ class _Rebuild:
         rows = accepted.filter(pa.compute.equal(accepted.column("event_partition"), self._partition))
         rows = _without(self._con, rows, self._quarantined(rows, base))
         if self._contract.key and rows.num_rows:
-            hi, lo = key_columns(rows)
-            fresh = keys.fresh(hi, lo)
-            keys.add(hi[fresh], lo[fresh])
-            self._report.duplicates += int(np.count_nonzero(~fresh))
-            rows = rows if fresh.all() else rows.filter(pa.array(fresh))
+            mine = Keys.of(rows)
+            judged = keys.judge(mine)
+            keys.add(mine.take(judged.fresh))
+            self._report.duplicates += int(np.count_nonzero(~judged.fresh))
+            self._report.conflicts += int(np.count_nonzero(judged.conflicting))
+            rows = rows if judged.fresh.all() else rows.filter(pa.array(judged.fresh))
         return rows
 
     def _bronze(self, base: int, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
@@ -270,9 +272,11 @@ class _Rebuild:
         """Leave out rows whose key the new partition holds: an older record with the key is accepted now and survives."""
         if lost.num_rows == 0 or not self._contract.key:
             return lost
-        hashed = select_from(self._tables.silver.relation(self._con, old), "silver", key_select(self._contract))
+        keyed = key_select(self._contract, self._refinery.key_id)
+        hashed = select_from(self._tables.silver.relation(self._con, old), "silver", keyed)
         mine = _among(self._con, hashed, lost)
-        return mine.filter(pa.array(~keys.holds(*key_columns(mine)))).select(COORDINATES)
+        held, _ = keys.find(Keys.of(mine))
+        return mine.filter(pa.array(~held)).select(COORDINATES)
 
 
 def _ahead(pool: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:

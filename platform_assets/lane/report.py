@@ -23,7 +23,8 @@ class TableReport:
     silver: Counter[str] = field(default_factory=Counter)  # event partition -> rows accepted
     history: int = 0  # of them, older than the contract's lateness
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> rows
-    duplicates: int = 0
+    duplicates: int = 0  # rows whose key silver held already
+    conflicts: int = 0  # of them, with other values than the row that stays
     indexed: Counter[str] = field(default_factory=Counter)  # event partition -> documents acknowledged
     index_refused: int = 0
     index_behind: int | None = (

@@ -33,6 +33,10 @@ from platform_assets.stream.topics import app_id
 
 REWRITE = "rewrite"
 """How often rebuilds and replays have rewritten silver; `rewrite_mark` names the last that touched an event partition."""
+CONFLICTS = "conflicts"
+"""How many duplicates that lanes dropped had other values than their survivor, since the table began."""
+CONFLICT_SEQ = "conflict_seq"
+"""The last bronze commit that had such a duplicate."""
 FENCE = "fence"
 """Raised by whoever replaces a quarantine commit that silver has not confirmed: the lane that made it can confirm it no more."""
 CATCH_UP_ROWS = 200_000
@@ -64,7 +68,7 @@ class Settler:
         self._refinery = refinery
         self._con = con
         self._schema = silver_schema(contract)
-        self.keys = KeyIndex(contract, tables.silver, con, cache) if contract.key else None
+        self.keys = KeyIndex(contract, tables.silver, con, cache, refinery.key_id) if contract.key else None
 
     @property
     def seq(self) -> int:
@@ -117,7 +121,8 @@ class Settler:
         refined = self.refine(bronze, report) if ahead is None else ahead.result()
 
         clock = time.perf_counter()
-        accepted, duplicates = self._deduplicate(refined.accepted)
+        accepted, conflicts = self._deduplicate(refined.accepted)
+        duplicates = refined.accepted.num_rows - accepted.num_rows
         self._write_ledger(accepted)
         self._write_quarantine(refined.rejected, after, upto, fence, quarantined)
         fault_point("quarantine_committed")
@@ -126,14 +131,16 @@ class Settler:
         fault_point("silver_file_written")
         version = silver.commit(
             adds,
-            advance={**_offsets(bronze, "end", "max"), SEQ: upto},
+            advance={**_offsets(bronze, "end", "max"), SEQ: upto, **self._conflicted(conflicts, upto)},
             expect={SEQ: after or None, REWRITE: rewrite, FENCE: fence},
         )
         fault_point("silver_committed")
         if self.keys is not None:
             self.keys.committed(accepted, upto)
         report.seconds["silver"] += time.perf_counter() - clock
-        self._count(report, rows, refined.rejected, duplicates)
+        report.duplicates += duplicates
+        report.conflicts += conflicts
+        self._count(report, rows, refined.rejected)
         return Settled(after, upto, rows, version, rewrite)
 
     def _continues(self, bronze: pa.Table) -> None:
@@ -160,14 +167,21 @@ class Settler:
         return raised
 
     def _deduplicate(self, accepted: pa.Table) -> tuple[pa.Table, int]:
+        """The rows whose key comes for the first time, and how many of the others have other values than their survivor."""
         if self.keys is None:
             return accepted, 0
         self.keys.catch_up()
         if accepted.num_rows == 0:
             return accepted, 0
-        keep = self.keys.first_seen(accepted)
-        dropped = int(np.count_nonzero(~keep))
-        return (accepted.filter(pa.array(keep)), dropped) if dropped else (accepted, 0)
+        judged = self.keys.judge(accepted)
+        rows = accepted if judged.fresh.all() else accepted.filter(pa.array(judged.fresh))
+        return rows, int(np.count_nonzero(judged.conflicting))
+
+    def _conflicted(self, conflicts: int, upto: int) -> dict[str, int]:
+        """The application transactions that count `conflicts` more, in the commit that drops those duplicates."""
+        if not conflicts:
+            return {}
+        return {CONFLICTS: (self._tables.silver.transaction(CONFLICTS) or 0) + conflicts, CONFLICT_SEQ: upto}
 
     def _write_ledger(self, accepted: pa.Table) -> None:
         if accepted.num_rows:
@@ -187,9 +201,8 @@ class Settler:
         advance = {SEQ: max(upto, before)} | ({} if fence is None else {FENCE: fence})
         quarantine.commit(quarantine.write(rejected), removes=undecided, advance=advance, expect=found)
 
-    def _count(self, report: TableReport, rows: pa.Table, rejected: pa.Table, duplicates: int) -> None:
+    def _count(self, report: TableReport, rows: pa.Table, rejected: pa.Table) -> None:
         report.commits += 1
-        report.duplicates += duplicates
         report.silver.update(counts(rows.column("event_partition")))
         report.rejected.update(counts(rejected.column("reason")))
         history = rows.column("_history")

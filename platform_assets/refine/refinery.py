@@ -34,7 +34,11 @@ _RECORDS = pa.schema(
     ]
 )
 _PARALLEL_ROWS = 25_000  # the engine's threads share the work by record batch: one batch is one thread's work
-_KEY_FIELDS = (pa.field("_key_hi", pa.uint64()), pa.field("_key_lo", pa.uint64()))
+_KEY_FIELDS = (
+    pa.field("_key_hi", pa.uint64()),
+    pa.field("_key_lo", pa.uint64()),
+    pa.field("_content", pa.uint32()),
+)
 # Faults of the environment or of our own SQL: setting rows aside would blame the data for them.
 _NOT_THE_DATA = (
     duckdb.OutOfMemoryException,
@@ -51,8 +55,8 @@ _NOT_THE_DATA = (
 class Refined:
     """What became of a bronze batch; both tables in bronze order (seq, kafka_partition, offset).
 
-    `accepted` has the silver columns and, if the table has a key, `_key_hi` and `_key_lo` (uint64); `rejected` the
-    quarantine columns. Their lengths add up to the batch's rows of kind 'record'.
+    `accepted` has the silver columns and, if the table has a key, `_key_hi`, `_key_lo` (uint64) and `_content` (uint32) as in
+    `hashing.key_select`; `rejected` the quarantine columns. Their lengths add up to the batch's rows of kind 'record'.
     """
 
     accepted: pa.Table
@@ -104,6 +108,11 @@ class Refinery:
     def close(self) -> None:
         """Frees the engine."""
         self._connection.close()
+
+    @property
+    def key_id(self) -> str:
+        """The id of the masking key at work."""
+        return self._masker.key_id
 
     @property
     def accepted_schema(self) -> pa.Schema:

@@ -1,5 +1,8 @@
 """Keys: none twice in an event partition, and each record that was left out as a duplicate has its survivor.
 
+A duplicate whose values are not the survivor's is counted and named, and no failure: which of the two is right, only the
+producer knows.
+
 Belongs here: what `rows.py` left in the session's table `claimed`, and silver's keys. Does not: how a key is hashed (refine).
 """
 
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 
 from platform_assets.lake.files import DataFile
 from platform_assets.refine import key_select
+from platform_assets.refine.hashing import INCOMPARABLE
 from platform_assets.refine.sql import text_list
 from platform_assets.trust.job import COORDINATES, Job, size
 
@@ -20,6 +24,12 @@ _TWICE = """
     FROM k GROUP BY event_partition, _key_hi, _key_lo HAVING count(*) > 1
 """
 _CLAIMS = "SELECT count(*) FROM claimed WHERE event_partition BETWEEN ? AND ?"
+_CONFLICTING = f"""
+    SELECT _topic_id, _kafka_partition, _offset, concat('in ', event_partition)
+    FROM claimed SEMI JOIN k ON k.event_partition = claimed.event_partition AND k._key_hi = claimed._key_hi
+        AND k._key_lo = claimed._key_lo AND k._content <> claimed._content
+        AND k._content <> {INCOMPARABLE} AND claimed._content <> {INCOMPARABLE}
+"""  # noqa: S608 (constants)
 _WITHOUT = "SELECT claimed.* FROM claimed ANTI JOIN k USING (event_partition, _key_hi, _key_lo)"
 
 
@@ -52,10 +62,13 @@ def _look_at_keys(job: Job) -> None:
     job.progress("keys", 0, job.silver.rows)
     for files in _groups(job.silver.files):
         job.silver.view(job.con, "silver", files)
-        job.con.sql(key_select(job.contract)).create_view("k", replace=True)
+        job.con.sql(key_select(job.contract, job.masker.key_id)).create_view("k", replace=True)
         job.refuse(check, "key_twice", "keys that silver holds more than once", job.con.sql(_TWICE))
         names = [str(f.partition) for f in files]
         if job.con.execute(_CLAIMS, [min(names), max(names)]).fetchall()[0][0]:
+            conflicting = job.con.sql(_CONFLICTING)
+            job.proof.count("conflicts", size(conflicting))
+            job.warn(check, "conflict", "duplicates with other values than the row that stays", conflicting)
             job.store("unproved", job.con.sql(_WITHOUT))
             job.con.execute("DROP TABLE claimed")
             job.con.execute("ALTER TABLE unproved RENAME TO claimed")

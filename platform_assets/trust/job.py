@@ -71,16 +71,23 @@ class Job:
         """Record a failure for each row of `wrong`: topic id, Kafka partition, offset, and a note that may be empty."""
         count = size(wrong)
         if count:
-            named = wrong.order("1, 2, 3").limit(EXAMPLES).fetchall()
-            check.fail(
-                code, message, count, [" ".join(filter(None, (_name(t, p, o), note))) for t, p, o, note in named]
-            )
+            check.fail(code, message, count, _examples(wrong))
         return count
+
+    def warn(self, check: Check, code: str, message: str, odd: duckdb.DuckDBPyRelation) -> None:
+        """Record a warning for each row of `odd`, whose columns are those of `refuse`; the check holds all the same."""
+        if count := size(odd):
+            check.warn(code, message, count, _examples(odd))
 
 
 def size(relation: duckdb.DuckDBPyRelation) -> int:
     """How many rows it gives."""
     return int(relation.aggregate("count(*)").fetchall()[0][0])
+
+
+def _examples(rows: duckdb.DuckDBPyRelation) -> list[str]:
+    named = rows.order("1, 2, 3").limit(EXAMPLES).fetchall()
+    return [" ".join(filter(None, (_name(t, p, o), note))) for t, p, o, note in named]
 
 
 def _name(topic_id: str | None, partition: int | None, offset: int | None) -> str:

@@ -16,7 +16,7 @@ Progress = Callable[[str, str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One way in which a check does not hold. `code` is stable, `examples` are ids with what is wrong about them."""
+    """One way in which a check does not hold, or warns. `code` is stable, `examples` are ids with what is wrong about them."""
 
     code: str
     message: str
@@ -26,12 +26,16 @@ class Failure:
 
 @dataclass
 class Check:
-    """One claim and whether it holds. `skipped` says why it was not looked at (then it neither holds nor fails)."""
+    """One claim and whether it holds. `warnings` need a person and break no claim.
+
+    `skipped` says why it was not looked at (then it neither holds nor fails).
+    """
 
     name: str
     claim: str
     facts: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    warnings: list[Failure] = field(default_factory=list)
     skipped: str = ""
     seconds: float = 0.0
 
@@ -42,18 +46,26 @@ class Check:
 
     def fail(self, code: str, message: str, count: int, examples: Sequence[str] = ()) -> None:
         """Record `count` failures; those of one code add up, the first examples are kept."""
-        if count == 0:
-            return
-        for at, known in enumerate(self.failures):
-            if known.code == code:
-                kept = (*known.examples, *examples)[:EXAMPLES]
-                self.failures[at] = Failure(code, message, known.count + count, kept)
-                return
-        self.failures.append(Failure(code, message, count, tuple(examples[:EXAMPLES])))
+        _add(self.failures, code, message, count, examples)
+
+    def warn(self, code: str, message: str, count: int, examples: Sequence[str] = ()) -> None:
+        """As `fail`, for what breaks no claim."""
+        _add(self.warnings, code, message, count, examples)
 
     def count(self, fact: str, more: int) -> None:
         """Add to a fact."""
         self.facts[fact] = self.facts.get(fact, 0) + more
+
+
+def _add(known: list[Failure], code: str, message: str, count: int, examples: Sequence[str]) -> None:
+    if count == 0:
+        return
+    for at, one in enumerate(known):
+        if one.code == code:
+            kept = (*one.examples, *examples)[:EXAMPLES]
+            known[at] = Failure(code, message, one.count + count, kept)
+            return
+    known.append(Failure(code, message, count, tuple(examples[:EXAMPLES])))
 
 
 CLAIMS = {
@@ -72,7 +84,8 @@ CLAIMS = {
 class TableProof:
     """One table, proved at fixed offsets.
 
-    `counts`: records, skipped, gaps (offsets), silver, quarantined, duplicates, expired (records whose silver partition
+    `counts`: records, skipped, gaps (offsets), silver, quarantined, duplicates, conflicts (duplicates with
+    other values than the row that stays), expired (records whose silver partition
     is beyond retention), beyond_bronze_retention (silver rows), not_rederivable (rows of another contract version or masking
     key), undecided (bronze records that silver has not consumed yet), documents, refused (by the index), lag (records),
     index_behind (bronze commits).
@@ -135,14 +148,16 @@ def _table(table: TableProof) -> dict[str, Any]:
                 "skipped": check.skipped or None,
                 "seconds": round(check.seconds, 3),
                 "facts": check.facts,
-                "failures": [
-                    {"code": f.code, "message": f.message, "count": f.count, "examples": list(f.examples)}
-                    for f in check.failures
-                ],
+                "failures": _listed(check.failures),
+                "warnings": _listed(check.warnings),
             }
             for check in table.checks.values()
         ],
     }
+
+
+def _listed(found: Sequence[Failure]) -> list[dict[str, Any]]:
+    return [{"code": f.code, "message": f.message, "count": f.count, "examples": list(f.examples)} for f in found]
 
 
 def document_id(topic_id: str, partition: int, offset: int) -> str:

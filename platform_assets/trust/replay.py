@@ -101,7 +101,7 @@ def _replay_table(
         Refinery(table, key) as refinery,
         Documents(settings, table, tables, con, report, enabled=index and not dry_run) as documents,
     ):
-        keys = KeyIndex(table, tables.silver, con, settings.lake_path / KEY_FOLDER) if table.key else None
+        keys = KeyIndex(table, tables.silver, con, settings.lake_path / KEY_FOLDER, key.key_id) if table.key else None
         _Replay(table, tables, con, refinery, keys, documents, report, dry_run, tell).run()
 
 
@@ -176,9 +176,10 @@ class _Replay:
         report.looked_at += wanted.num_rows
         report.unavailable += wanted.num_rows - records.num_rows
         refined = self._refinery.refine(records)
-        appended, duplicates, finished, version = self._append(refined.accepted, wanted, after, upto)
+        appended, duplicates, finished, conflicts, version = self._append(refined.accepted, wanted, after, upto)
         report.accepted += appended.num_rows
         report.duplicates += duplicates.num_rows
+        report.conflicts += conflicts
         report.finished += finished.num_rows
         report.still_rejected.update(counts(self._join(_OUTSIDE, refined.rejected, finished).column("reason")))
         if self._dry_run:
@@ -189,11 +190,12 @@ class _Replay:
 
     def _append(
         self, accepted: pa.Table, wanted: pa.Table, after: int, upto: int
-    ) -> tuple[pa.Table, pa.Table, pa.Table, int]:
+    ) -> tuple[pa.Table, pa.Table, pa.Table, int, int]:
         """Sort accepted rows into those appended now and duplicates; beside them rejects that silver has all the same.
 
-        Those are what an interrupted replay appended, or an interrupted rebuild refused. Also the silver version in which the
-        rows are. Another writer's commit in between makes it look again; raising `rewrite` makes a rebuild do so.
+        Those are what an interrupted replay appended, or an interrupted rebuild refused. Also how many duplicates have other
+        values than the row that stays, and the silver version in which the rows are. Another writer's commit in between makes it
+        look again; raising `rewrite` makes a rebuild do so.
         """
         silver = self._tables.silver
         if accepted.num_rows and not self._dry_run:
@@ -202,7 +204,7 @@ class _Replay:
             silver.refresh()
             rewrite, seq = silver.transaction(REWRITE), silver.transaction(SEQ)
             finished = self._join(_INSIDE, self._silver(after, upto), wanted)
-            fresh, duplicates = self._deduplicate(self._join(_OUTSIDE, accepted, finished))
+            fresh, duplicates, conflicts = self._deduplicate(self._join(_OUTSIDE, accepted, finished))
             rows = fresh.select(self._schema.names)
             if not self._dry_run and rows.num_rows + finished.num_rows:
                 try:
@@ -218,18 +220,19 @@ class _Replay:
                     self._keys.rewrite = (rewrite or 0) + 1  # our own: the sets will hold these rows
             if self._keys is not None and rows.num_rows:
                 self._keys.committed(fresh, seq or 0)
-            return rows, duplicates, finished, silver.version
+            return rows, duplicates, finished, conflicts, silver.version
         raise AssayError(f"{self._contract.qualified_name} never stood still", "replay again")
 
-    def _deduplicate(self, accepted: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """(rows whose key silver does not hold, the others)."""
+    def _deduplicate(self, accepted: pa.Table) -> tuple[pa.Table, pa.Table, int]:
+        """Rows whose key silver does not hold, the others, and how many of those have other values than the row that stays."""
         if self._keys is None:
-            return accepted, accepted.slice(0, 0)
+            return accepted, accepted.slice(0, 0), 0
         self._keys.catch_up()
         if accepted.num_rows == 0:
-            return accepted, accepted
-        fresh = self._keys.first_seen(accepted)
-        return accepted.filter(pa.array(fresh)), accepted.filter(pa.array(np.logical_not(fresh)))
+            return accepted, accepted, 0
+        judged = self._keys.judge(accepted)
+        fresh, duplicates = (accepted.filter(pa.array(mask)) for mask in (judged.fresh, ~judged.fresh))
+        return fresh, duplicates, int(np.count_nonzero(judged.conflicting))
 
     # -- stage index -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any
 class TableReplay:
     """One table's part. Counts are rows; of a dry run what would have happened.
 
+    Of the duplicates, `conflicts` have other values than the row that stays.
     Stage `refine`: `looked_at` = `accepted` (in silver now) + `duplicates` (silver holds their key) + `finished` (an interrupted
     replay had brought them to silver) + `still_rejected` (by today's reason) + `unavailable` (bronze no longer has them).
     Stage `index`: of `index_looked_at`, `index_accepted` have a document now and `without_row` are no longer in silver.
@@ -20,6 +21,7 @@ class TableReplay:
     looked_at: int = 0
     accepted: int = 0
     duplicates: int = 0
+    conflicts: int = 0
     finished: int = 0
     still_rejected: Counter[str] = field(default_factory=Counter)
     unavailable: int = 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from platform_assets.refine import Refinery
-from platform_assets.refine.hashing import hash_expression
+from platform_assets.refine.hashing import INCOMPARABLE, hash_expression
 from platform_assets.refine.sql import literal
 from platform_assets.trust.coverage import Coverage
 from platform_assets.trust.job import COORDINATES, Job, size
@@ -25,7 +25,7 @@ WINDOW_BYTES = 256 * 1024 * 1024
 _END = 2**63 - 1
 _COMPARED = [
     "_topic_id", "_kafka_partition", "_offset", "_seq", "_hash", "_landed_at", "_history", "_key_id", "event_partition",
-    "_key_hi", "_key_lo",
+    "_key_hi", "_key_lo", "_content",
 ]  # fmt: skip
 _REFINED = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
 _SYSTEM = f"{COORDINATES}, _seq, _hash, _landed_at, _history, _contract_version, _key_id, event_partition"
@@ -99,14 +99,15 @@ _TURNED_RECORDS = """
 """
 _CLAIM = """
     INSERT INTO claimed
-    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _landed_at, coalesce(other_key, false)
+    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _content, _landed_at,
+        coalesce(other_key, false)
     FROM (FROM r SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
 CLAIMED = """
     CREATE OR REPLACE TABLE claimed (
         _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, event_partition VARCHAR,
-        _key_hi UBIGINT, _key_lo UBIGINT, _landed_at TIMESTAMPTZ, other_key BOOLEAN)
+        _key_hi UBIGINT, _key_lo UBIGINT, _content UINTEGER, _landed_at TIMESTAMPTZ, other_key BOOLEAN)
 """
 """Records in neither silver nor quarantine that the contract accepts: each says to be a duplicate.
 
@@ -320,7 +321,11 @@ class RowProof:
         if not records.num_rows:
             return
         with Refinery(key_only(job.contract), job.masker) as refinery:
-            job.con.register("r", _keyed(refinery.refine(records).accepted))
+            accepted = _keyed(refinery.refine(records).accepted)
+        # Fields are missing from it: its values cannot be compared.
+        at = accepted.schema.get_field_index("_content")
+        unknown = pa.repeat(pa.scalar(INCOMPARABLE, pa.uint32()), accepted.num_rows)
+        job.con.register("r", accepted.set_column(at, "_content", unknown))
         job.con.execute(_CLAIM)
         job.con.execute(
             "CREATE OR REPLACE TABLE turned AS FROM turned ANTI JOIN r USING (_topic_id, _kafka_partition, _offset)"
@@ -345,9 +350,9 @@ class RowProof:
 
 def _keyed(accepted: pa.Table) -> pa.Table:
     """The columns that are compared, and the key's; null where the table has none."""
-    for name in ("_key_hi", "_key_lo"):
+    for name, kind in (("_key_hi", pa.uint64()), ("_key_lo", pa.uint64()), ("_content", pa.uint32())):
         if name not in accepted.column_names:
-            accepted = accepted.append_column(name, pa.nulls(len(accepted), pa.uint64()))
+            accepted = accepted.append_column(name, pa.nulls(len(accepted), kind))
     return accepted.select(_COMPARED)
 
 

@@ -17,6 +17,7 @@ from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake
 from platform_assets.lane.land import CLOCK, SEQ
 from platform_assets.lane.sessions import connect_indices, session
+from platform_assets.lane.settle import CONFLICTS
 from platform_assets.refine.sql import identifier
 from platform_assets.search.history import ForeignIndex, foreign
 from platform_assets.search.progress import read_frontier
@@ -41,6 +42,7 @@ class TableState:
     silver_seq: int
     last_commit: datetime | None
     watermark: datetime | None
+    conflicts: int = 0  # duplicates that a lane dropped and that had other values than the row that stays, ever
     index_seq: int | None = None
     lag: dict[int, int] | None = None
     unanswered: list[str] = field(default_factory=list)
@@ -63,6 +65,7 @@ class TableState:
             "rows_by_partition": self.rows_by_partition,
             "bronze_by_date": self.bronze_by_date,
             "quarantined": self.quarantined,
+            "conflicts": self.conflicts,
             "bronze_seq": self.bronze_seq,
             "silver_seq": self.silver_seq,
             "index_seq": self.index_seq,
@@ -77,7 +80,7 @@ class TableState:
 def table_state(settings: Settings, contract: Table, *, services: bool = False) -> TableState:
     """The table's state; with `services` the broker and the index are asked too (a second or so when they are up)."""
     tables = Lake(settings.lake_path).tables(contract)
-    silver = Snapshot.take(tables.silver, [SEQ])
+    silver = Snapshot.take(tables.silver, [SEQ, CONFLICTS])
     bronze = Snapshot.take(tables.bronze, [SEQ, CLOCK])
     clock = bronze.transaction(CLOCK)
     unanswered: list[str] = []
@@ -88,6 +91,7 @@ def table_state(settings: Settings, contract: Table, *, services: bool = False) 
         quarantined=_rows(Snapshot.take(tables.quarantine).files),
         bronze_seq=bronze.transaction(SEQ),
         silver_seq=silver.transaction(SEQ),
+        conflicts=silver.transaction(CONFLICTS),
         last_commit=datetime.fromtimestamp(clock / 1_000_000, UTC) if clock else None,
         watermark=_watermark(contract, silver),
         index_seq=_index_seq(settings, contract, silver, unanswered) if services else None,

@@ -26,6 +26,7 @@ from platform_assets.lane.land import SEQ
 from platform_assets.lane.sessions import connect_indices, masker, session
 from platform_assets.plain import plain
 from platform_assets.refine import Refinery, hash_select, key_select
+from platform_assets.refine.hashing import INCOMPARABLE
 from platform_assets.refine.sql import literal
 from platform_assets.search.errors import translate
 from platform_assets.search.names import document_id, read_alias
@@ -45,7 +46,8 @@ class UnknownDocument(AssayError):
 class Trace:
     """What is known of one coordinate. `verdict` is where the record ended:
 
-    `silver`, `quarantine`, `duplicate` (then `survivor` is the document that stands for it), `waiting` (silver has not
+    `silver`, `quarantine`, `duplicate` (then `survivor` is the document that stands for it,
+    and `conflict` says whether that has other values), `waiting` (silver has not
     consumed it yet), `no_record` (a transaction marker or an accepted gap), `lost` (in none of them: prove it). Parts that do
     not exist are None; `notes` say what could not be looked at and what does not agree.
     """
@@ -63,6 +65,7 @@ class Trace:
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     bronze: dict[str, Any] | None = None
     survivor: str | None = None
+    conflict: bool = False  # a duplicate with other values than its survivor
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,16 +245,21 @@ class _Tracer:
     def _survivor(self, found: Trace, silver: Snapshot, raw: pa.Table) -> None:
         """The record is in neither layer: which row of its event partition has its key?"""
         with Refinery(self._table, masker(self._settings)) as refinery:
-            accepted = refinery.refine(raw).accepted
+            accepted, key_id = refinery.refine(raw).accepted, refinery.key_id
         found.verdict = "lost"
         if not self._table.key or accepted.num_rows == 0:
             return
         partition = accepted.column("event_partition")[0].as_py()
         silver.view(self._con, "silver", [f for f in silver.files if f.partition == partition])
         hi, lo = (accepted.column(name)[0].as_py() for name in ("_key_hi", "_key_lo"))
-        keys = self._con.sql(key_select(self._table)).filter(f"_key_hi = {hi} AND _key_lo = {lo}").fetchall()
-        if keys:
+        keyed = self._con.sql(key_select(self._table, key_id)).filter(f"_key_hi = {hi} AND _key_lo = {lo}")
+        if keys := keyed.project("_topic_id, _kafka_partition, _offset, _content").fetchall():
             found.verdict, found.survivor = "duplicate", document_id(*keys[0][:3])
+            found.conflict = keys[0][3] not in (INCOMPARABLE, accepted.column("_content")[0].as_py())
+        if found.conflict:
+            found.notes.append(
+                "it has other values than the row that stays; the producer knows which of the two is right"
+            )
 
 
 def _ask_index(settings: Settings, table: Table, found: Trace) -> None:

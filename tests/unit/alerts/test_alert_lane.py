@@ -67,6 +67,22 @@ def test_a_few_rejects_after_many_good_records_are_few(lake: SmallLake) -> None:
     assert states(lake) == {}
 
 
+def test_a_key_with_other_values_opens_an_alert(lake: SmallLake) -> None:
+    lane_run(lake, [event(1), event(1)])
+    assert states(lake) == {}
+    lane_run(lake, [event(1, message="other")])
+    assert states(lake) == {"key_conflict": "open"}
+
+
+def test_a_conflict_that_a_killed_lane_did_not_tell_of_is_told_by_the_next(lake: SmallLake) -> None:
+    lake.settle(lake.land([event(1), event(1, message="other")]))
+    for _ in range(2):  # and once
+        lane_run(lake, [event(2)])
+        with closing(private_room(lake.root)) as room:
+            (alert,) = room.alerts()
+        assert (alert.rule, alert.ordinal) == ("key_conflict", 1)
+
+
 def test_what_was_settled_before_is_counted_by_commit(lake: SmallLake) -> None:
     start = datetime.now(UTC)
     assert settled_before(lake.tables, None, start) == []

@@ -73,7 +73,10 @@ def test_what_a_lane_tells_of_itself() -> None:
     assert found(Vitals(9000, 105, index_error="away"), 10) == set()
     assert found(Vitals(9000, 105, index_error="away"), 31) == {"index_behind"}
     assert found(Vitals(9000, 105, index_refused=2), 33) == {"index_behind"}
-    assert found(Vitals(9000, 105, index_refused=2, trouble=("small files are not merged",)), 35) == {"lane_trouble"}
+    assert found(Vitals(9000, 105, index_refused=2, conflicts=1), 34) == {"key_conflict"}
+    assert found(Vitals(9000, 105, index_refused=2, conflicts=1, trouble=("small files are not merged",)), 35) == {
+        "lane_trouble"
+    }
 
 
 def test_what_is_not_known_is_neither_bad_nor_good() -> None:
@@ -81,7 +84,11 @@ def test_what_is_not_known_is_neither_bad_nor_good() -> None:
 
     def said(second: int, **known: Any) -> dict[str, bool]:
         seen = health.judge(Vitals(0, 0, **known), START + timedelta(seconds=second))
-        return {s.rule.name: s.breach for s in seen if s.rule.name not in ("quarantine_rate", "lane_trouble")}
+        return {
+            s.rule.name: s.breach
+            for s in seen
+            if s.rule.name not in ("quarantine_rate", "lane_trouble", "key_conflict")
+        }
 
     assert said(0) == {}
     assert said(1, gaps=()) == {"gap": False}

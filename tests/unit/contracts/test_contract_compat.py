@@ -90,7 +90,7 @@ BREAKING: dict[str, tuple[Any, str]] = {
         r"broker: the frameStart changed from ^\[\d{4}-\d{2}-\d{2}  to ^\[",
     ),
     "history sooner": (lambda c: with_table(c, "events", lateness=timedelta(days=1)), "lateness was lowered"),
-    "key": (lambda c: with_table(c, "events", key=("trace_id",)), "the key changed from event_id to trace_id"),
+    "key": (lambda c: with_table(c, "events", key=("trace_id",)), "the key changed from service, event_id to trace_id"),
     "grain": (lambda c: with_table(c, "events", grain=Grain.HOUR), "the partition grain changed from day to hour"),
     "topic": (lambda c: with_table(c, "events", topic="logs.other"), "the topic changed"),
     "event time": (lambda c: with_table(c, "events", event_time="other"), "the event time changed"),

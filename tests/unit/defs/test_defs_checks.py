@@ -43,6 +43,13 @@ def test_rejects(accepted: int, refused: int, expected: AssetCheckSeverity | Non
     assert verdict(of_report(report, Check.REJECTS)) is expected
 
 
+def test_duplicates_with_other_values_warn() -> None:
+    assert verdict(of_report(TableReport("orders", duplicates=5), Check.CONFLICTS)) is OK
+    result = of_report(TableReport("orders", duplicates=5, conflicts=2), Check.CONFLICTS)
+    assert verdict(result) is WARN
+    assert result.metadata["conflicts"].value == 2
+
+
 def test_a_gap_is_an_error_that_names_its_offsets() -> None:
     report = TableReport("orders", gaps=[Gap("shop.orders", 2, 100, 150)])
     result = of_report(report, Check.NO_GAP)

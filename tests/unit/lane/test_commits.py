@@ -37,6 +37,38 @@ def test_duplicates_in_a_batch_across_batches_and_after_a_restart(lake: SmallLak
     assert lake.report.duplicates == 3
 
 
+def test_two_producers_may_use_the_same_id(lake: SmallLake) -> None:
+    """In a batch, across batches and after a restart: the key names the producer."""
+    lake.settle(lake.land([event(1, service="users"), event(1, service="payments")]))
+    lake.settle(lake.land([event(1, service="delivery"), event(1, service="users")]))
+    lake.settler = lake.new_settler()
+    lake.settle(lake.land([event(1, service="billing"), event(1, service="delivery")]))
+    assert len(lake.silver_ids()) == 4
+    assert (lake.report.duplicates, lake.report.conflicts) == (2, 0)
+
+
+def test_the_same_key_with_other_values_is_counted(lake: SmallLake) -> None:
+    """In a batch, across batches and after a restart, with the commit that drops it; the first stays."""
+    lake.settle(lake.land([event(1), event(1), event(1, message="other"), event(1, message="third")]))
+    assert (lake.report.duplicates, lake.report.conflicts) == (3, 2)
+    lake.settle(lake.land([event(2), event(1), event(1, latency_ms=None)]))
+    lake.settler.keys.save()  # type: ignore[union-attr]
+    lake.settler = lake.new_settler()
+    last = lake.settle(lake.land([event(1, more="x"), event(1), event(3)]))
+    assert (lake.report.duplicates, lake.report.conflicts) == (7, 4)
+    assert lake.tables.silver.transactions(["conflicts", "conflict_seq"]) == {"conflicts": 4, "conflict_seq": last.seq}
+    lake.land_and_settle([1])
+    assert lake.tables.silver.transactions(["conflicts", "conflict_seq"]) == {"conflicts": 4, "conflict_seq": last.seq}
+
+
+def test_conflicts_are_counted_once_whoever_settles(lake: SmallLake) -> None:
+    lake.land([event(1), event(1, message="other")])
+    slow, quick = lake.new_settler(), lake.new_settler()
+    list(quick.catch_up(TableReport("events")))
+    list(slow.catch_up(TableReport("events")))
+    assert lake.tables.silver.transaction("conflicts") == 1
+
+
 def test_rejects_go_to_quarantine_and_the_rest_to_silver(lake: SmallLake) -> None:
     lake.settle(lake.land([event(1), b"{", None, event(2, status="500")]))
     assert lake.silver_ids() == ["e-00000001"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,30 +19,40 @@ from support import event
 
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane import keys
-from platform_assets.lane.keys import KeyIndex, KeySet, first_of_each, forget_snapshots
+from platform_assets.lane.keys import KeyIndex, Keys, KeySet, first_of_each, forget_snapshots
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
 
 
-def columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    hi = np.array([h for h, _ in pairs], np.uint64)
-    return hi, np.array([low for _, low in pairs], np.uint64)
+CONTENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), max_size=30)
 
 
-@given(st.lists(PAIRS, max_size=6), PAIRS)
-def test_a_key_set_is_a_set(batches: list[list[tuple[int, int]]], asked: list[tuple[int, int]]) -> None:
-    """Few distinct values, so that keys share their first half all the time."""
-    held, plain = KeySet(), set()
-    for batch in batches:
-        held.add(*columns(batch))
-        plain |= set(batch)
-    assert held.holds(*columns(asked)).tolist() == [pair in plain for pair in asked]
+def columns(rows: list[tuple[int, int, int]]) -> Keys:
+    hi, lo, content = zip(*rows, strict=True) if rows else ((), (), ())
+    return Keys(np.array(hi, np.uint64), np.array(lo, np.uint64), np.array(content, np.uint32))
+
+
+@given(st.lists(CONTENTS, max_size=6), CONTENTS)
+def test_a_key_set_is_a_dictionary(
+    batches: list[list[tuple[int, int, int]]], asked: list[tuple[int, int, int]]
+) -> None:
+    """Few distinct values, so that keys share their first half all the time; content 0 can be compared with nothing."""
+    held, plain = KeySet(), {}
+    for batch in [*batches, asked]:
+        judged = held.judge(columns(batch))
+        fresh, conflicting = [], []
+        for hi, lo, content in batch:
+            fresh.append((hi, lo) not in plain)
+            survivor = plain.setdefault((hi, lo), content)
+            conflicting.append(0 not in (survivor, content) and survivor != content)
+        assert (judged.fresh.tolist(), judged.conflicting.tolist()) == (fresh, conflicting)
+        held.add(columns(batch).take(judged.fresh))
 
 
 @given(PAIRS)
-def test_the_first_of_each_key_survives(pairs: list[tuple[int, int]]) -> None:
-    expected = [pairs.index(pair) == i for i, pair in enumerate(pairs)]
-    assert first_of_each(*columns(pairs)).tolist() == expected
+def test_the_first_of_each_key_is_found(pairs: list[tuple[int, int]]) -> None:
+    keys = columns([(hi, lo, 1) for hi, lo in pairs])
+    assert first_of_each(keys.hi, keys.lo).tolist() == [pairs.index(pair) for pair in pairs]
 
 
 def test_windows_of_event_time_separate_equal_keys(tmp_path: Path) -> None:
@@ -58,7 +69,7 @@ def test_windows_of_event_time_separate_equal_keys(tmp_path: Path) -> None:
         index = fresh_index(lake)
         more = [(day + timedelta(minutes=m)).isoformat() for m in (5, 15, 25, 35)]
         accepted = lake.refined_values([event(1, event_time=t) for t in more])
-        assert index.first_seen(accepted).tolist() == [False, False, False, True]
+        assert index.judge(accepted).fresh.tolist() == [False, False, False, True]
 
 
 def test_windows_not_used_for_longest_leave_memory_and_come_back(
@@ -83,14 +94,45 @@ def lake(tmp_path: Path) -> SmallLake:
 
 def fresh_index(lake: SmallLake) -> KeyIndex:
     lake.tables.silver.refresh()
-    index = KeyIndex(lake.contract, lake.tables.silver, lake.con, lake.root / "_keys")
+    index = KeyIndex(lake.contract, lake.tables.silver, lake.con, lake.root / "_keys", "k1")
     index.catch_up()
     return index
 
 
 def seen(index: KeyIndex, lake: SmallLake, numbers: range) -> list[bool]:
     accepted = lake.refined(numbers)
-    return [not fresh for fresh in index.first_seen(accepted)]
+    return [not fresh for fresh in index.judge(accepted).fresh]
+
+
+def conflicting(index: KeyIndex, lake: SmallLake, **changes: Any) -> list[bool]:
+    """Whether event 1, changed like that, conflicts with what silver holds."""
+    return index.judge(lake.refined_values([event(1, **changes)])).conflicting.tolist()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_values_are_compared_after_a_restart(lake: SmallLake, cached: bool) -> None:
+    """By the snapshot, and by silver alone; where a record lies and when it landed are no values."""
+    lake.land_and_settle(range(3))
+    lake.settler.keys.save()  # type: ignore[union-attr]
+    if not cached:
+        assert forget_snapshots(lake.root / "_keys", time.time() + 1) == 1
+    index = fresh_index(lake)
+    assert conflicting(index, lake) == [False]
+    for change in ({"message": "other"}, {"latency_ms": None}, {"user_id": "u-9"}, {"more": 1}, {"level": "FATAL"}):
+        assert conflicting(index, lake, **change) == [True], change
+
+
+def test_rows_of_another_version_or_masking_key_cannot_be_compared(lake: SmallLake) -> None:
+    """The same record would have other values today: a pseudonym by another key, a field that was an attribute."""
+    lake.land_and_settle(range(3))
+    lake.settler.keys.save()  # type: ignore[union-attr]
+    lake.tables.silver.refresh()
+    newer = replace(lake.contract, version="9.9.9")
+    for contract, key_id in ((newer, "k1"), (lake.contract, "k2")):
+        index = KeyIndex(contract, lake.tables.silver, lake.con, lake.root / "_keys", key_id)
+        index.catch_up()
+        assert conflicting(index, lake, message="other") == [False]
+    assert conflicting(fresh_index(lake), lake, message="other") == [True]
 
 
 def test_keys_that_could_not_be_read_are_read_again(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,3 +81,11 @@ def test_of_quarantine_only_the_days_own_commits_are_read(tmp_path: Path, monkey
     rebuild(settings_of(lake), EVENTS, only_day(lake), index=False)
     assert sum(read) == 7
     assert lake.silver_ids() == ["e-00000001", "e-00000002"]
+
+
+def test_a_rebuild_counts_the_conflicts_of_the_live_path(tmp_path: Path) -> None:
+    lake = SmallLake(tmp_path)
+    lake.settle(lake.land([event(1), event(1, message="other"), event(2)]))
+    lake.settle(lake.land([event(2), event(1, latency_ms=1.5), event(1, service="else")]))
+    report = rebuild(settings_of(lake), EVENTS, only_day(lake), index=False)
+    assert (report.duplicates, report.conflicts) == (lake.report.duplicates, lake.report.conflicts) == (3, 2)

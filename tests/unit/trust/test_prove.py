@@ -332,6 +332,27 @@ def test_a_masking_key_that_rotated_leaves_older_rows_alone(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("deep", [True, False])
+def test_duplicates_with_other_values_are_counted_and_named(lab: Lab, deep: bool) -> None:
+    """The count is the lane's, and the proof holds: bronze has them, and only the producer knows which is right."""
+    report = lab.run([event(1), event(1, message="other"), event(2, latency_ms=None), event(2, service="else")])
+    assert (report.duplicates, report.conflicts) == (3, 2)
+    proof = proof_of(lab, deep=deep)
+    table = proof.tables["events"]
+    assert proof.holds
+    assert (table.counts["duplicates"], table.counts["conflicts"]) == (9, 2)
+    (warning,) = table.checks["keys"].warnings
+    assert (warning.code, warning.count, len(warning.examples)) == ("conflict", 2, 2)
+    assert proof.to_dict()["tables"]["events"]["checks"][5]["warnings"][0]["count"] == 2
+
+
+def test_rows_that_cannot_be_compared_do_not_conflict(lab: Lab) -> None:
+    """After a rotation the same record has another pseudonym, and the row that stays has the old one."""
+    rotate(lab)
+    assert lab.run([event(1)]).conflicts == 0
+    assert proof_of(lab).tables["events"].counts["conflicts"] == 0
+
+
+@pytest.mark.parametrize("deep", [True, False])
 @pytest.mark.parametrize("change", [bumped, rotated])
 def test_rows_lost_before_a_change_are_missed_after_it(lab: Lab, change: Callable[[Lab], Lab], deep: bool) -> None:
     """Another version or masking key leaves keys as they were: what is in neither layer needs its survivor all the same."""

@@ -108,16 +108,16 @@ def test_a_replay_cut_off_anywhere_is_finished_by_the_next(
 def between_dedupe_and_commit(patch: pytest.MonkeyPatch, work: Callable[[], object]) -> list[int]:
     """Have somebody else do `work` at the worst moment, once; counts how often keys were compared."""
     calls: list[int] = []
-    original = KeyIndex.first_seen
+    original = KeyIndex.judge
 
-    def first_seen(self: KeyIndex, accepted: Any) -> Any:
+    def judge(self: KeyIndex, accepted: Any) -> Any:
         keep = original(self, accepted)
         calls.append(1)
         if len(calls) == 1:
             work()
         return keep
 
-    patch.setattr(KeyIndex, "first_seen", first_seen)
+    patch.setattr(KeyIndex, "judge", judge)
     return calls
 
 

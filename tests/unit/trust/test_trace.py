@@ -46,6 +46,13 @@ def test_a_reject_is_found_with_its_reason(lab: Lab) -> None:
     assert found.bronze is not None and found.silver is None
 
 
+def test_a_duplicate_with_other_values_says_so(lab: Lab) -> None:
+    lab.run([event(1, message="other"), event(1)], partition=1)
+    other, same = (traced(lab, document(1, lab.next[1] - n)) for n in (2, 1))
+    assert (other.verdict, other.conflict, same.verdict, same.conflict) == ("duplicate", True, "duplicate", False)
+    assert other.survivor == same.survivor
+
+
 def test_a_duplicate_names_its_survivor(lab: Lab) -> None:
     assert (traced(lab, document(1, 0)).verdict, traced(lab, document(1, 0)).survivor) == ("duplicate", document(0, 15))
     assert traced(lab, document(0, 33)).survivor == document(0, 23)
