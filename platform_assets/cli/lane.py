@@ -82,6 +82,9 @@ def _show(out: Console, report: LaneReport) -> None:
     headers = ("table", "landed", "silver", "rejected", "duplicates", "conflicts", "documents", "lag", "why rejected")
     out.print(render.grid(headers, rows, right=headers[1:-1]))
     for table in report.tables.values():
+        if table.index_refused:
+            said = f"{report.system}.{table.table}: the index refused {table.index_refused:,} documents; see quarantine"
+            out.print(render.clean(said), style="yellow", soft_wrap=True)
         if table.index_error:
             behind = render.count(table.index_behind)
             said = f"{report.system}.{table.table}: the index is {behind} commits behind: {table.index_error}"
@@ -135,5 +138,5 @@ def rebuild(session: Session, system: str, table: str, day: datetime, as_json: b
     click.echo(
         f"{target.qualified_name} {day:%Y-%m-%d}: {rows:,} rows from {report.bronze_rows:,} of bronze, "
         f"{report.duplicates:,} duplicates ({report.conflicts:,} with other values), {report.rejected:,} newly rejected, "
-        f"{report.documents:,} documents, {took:.1f} s"
+        f"{report.documents:,} documents ({report.index_refused:,} refused by the index), {took:.1f} s"
     )

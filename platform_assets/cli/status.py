@@ -29,8 +29,8 @@ _STYLES = {"healthy": "green", "starting": "yellow", "down": "red", "failed": "b
 def status(ctx: click.Context, session: Session, system: str | None, watch: float | None, as_json: bool) -> None:
     """Show services, and how far each table is.
 
-    By table: lag, watermark, rows in silver, rejects of today and yesterday, duplicates ever dropped that had other values
-    than the row that stays (conflicts), and what the index still lacks.
+    By table: lag, watermark, rows in silver, rejects of today and yesterday and all of them, documents that the index refused
+    (not indexed), duplicates ever dropped with other values than the row that stays (conflicts), and what the index still lacks.
 
     Exits with 1 when the local services are not all healthy.
     """
@@ -95,7 +95,7 @@ def tables(system: Facts) -> RenderableType:
     for table in system["tables"]:
         name = f"{system['system']}.{table['table']}"
         if table.get("error"):
-            rows.append((name, Text(render.one_line(table["error"], 60), "red"), *[""] * 7))
+            rows.append((name, Text(render.one_line(table["error"], 60), "red"), *[""] * 8))
             continue
         rejected = render.count(table["quarantined_recent"])
         rows.append(
@@ -106,13 +106,27 @@ def tables(system: Facts) -> RenderableType:
                 render.count(table["rows"]),
                 Text(rejected, "yellow") if table["quarantined_recent"] else rejected,
                 render.count(table["quarantined"]),
+                Text(render.count(table["index_refused"]), "yellow" if table["index_refused"] else ""),
                 Text(render.count(table["conflicts"]), "yellow" if table["conflicts"] else ""),
                 render.count(table["index_behind"]),
                 _age(table["last_commit"]),
             )
         )
-    headers = ("table", "lag", "watermark", "rows", "rejected 2 d", "all", "conflicts", "index behind", "last commit")
-    return render.grid(headers, rows, right=("lag", "rows", "rejected 2 d", "all", "conflicts", "index behind"))
+    headers = (
+        "table",
+        "lag",
+        "watermark",
+        "rows",
+        "rejected 2 d",
+        "all",
+        "not indexed",
+        "conflicts",
+        "index behind",
+        "last commit",
+    )
+    return render.grid(
+        headers, rows, right=("lag", "rows", "rejected 2 d", "all", "not indexed", "conflicts", "index behind")
+    )
 
 
 def _age(moment: str | None) -> str:

@@ -124,7 +124,8 @@ def summary(table: Table, report: TableReport, reason: str) -> str:
     return (
         f"{table.name}: {report.records:,} landed, {sum(report.silver.values()):,} to silver, {report.duplicates:,} duplicates "
         f"({report.conflicts:,} with other values), "
-        f"{sum(report.rejected.values()):,} refused, {sum(report.indexed.values()):,} indexed, lag {sum(report.lag.values()):,}, "
+        f"{sum(report.rejected.values()):,} refused, {sum(report.indexed.values()):,} indexed, "
+        f"{report.index_refused:,} refused by the index, lag {sum(report.lag.values()):,}, "
         f"ended by {reason}" + (f"; {hidden} days before {FIRST_DAY} have no partition here" if hidden else "")
     )
 
@@ -133,7 +134,11 @@ def rebuild_metadata(table: Table, report: RebuildReport, layer: Layer) -> Metad
     """The figures of silver or index after a rebuild of a day."""
     rows = sum(report.partitions.values())
     return {
-        **({"documents": report.documents} if layer is Layer.INDEX else {"rows": rows, PARTITION_ROWS: rows}),
+        **(
+            {"documents": report.documents, "refused": report.index_refused}
+            if layer is Layer.INDEX
+            else {"rows": rows, PARTITION_ROWS: rows}
+        ),
         "partitions": MetadataValue.json(report.partitions),
         "bronze_rows": report.bronze_rows,
         "duplicates": report.duplicates,

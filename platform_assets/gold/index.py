@@ -172,7 +172,7 @@ class _MartIndex:
                 return sent
             self._indices.ensure_template(self._documents)
             change = self._change(since, number)
-            sent += self._send(change)
+            sent = self._send(change)  # all since the frontier: what an earlier try sent is in it
             self._delete_older(change)
             try:
                 if frontier.seq < number:
@@ -214,7 +214,7 @@ class _MartIndex:
             found = keyed_ndjson(documents, documents.rows(rows), change.number, self._mart.key, con=self._con)
             report = self._writer.write(documents, found)
             accept_all(documents, report.refused)
-            sent += report.indexed
+            sent += report.taken.total()
         return sent
 
     def _partitions(self, slots: pa.ChunkedArray) -> set[str]:

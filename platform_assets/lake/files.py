@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", "refresh")
+STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", "refresh", "stage")
 """Columns whose minimum and maximum go into the Delta log, where the table has them; so do those of every time."""
 
 ROW_GROUP_ROWS = 131_072

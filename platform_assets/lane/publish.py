@@ -25,7 +25,7 @@ from platform_assets.lane.history import owned
 from platform_assets.lane.refusals import quarantine_refused
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import connect_indices, session
-from platform_assets.lane.settle import Settled, counts, seq_windows
+from platform_assets.lane.settle import Settled, seq_windows
 from platform_assets.search.bulk import BulkWriter, Write
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import Conflict, SearchError, Unavailable, translate
@@ -235,15 +235,17 @@ class Publisher:
     def _confirm(self, connection: _Connection, sent: _Sent) -> None:
         """Wait until the documents are in, then say so: in each index, and for the table."""
         clock = time.perf_counter()
-        refused = sent.write.finish().refused
+        done = sent.write.finish()
         fault_point("bulk_done")
         chunk = sent.chunk
-        if refused:
-            self._report.index_refused += quarantine_refused(self._tables.quarantine, self._con, chunk.rows, refused)
+        if done.refused:
+            self._report.index_refused += quarantine_refused(
+                self._tables.quarantine, self._con, chunk.rows, done.refused
+            )
         connection.advance(chunk)
         fault_point("progress_written")
         self._well()
-        self._report.indexed.update(counts(chunk.rows.column("event_partition")))
+        self._report.indexed.update(done.taken)
         self._report.seconds["index"] += time.perf_counter() - clock
 
     def _well(self) -> None:

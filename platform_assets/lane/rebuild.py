@@ -55,7 +55,8 @@ class RebuildReport:
     rejected: int = 0  # rows of the partition that the present contract refuses (another contract version)
     duplicates: int = 0
     conflicts: int = 0  # of them, with other values than the row that stays
-    documents: int = 0
+    documents: int = 0  # that the new index has
+    index_refused: int = 0  # documents that it will never take
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -73,7 +74,9 @@ def rebuild(
             report.seconds["silver"] = report.seconds.get("silver", 0.0) + time.perf_counter() - started
             if index:
                 started = time.perf_counter()
-                report.documents += rebuild_index(settings, contract, tables, partition, lambda n: tell("documents", n))
+                built = rebuild_index(settings, contract, tables, partition, lambda n: tell("documents", n))
+                report.documents += built.documents
+                report.index_refused += len(built.refused)
                 report.seconds["index"] = report.seconds.get("index", 0.0) + time.perf_counter() - started
     return report
 

@@ -32,7 +32,7 @@ from platform_assets.search.history import foreign
 from platform_assets.search.indices import Indices
 from platform_assets.search.names import DocumentSet
 from platform_assets.search.progress import START, Frontier, ensure_progress_index, read_frontier, replace_frontier
-from platform_assets.search.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild
+from platform_assets.search.rebuild import RebuildReport, ReindexReport, Snapshot, SnapshotLost, rebuild
 from platform_assets.settings import Settings
 from platform_assets.stream.topics import app_id
 
@@ -53,7 +53,7 @@ def reindex(settings: Settings, contract: Table, progress: Callable[[int], None]
         START, silver_version=version, seq=tables.silver.transaction(SEQ) or 0, history=history(tables.silver)
     )
     now = partial(_now, tables.silver)
-    report.documents = build_all(now, lambda name: rebuild_index(settings, contract, tables, name, progress))
+    report.documents = build_all(now, lambda name: rebuild_index(settings, contract, tables, name, progress).documents)
     indices = connect_indices(settings)
     try:
         report.deleted = take_over(indices, contract, frontier, built=report.documents.keys(), now=now)
@@ -123,8 +123,8 @@ def _own_frontier(client: OpenSearch, documents: DocumentSet, value: Frontier) -
 
 def rebuild_index(
     settings: Settings, contract: Table, tables: TableSet, partition: str, progress: Callable[[int], None] | None = None
-) -> int:
-    """Fill a new generation of the partition's index from silver and swap it in; documents written.
+) -> RebuildReport:
+    """Fill a new generation of the partition's index from silver and swap it in; what it refuses goes to quarantine.
 
     Raises SearchError when the index cannot; the old one then serves as before.
     """
@@ -140,7 +140,7 @@ def rebuild_index(
                 files = tables.silver.files(partition)
                 found = tables.silver.read(con, files=files, where=f"_offset IN ({offsets})")
                 quarantine_refused(tables.quarantine, con, found, report.refused)
-            return report.documents
+            return report
     finally:
         indices.client.close()
 

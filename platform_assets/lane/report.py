@@ -25,8 +25,12 @@ class TableReport:
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> rows
     duplicates: int = 0  # rows whose key silver held already
     conflicts: int = 0  # of them, with other values than the row that stays
-    indexed: Counter[str] = field(default_factory=Counter)  # event partition -> documents acknowledged
-    index_refused: int = 0
+    indexed: Counter[str] = field(
+        default_factory=Counter
+    )  # event partition -> documents that the index has acknowledged
+    index_refused: int = (
+        0  # documents that it will never take: they are in quarantine (stage `index`), and not in `indexed`
+    )
     index_behind: int | None = (
         0  # bronze commits that silver holds and the index does not yet; None when it cannot be asked
     )

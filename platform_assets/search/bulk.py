@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class BulkReport:
 
     indexed: int = 0  # taken now
     present: int = 0  # there already, at this version or a later one, or covered by a rebuilt index
+    taken: Counter[str] = field(default_factory=Counter)  # both, by event partition: what the index has of them
     refused: list[Refused] = field(default_factory=list)
     retries: int = 0  # requests sent again
     bytes: int = 0  # of the bodies, each counted once
@@ -75,6 +77,7 @@ class BulkReport:
         """Count another report's documents in (not its seconds)."""
         self.indexed += other.indexed
         self.present += other.present
+        self.taken.update(other.taken)
         self.refused += other.refused
         self.retries += other.retries
         self.bytes += other.bytes
@@ -100,6 +103,12 @@ class _Sending:
     remapped: bool = False
     watch: StaleWatch = field(default_factory=StaleWatch)
     report: BulkReport = field(default_factory=BulkReport)
+
+    def took(self, *, indexed: int = 0, present: int = 0) -> None:
+        """The index has acknowledged so many documents."""
+        self.report.indexed += indexed
+        self.report.present += present
+        self.report.taken[self.event_partition] += indexed + present
 
 
 class Write:
@@ -241,7 +250,7 @@ class BulkWriter:
             self._whole_request_failed(sending, error, doing, into)
             return
         if text.startswith(_CLEAN):
-            sending.report.indexed += sending.rows
+            sending.took(indexed=sending.rows)
             sending.rows = 0
         else:
             self._sort_items(sending, json.loads(text)["items"], into)
@@ -250,7 +259,7 @@ class BulkWriter:
         """A rebuilt index holds all that silver had at its base: older rows are in it, or are no longer in silver."""
         if sending.version > index.base:
             return False
-        sending.report.present += sending.rows
+        sending.took(present=sending.rows)
         sending.rows = 0
         return True
 
@@ -289,9 +298,9 @@ class BulkWriter:
             status, error = int(answer["status"]), answer.get("error", {})
             code = str(error.get("type", ""))
             if status < 300:
-                sending.report.indexed += 1
+                sending.took(indexed=1)
             elif status == 409 and code == "version_conflict_engine_exception":
-                sending.report.present += 1
+                sending.took(present=1)
             elif status in _BUSY_STATUS or code in _MOVED or code == _ENDING:
                 moved = code if code in _MOVED else moved
                 again += lines[2 * at : 2 * at + 2]

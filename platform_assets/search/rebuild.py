@@ -221,7 +221,7 @@ class _Rebuild:
             documents = self._render(batch, max(snapshot.version, 0))
             done = self._writer.write(self._table, documents, into=into)
             rows += batch.num_rows
-            self._report.documents += done.indexed
+            self._report.documents += done.taken.total()
             self._report.refused += done.refused
             if self._progress is not None:
                 self._progress(self._report.documents)

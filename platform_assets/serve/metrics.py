@@ -28,7 +28,9 @@ _GAUGES = {
     "lag": ("assay_lag_records", "Records of the topic that bronze does not hold yet."),
     "watermark_age_s": ("assay_freshness_age_seconds", "Age of the newest event in silver."),
     "last_commit_age_s": ("assay_commit_age_seconds", "Time since the lane's last commit."),
-    "quarantined": ("assay_quarantined_records", "Records in quarantine."),
+    "quarantined": ("assay_quarantined_records", "Records that refine refused."),
+    "index_refused": ("assay_index_refused_documents", "Documents that the index refused; their rows are in silver."),
+    "conflicts": ("assay_key_conflicts", "Duplicates ever dropped with other values than the row that stays."),
     "index_behind": ("assay_index_behind_commits", "Bronze commits that silver holds and the index does not."),
     "rows": ("assay_silver_rows", "Rows in silver."),
 }

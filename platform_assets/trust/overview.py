@@ -37,9 +37,9 @@ def table_facts(settings: Settings, table: Table, *, services: bool = True, now:
     """One table, from its tables' logs and, with `services`, from the broker and the index.
 
     `lag` counts records (null: the broker does not answer), `watermark` is ISO 8601, ages are seconds, `rows` is silver's,
-    `quarantined_recent` counts rejects that landed today or yesterday, `conflicts` duplicates ever dropped that had other values
-    than the row that stays, `index_behind` bronze commits;
-    `unanswered` says why something is null.
+    `quarantined` counts records that refine refused, `quarantined_recent` those that landed today or yesterday, `index_refused`
+    documents that the index refused, `conflicts` duplicates ever dropped that had other values than the row that stays,
+    `index_behind` bronze commits; `unanswered` says why something is null.
     """
     now = now or datetime.now(UTC)
     facts: Facts = {"table": table.name, "topic": table.topic, "key": list(table.key)}
@@ -62,6 +62,7 @@ def table_facts(settings: Settings, table: Table, *, services: bool = True, now:
             "rows_by_partition": state.rows_by_partition,
             "quarantined": sum(state.quarantined.values()),
             "quarantined_recent": sum(n for day, n in state.quarantined.items() if str(day) >= since),
+            "index_refused": state.index_refused,
             "conflicts": state.conflicts,
             "bronze_seq": state.bronze_seq,
             "silver_seq": state.silver_seq,

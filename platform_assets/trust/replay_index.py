@@ -58,7 +58,7 @@ class Documents:
         if not self.enabled or rows.num_rows == 0:
             return _NONE.empty_table()
         sent = self._writer.write(self._contract, to_ndjson(self._contract, rows, version, con=self._con))
-        self._report.documents += rows.num_rows - len(sent.refused)
+        self._report.documents += sent.taken.total()
         self._report.index_refused += len(sent.refused)
         quarantine_refused(self._tables.quarantine, self._con, rows, sent.refused)
         places = {(c.topic, c.partition, c.offset) for r in sent.refused for c in [parse_document_id(r.document_id)]}

@@ -5,6 +5,7 @@ Belongs here: facts for status and asset checks. Does not belong here: whether t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,12 +38,13 @@ class TableState:
     table: str
     rows_by_partition: dict[str, int]
     bronze_by_date: dict[str, int]
-    quarantined: dict[str, int]  # by landing date
+    quarantined: dict[str, int]  # records that refine refused, by landing date
     bronze_seq: int
     silver_seq: int
     last_commit: datetime | None
     watermark: datetime | None
     conflicts: int = 0  # duplicates that a lane dropped and that had other values than the row that stays, ever
+    index_refused: int = 0  # documents that the index refused for good: their rows are in silver
     index_seq: int | None = None
     lag: dict[int, int] | None = None
     unanswered: list[str] = field(default_factory=list)
@@ -65,6 +67,7 @@ class TableState:
             "rows_by_partition": self.rows_by_partition,
             "bronze_by_date": self.bronze_by_date,
             "quarantined": self.quarantined,
+            "index_refused": self.index_refused,
             "conflicts": self.conflicts,
             "bronze_seq": self.bronze_seq,
             "silver_seq": self.silver_seq,
@@ -84,11 +87,13 @@ def table_state(settings: Settings, contract: Table, *, services: bool = False) 
     bronze = Snapshot.take(tables.bronze, [SEQ, CLOCK])
     clock = bronze.transaction(CLOCK)
     unanswered: list[str] = []
+    rejects = _rejects(Snapshot.take(tables.quarantine), silver.transaction(SEQ))
     return TableState(
         table=contract.name,
         rows_by_partition=_rows(silver.files),
         bronze_by_date=_rows(bronze.files),
-        quarantined=_rows(Snapshot.take(tables.quarantine).files),
+        quarantined=dict(sorted(rejects["refine"].items())),
+        index_refused=rejects["index"].total(),
         bronze_seq=bronze.transaction(SEQ),
         silver_seq=silver.transaction(SEQ),
         conflicts=silver.transaction(CONFLICTS),
@@ -105,6 +110,28 @@ def _rows(files: Iterable[DataFile]) -> dict[str, int]:
     for f in files:
         counts[str(f.partition)] = counts.get(str(f.partition), 0) + f.rows
     return dict(sorted(counts.items()))
+
+
+def _rejects(quarantine: Snapshot, decided: int) -> dict[str, Counter[str]]:
+    """Rows by stage and landing date. What lies past `decided`, silver's last bronze commit, is not yet true: nobody counts it.
+
+    From file statistics; a file that mixes stages, or reaches past that commit, is looked into.
+    """
+    found: dict[str, Counter[str]] = {"refine": Counter(), "index": Counter()}
+    mixed = []
+    for f in quarantine.files:
+        stage = f.low.get("stage")
+        if stage is not None and stage == f.high["stage"] and f.high["_seq"] <= decided:
+            found[stage][str(f.partition)] += f.rows
+        else:
+            mixed.append(f)
+    if mixed:
+        with session(threads=1) as con:
+            rows = quarantine.table.relation(con, mixed).filter(f"_seq <= {decided}")
+            counted = rows.aggregate("stage, CAST(landed_date AS VARCHAR), count(*)", "stage, landed_date").fetchall()
+        for stage, day, n in counted:
+            found[stage][day] += n
+    return found
 
 
 def _watermark(contract: Table, silver: Snapshot) -> datetime | None:

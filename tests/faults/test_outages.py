@@ -23,6 +23,7 @@ from platform_assets.search.mappings import mapping, mapping_version
 from platform_assets.search.names import index_name, partition_alias, read_alias
 from platform_assets.settings import Settings
 from platform_assets.trust.prove import prove
+from platform_assets.trust.state import table_state
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -109,7 +110,9 @@ def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, 
     )
     publish(settings, table, [event(n, host="7" if n % 2 else "h1") for n in range(100)])
     report = Lane(settings, contract).drain().tables["events"]
-    assert report.index_refused == 50
+    assert (report.index_refused, dict(report.indexed)) == (50, {day: 50})
+    state = table_state(settings, table)
+    assert (state.index_refused, state.quarantined) == (50, {})
     tables = Lake(settings.lake_path).tables(table)
     rows = tables.quarantine.read(session()).to_pylist()
     assert {(r["stage"], r["reason"]) for r in rows} == {("index", "index:mapper_parsing_exception")}

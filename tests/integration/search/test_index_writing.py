@@ -124,7 +124,9 @@ class TestRefusals:
             ]
         )
         report = writer.write(table, to_ndjson(table, mixed, 1))
-        assert report.indexed == 40
+        assert (report.indexed, dict(report.taken)) == (40, {DAY: 40})
+        again = writer.write(table, to_ndjson(table, mixed, 1))  # as after an answer that was lost
+        assert (again.indexed, again.present, dict(again.taken)) == (0, 40, {DAY: 40})
         refused = {r.document_id.rpartition(".")[2]: r for r in report.refused}
         assert set(refused) == {"20", "21", "22", "23"}
         assert refused["23"].code == "too_deep"

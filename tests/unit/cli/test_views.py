@@ -24,6 +24,7 @@ TABLE: dict[str, Any] = {
     "rows": 56789,
     "quarantined": 7,
     "quarantined_recent": 7,
+    "index_refused": 2,
     "conflicts": 3,
     "index_behind": None,
     "last_commit": None,

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trustlab import BEGAN, Lab, event
+from trustlab import BEGAN, Lab, document, event
 
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.table import LakeTable
+from platform_assets.lane.refusals import quarantine_refused
+from platform_assets.search.documents import Refused
 from platform_assets.trust.state import table_state
 
 
@@ -30,6 +32,30 @@ def test_counts_and_positions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None
     assert (state.index_seq, state.index_behind, state.lag) == (None, None, None)
     assert state.last_commit is not None and BEGAN < state.last_commit < datetime.now(UTC)
     assert json.loads(json.dumps(state.to_dict()))["rows"] == 35
+
+
+def refuse(lab: Lab, *offsets: int) -> None:
+    """The index refuses the documents of these rows."""
+    rows = lab.tables.silver.read(lab.con, where=f"_kafka_partition = 0 AND _offset IN {offsets}")
+    refused = [Refused(document(0, n), "today", "too_deep", "why") for n in offsets]
+    assert quarantine_refused(lab.tables.quarantine, lab.con, rows, refused) == len(offsets)
+
+
+def test_what_the_index_refused_is_counted_apart(lab: Lab) -> None:
+    """Also in files that a merge has made of both."""
+    refuse(lab, 1, 2)
+    for mixed in (False, True):
+        if mixed:
+            lab.rewrite("quarantine", "SELECT * FROM rows")
+        state = table_state(lab.settings, lab.table)
+        assert (state.rows, sum(state.quarantined.values()), state.index_refused) == (35, 3, 2)
+
+
+def test_rejects_without_their_silver_commit_are_not_counted(lab: Lab) -> None:
+    """A lane that dies between the two commits leaves rejects that the next one replaces."""
+    lab.run([b"{", b"{"])
+    lab.rewrite("quarantine", "SELECT * REPLACE (_seq + CASE WHEN _seq = 5 THEN 1 ELSE 0 END AS _seq) FROM rows")
+    assert sum(table_state(lab.settings, lab.table).quarantined.values()) == 3
 
 
 def test_the_watermark_is_the_newest_event_that_is_no_history(tmp_path: Path, logs: Contract) -> None:

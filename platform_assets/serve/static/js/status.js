@@ -35,6 +35,7 @@ export function status(app) {
           "in quarantine",
           html`${number(table.quarantined)}${table.quarantined_recent ? html` <span class="dim">(${count(table.quarantined_recent)} since yesterday)</span>` : nothing}`,
         ],
+        ["refused by the index", number(table.index_refused)],
         ...(table.key?.length ? [["duplicates with other values", number(table.conflicts)]] : []),
       ])}
       <p class="dim small">Promised: ${length(promise.freshness_warn_s)}, alarm at ${length(promise.freshness_fail_s)}.</p>
