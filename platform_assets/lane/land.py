@@ -100,6 +100,10 @@ class Landing:
         """Where bronze ends for a Kafka partition, in the snapshot in hand."""
         return self._bronze.transaction(self._topic.app_id(partition))
 
+    def grow(self, topic: Topic) -> None:
+        """The topic has more partitions now: `begin` them, then ask for positions again."""
+        self._topic = topic
+
     def check(self) -> None:
         """Raises `HandedOver` when a younger lane has claimed the table."""
         self._bronze.refresh()

@@ -19,17 +19,17 @@ from types import TracebackType
 import psutil
 
 from platform_assets.alerts.model import Rule
-from platform_assets.contracts.model import Contract
+from platform_assets.contracts.model import Contract, Table
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.table import Conflict
 from platform_assets.lane.alerting import LaneAlerts
-from platform_assets.lane.land import HandedOver
+from platform_assets.lane.land import HandedOver, followed_mark
 from platform_assets.lane.report import LaneReport, TableReport
 from platform_assets.lane.track import Track
 from platform_assets.settings import Settings
 from platform_assets.stream.consume import TopicBatch, TopicReader
-from platform_assets.stream.topics import StreamError
+from platform_assets.stream.topics import StreamError, Topic
 
 COMMIT_SECONDS = 2.0
 """How long a batch is collected at most; a reader waits for it, for the commits and for the index's refresh."""
@@ -73,6 +73,7 @@ class Lane:
         self._compact_seconds = compact_seconds
         self.report = LaneReport(contract.system, datetime.now(UTC))
         self._tracks: dict[str, Track] = {}  # by topic
+        self._awaited: dict[str, Table] = {}  # by the topic that does not exist yet
         self._ahead: Future[list[TopicBatch]] | None = None
         self._compacted_at = time.monotonic()
         self._behind = False  # the last batch was full: more is waiting
@@ -80,7 +81,10 @@ class Lane:
     def follow(
         self, *, max_seconds: float = 180.0, stop: threading.Event | None = None, on_commit: OnCommit | None = None
     ) -> LaneReport:
-        """Follow the topics until a successor has committed, `stop` is set, or `max_seconds` are over."""
+        """Follow the topics until a successor has committed, `stop` is set, or `max_seconds` are over.
+
+        Partitions that are added meanwhile, and topics that are made meanwhile, are followed from their first offset on.
+        """
         until = time.monotonic() + max_seconds
         stop = stop or threading.Event()
         with self:
@@ -98,10 +102,16 @@ class Lane:
     def drain(self, *, stop: threading.Event | None = None, on_commit: OnCommit | None = None) -> LaneReport:
         """Bounded: carry everything up to the offsets that the broker holds now, index included, then end.
 
+        Raises StreamError when there is not one of the topics.
+
         An index that is away is waited for until `stop` is set; one that refuses for good is not (`index_failed`).
         """
         stop = stop or threading.Event()
         with self:
+            if not self._tracks:
+                raise StreamError(
+                    f"no such topic: {', '.join(self._awaited)}", "`assay up` creates the topics of all contracts"
+                )
             for track in self._tracks.values():
                 track.publish()
             until = {
@@ -130,27 +140,14 @@ class Lane:
         self._settle_pool = ThreadPoolExecutor(1, "settle")
         self._settling: deque[Future[TableReport]] = deque()
         self._compaction: Future[int] | None = None
-        topics = self._reader.describe([t.topic for t in self._contract.tables])
-        missing = [t.topic for t in self._contract.tables if t.topic not in topics]
-        if missing:
-            raise StreamError(f"no such topic: {', '.join(missing)}", "`assay up` creates the topics of all contracts")
-        lake = Lake(self._settings.lake_path)
+        self._lake = Lake(self._settings.lake_path)
         self._alerts = LaneAlerts(self._settings, self._contract, self._rules, index=self._index)
+        topics = self._reader.describe([t.topic for t in self._contract.tables])
         for contract in self._contract.tables:
-            track = Track(
-                self._settings,
-                lake,
-                contract,
-                topics[contract.topic],
-                index=self._index,
-                holds_since=partial(self._reader.holds_since, topics[contract.topic]),
-                on_settled=self._alerts.settled,
-            )
-            self._tracks[contract.topic] = track
-            self.report.tables[contract.name] = track.report
-            track.open()
-            track.begin(partial(self._reader.watermarks, track.topic))
-            self.report.epoch = max(self.report.epoch, track.landing.epoch)
+            if contract.topic in topics:
+                self._begin(contract, topics[contract.topic], partial(self._reader.watermarks, topics[contract.topic]))
+            else:
+                self._await(contract)
         self._alerts.start()
         self._resync()
         return self
@@ -165,10 +162,10 @@ class Lane:
             self._compaction.exception()
         self._pool.shutdown()
         self._settle_pool.shutdown()
-        marks = {} if error is not None else self._reader.lag()
+        ends = {} if error is not None else self._reader.ends()
         self._reader.close()
         for name, track in self._tracks.items():
-            track.report.lag = {partition: n for (topic, partition), n in marks.items() if topic == name}
+            track.report.lag = track.lag({p: end for (topic, p), end in ends.items() if topic == name})
             ended = error is not None or self.report.reason == HANDED_OVER
             track.close(0.0 if ended else FINISH_SECONDS)
         self._alerts.check(self.report.tables)
@@ -176,6 +173,33 @@ class Lane:
         self.report.alert_error = self._alerts.error
         self.report.ended = datetime.now(UTC)
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
+
+    def _begin(self, contract: Table, topic: Topic, watermarks: Callable[[], Mapping[int, tuple[int, int]]]) -> None:
+        """Take a table on: settle what a predecessor left, and promise from where its topic is read."""
+        track = Track(
+            self._settings,
+            self._lake,
+            contract,
+            topic,
+            index=self._index,
+            holds_since=lambda moment: self._reader.holds_since(self._tracks[topic.name].topic, moment),
+            on_settled=self._alerts.settled,
+        )
+        self._tracks[topic.name] = track
+        self._awaited.pop(topic.name, None)
+        self.report.tables[contract.name] = track.report
+        track.open()
+        track.begin(watermarks)
+        self.report.epoch = max(self.report.epoch, track.landing.epoch)
+
+    def _await(self, contract: Table) -> None:
+        """A table whose topic nobody has made yet; the others go on. Raises StreamError when the topic was there before."""
+        bronze = self._lake.tables(contract).bronze
+        if bronze.exists() and bronze.transaction(followed_mark(contract.topic)) is not None:
+            raise StreamError(f"topic {contract.topic} was deleted", "`assay up` creates the topics of all contracts")
+        self._awaited[contract.topic] = contract
+        report = self.report.tables[contract.name] = TableReport(contract.name)
+        report.tell("topic", f"there is no topic {contract.topic} yet; `assay up` creates the topics of all contracts")
 
     def _hand_over(self) -> None:
         """A younger lane has taken over: stop publishing at once, the rest of the way out takes its time."""
@@ -253,14 +277,37 @@ class Lane:
             for where, end in until.items()
         )
 
-    def _watch(self) -> None:
-        """Housekeeping between batches: topics that were recreated, gaps, small files, memory."""
-        identities = self._reader.identities()
+    def _look_at_topics(self) -> bool:
+        """Notice topics that were recreated, made, or given more partitions; whether there is more to read now.
+
+        A topic that this lane has seen missing, and a partition that it has seen missing, are promised from their first offset.
+        """
+        found = self._reader.look([*self._tracks, *self._awaited])
+        if found is None:
+            return False
         for name, track in self._tracks.items():
-            if identities and (name not in identities or identities[name].id != track.topic.id):
+            if name not in found or found[name].id != track.topic.id:
                 raise StreamError(
                     f"topic {name} was deleted or created again", "the next run starts with the new topic"
                 )
+        made = [found[name] for name in self._awaited if name in found and self._reader.reaches(found[name])]
+        for topic in made:
+            self._begin(self._awaited[topic.name], topic, partial(_from_the_first, topic))
+        grown = [
+            found[name]
+            for name, track in self._tracks.items()
+            if set(found[name].partitions) - {*track.topic.partitions}
+        ]
+        reached = [topic for topic in grown if self._reader.reaches(topic)]
+        for topic in reached:
+            self._tracks[topic.name].grow(topic)
+        return bool(made or reached)
+
+    def _watch(self) -> None:
+        """Housekeeping between batches: changes of the topics, gaps, small files, memory."""
+        if self._look_at_topics():
+            self._resync()
+        for name, track in self._tracks.items():
             self._note_gaps(name)
             if any(track.landing.recorded(gap.partition) != gap.expected for gap in track.report.gaps):
                 self._resync()  # an operator has accepted a gap: go on behind it
@@ -269,3 +316,8 @@ class Lane:
             self._compaction = self._pool.submit(lambda: sum(track.compact() for track in list(self._tracks.values())))
             self._compacted_at = time.monotonic()
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
+
+
+def _from_the_first(topic: Topic) -> dict[int, tuple[int, int]]:
+    """Watermarks from which a topic is promised whole."""
+    return dict.fromkeys(topic.partitions, (0, 0))

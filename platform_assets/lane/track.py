@@ -71,6 +71,12 @@ class Track:
         """Promise the partitions that bronze has never begun; `watermarks` asks the broker, and is seldom needed."""
         self.landing.begin(watermarks)
 
+    def grow(self, topic: Topic) -> None:
+        """The topic has got more partitions, which are read from their first offset on."""
+        self.topic = topic
+        self.landing.grow(topic)
+        self.begin(dict)
+
     def publish(self) -> None:
         """Start publishing what silver holds, unless it has started."""
         self.publisher.start(self._settler.seq)
@@ -94,6 +100,10 @@ class Track:
         """The next offset to read, by Kafka partition: bronze's end, or the start that it promised."""
         self._began = self.landing.next_offsets()
         return dict(self._began)
+
+    def lag(self, ends: Mapping[int, int]) -> dict[int, int]:
+        """Records before these ends that bronze does not hold; what was read and not landed waits like the rest."""
+        return {p: max(0, end - (self.landing.recorded(p) or 0)) for p, end in ends.items()}
 
     def land(self, batch: TopicBatch) -> Landed:
         """Commit the batch to bronze. Raises `Conflict` when it must be read again, `HandedOver` when the lane is over."""

@@ -17,9 +17,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from platform_assets.stream.topics import QUIET, Broker, StreamError, Topic, explain, refused, watermarks
+from platform_assets.stream.topics import (
+    QUIET,
+    TIMEOUT_S,
+    Broker,
+    StreamError,
+    Topic,
+    explain,
+    refused,
+    watermarks,
+)
 
 CONSUMER_CONF: Mapping[str, Any] = {
     "group.id": "assay-lane",
@@ -109,16 +118,27 @@ class TopicReader:
         """The topics of those names as the broker knows them now."""
         return self._broker.describe(names)
 
-    def identities(self) -> dict[str, Topic]:
-        """The followed topics as the broker knows them now; empty while the broker is away for a moment (a restart)."""
+    def look(self, names: Sequence[str]) -> dict[str, Topic] | None:
+        """As `describe`; None while the broker is away for a moment (a restart)."""
         try:
-            topics = self.describe(list(self._topics))
+            topics = self.describe(names)
         except StreamError:
             if time.monotonic() - self._heard > PATIENCE_S:
                 raise
-            return {}
+            return None
         self._heard = time.monotonic()
         return topics
+
+    def reaches(self, topic: Topic) -> bool:
+        """Whether the client that reads knows a leader of each partition, which takes a moment after they were made.
+
+        It asks the broker: by itself it looks for new partitions every few minutes only.
+        """
+        try:
+            known = self._consumer.list_topics(topic.name, timeout=TIMEOUT_S).topics[topic.name].partitions
+        except KafkaException:  # away for a moment: whoever asked looks again
+            return False
+        return all(p in known and known[p].leader >= 0 for p in topic.partitions)
 
     def holds_since(self, topic: Topic, moment: int) -> bool:
         """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises StreamError."""
@@ -155,13 +175,16 @@ class TopicReader:
             [TopicPartition(name, partition, offset) for (name, partition), offset in self._next.items()]
         )
 
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Records behind the high watermark by (topic, partition), as last heard from the broker; no request is made."""
-        behind = {}
+    def ends(self) -> dict[tuple[str, int], int]:
+        """The next offset to be written by (topic, partition), as last heard from the broker; no request is made.
+
+        Of a partition of which nothing was heard yet it is where the reader stands.
+        """
+        found = {}
         for (name, partition), offset in self._next.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(name, partition), cached=True)
-            behind[(name, partition)] = max(0, high - offset) if high >= 0 else 0
-        return behind
+            found[(name, partition)] = max(high, offset)
+        return found
 
     def watermarks(self, topic: Topic) -> dict[int, tuple[int, int]]:
         """(earliest, next) offsets by partition, asked of the broker."""

@@ -11,18 +11,27 @@ from pathlib import Path
 import duckdb
 import pytest
 from beside import background, eventually, traffic
+from confluent_kafka.admin import AdminClient, NewPartitions
 from support import event, private_settings, private_system, publish, today
 
 from platform_assets.contracts.model import Contract, FieldType, Table
 from platform_assets.lake.layout import Lake
 from platform_assets.lane import track
+from platform_assets.lane.land import start_mark
 from platform_assets.lane.rebuild import rebuild
 from platform_assets.lane.report import LaneReport
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
+from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.search.names import read_alias
 from platform_assets.settings import Settings
+from platform_assets.stream.topics import Broker, StreamError
 from platform_assets.trust.prove import prove
+
+LINE = (
+    b'203.0.113.7 - - [%s] "GET /products/42 HTTP/1.1" 200 5120 "-" "-"'
+    % datetime.now(UTC).strftime("%d/%b/%Y:%H:%M:%S +0000").encode()
+)
 
 pytestmark = pytest.mark.services
 
@@ -65,6 +74,100 @@ def test_from_topic_to_index(settings: Settings) -> None:
     again = Lane(settings, contract).drain().tables["events"]
     assert (again.records, sum(again.indexed.values())) == (0, 0)
     assert prove(settings, contract).holds
+
+
+def test_what_was_read_ahead_and_not_landed_is_lag(settings: Settings) -> None:
+    """A lane reads the next batch while it commits one; when it ends, that batch is the next lane's."""
+    contract = private_system(settings)
+    table = contract.table("events")
+    publish(settings, table, [event(n) for n in range(100)])
+    stop, read = threading.Event(), threading.Event()
+    lane = Lane(settings, contract, commit_seconds=5.0)
+    original = lane._read
+
+    def second(until: object) -> list:
+        found = original(until)  # type: ignore[arg-type]
+        if found and found[0].start != dict.fromkeys(found[0].start, 0):
+            read.set()
+        return found
+
+    def more(_: object) -> None:
+        if not stop.is_set():
+            publish(settings, table, [event(n) for n in range(100, 150)])
+            stop.set()
+
+    lane._read = second  # type: ignore[method-assign]
+    report = lane.follow(max_seconds=60, stop=stop, on_commit=more).tables["events"]
+    assert report.records + sum(report.lag.values()) == 150
+    assert report.records < 150 and read.is_set()
+
+
+def starts(settings: Settings, table: Table) -> dict[int, int | None]:
+    """From which offset bronze promised to read each partition of the topic as it is now."""
+    topic = Broker(settings.kafka_conf("lane")).describe([table.topic])[table.topic]
+    bronze = Lake(settings.lake_path).tables(table).bronze
+    bronze.refresh()
+    return {p: bronze.transaction(start_mark(topic.app_id(p))) for p in topic.partitions}
+
+
+def test_partitions_that_are_added_while_a_lane_runs_are_read_from_their_first_offset(settings: Settings) -> None:
+    contract = private_system(settings, partitions=1)
+    table = contract.table("events")
+    publish(settings, table, [event(n) for n in range(100)])
+    with background(settings, contract) as lane:
+        eventually(lambda: lane.part.records == 100)
+        admin = AdminClient(settings.kafka_conf("admin"))
+        admin.create_partitions([NewPartitions(table.topic, 4)])[table.topic].result(20)
+        eventually(
+            lambda: len(Broker(settings.kafka_conf("lane")).describe([table.topic])[table.topic].partitions) == 4
+        )
+        publish(settings, table, [event(n) for n in range(100, 300)])  # at once: before the lane has looked
+        eventually(lambda: lane.part.records == 300)
+    assert {p: start for p, (start, _) in lane.part.offsets.items()} == {0: 0, 1: 0, 2: 0, 3: 0}
+    assert starts(settings, table) == {0: 0, 1: 0, 2: 0, 3: 0}
+    Lane(settings, contract).drain()
+    proof = prove(settings, contract)
+    assert proof.holds, proof.to_dict()
+    assert proof.tables["events"].counts["records"] == 300
+
+
+def test_a_topic_that_is_made_while_a_lane_runs_is_read_from_its_first_offset(settings: Settings) -> None:
+    contract = private_system(settings, tables=("events", "access"))
+    late, admin = contract.table("access"), AdminClient(settings.kafka_conf("admin"))
+    admin.delete_topics([late.topic])[late.topic].result(20)
+    eventually(lambda: late.topic not in Broker(settings.kafka_conf("lane")).describe([late.topic]))
+    publish(settings, contract.table("events"), [event(n) for n in range(10)])
+    with background(settings, contract) as beside:
+        eventually(lambda: beside.part.records == 10)
+        tables = beside.lane.report.tables
+        assert "there is no topic" in tables["access"].trouble["topic"]
+        ensure_topics(settings.kafka_conf("admin"), [TopicSpec(late.topic, 2)])
+        publish(settings, late, [LINE] * 20)
+        eventually(lambda: tables["access"].records == 20)
+        assert not tables["access"].trouble
+    assert set(starts(settings, late).values()) == {0}
+    Lane(settings, contract).drain()
+    assert prove(settings, contract).holds
+    admin.delete_topics([late.topic])[late.topic].result(20)
+    eventually(lambda: late.topic not in Broker(settings.kafka_conf("lane")).describe([late.topic]))
+    with pytest.raises(StreamError, match="was deleted"):  # it was there: that is no topic nobody has made yet
+        Lane(settings, contract).drain()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_topic_that_goes_away_while_a_lane_runs_ends_it(settings: Settings, again: bool) -> None:
+    contract = private_system(settings)
+    table, admin = contract.table("events"), AdminClient(settings.kafka_conf("admin"))
+    publish(settings, table, [event(n) for n in range(10)])
+    lane = Lane(settings, contract, index=False)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(lane.follow, max_seconds=60)
+        eventually(lambda: lane.report.tables["events"].records == 10 if lane.report.tables else False)
+        admin.delete_topics([table.topic])[table.topic].result(20)
+        if again:
+            ensure_topics(settings.kafka_conf("admin"), [TopicSpec(table.topic, 5)])
+        with pytest.raises(StreamError, match="deleted or created again"):
+            run.result(60)
 
 
 def test_a_rebuild_gives_the_rows_of_the_live_path_while_the_lane_goes_on(settings: Settings) -> None:
