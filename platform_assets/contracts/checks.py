@@ -12,7 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask, Table
+from platform_assets.contracts.model import (
+    Contract,
+    Field,
+    FieldType,
+    Format,
+    Grain,
+    IndexType,
+    InvalidBytes,
+    Mask,
+    Table,
+)
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 TOPIC = re.compile(r"[a-z][a-z0-9_.-]{0,248}")
@@ -180,33 +190,42 @@ def _format(table: Table, place: str) -> None:
         if not table.frame_start.startswith("^"):
             raise at(f"{place}.customProperties[frameStart]", "is not anchored", "begin with ^, the start of a line")
     if table.format is Format.JSON:
-        if table.pattern is not None or table.frame_start is not None:
-            raise at(f"{place}.customProperties", "pattern and frameStart do not fit format json", "format: regex")
+        if table.patterns or table.frame_start is not None or table.invalid_bytes is not InvalidBytes.REJECT:
+            raise at(
+                f"{place}.customProperties",
+                "pattern, frameStart and invalidBytes do not fit format json",
+                "format: regex",
+            )
         return
     if table.attributes is not None:
         raise at(f"{place}.properties[{table.attributes}]", "a text line has no unknown fields to keep", "format: json")
     where = f"{place}.customProperties[pattern]"
-    if table.pattern is None:
-        raise at(where, "is missing", "an RE2 expression with named groups")
-    compiled = check_regex(table.pattern, where)
-    if (
-        not re.match(r"(\(\?[a-z]+\))?\^", table.pattern)
-        or not table.pattern.endswith("$")
-        or table.pattern.endswith("\\$")
-    ):
-        raise at(where, "is not anchored", "begin with ^ (flags before it) and end with $")
-    groups = set(compiled.groupindex)
+    if not table.patterns:
+        raise at(where, "is missing", "an RE2 expression with named groups, or a list of them")
+    compiled = [_line_pattern(pattern, where) for pattern in table.patterns]
     sources = {field.source for field in table.fields}
-    if compiled.groups != len(groups):
-        raise at(where, "has a group without a name", "(?P<name>…) or (?:…)")
-    if len({name.lower() for name in groups}) != len(groups):
-        raise at(where, "has two groups whose names differ by case only", "names that the engine can tell apart")
-    if missing := sorted(sources - groups):
-        raise at(where, f"has no group '{missing[0]}'", f"a group for each field; found {', '.join(sorted(groups))}")
-    if unused := sorted(groups - sources):
+    found = {group for one in compiled for group in one.groupindex}
+    if missing := sorted(sources - found):
+        raise at(where, f"has no group '{missing[0]}'", f"a group for each field; found {', '.join(sorted(found))}")
+    if unused := sorted(found - sources):
         raise at(where, f"no field takes the group '{unused[0]}'", "(?:…) for what is not kept")
-    if table.sample and compiled.search(table.sample) is None:
+    required = sorted({field.source for field in table.fields if field.required})
+    if missing := [name for name in required if not all(name in one.groupindex for one in compiled)]:
+        raise at(where, f"one of the list has no group '{missing[0]}'", "every required field in each of the list")
+    if table.sample and not any(one.search(table.sample) for one in compiled):
         raise at(f"{place}.customProperties[sample]", "does not match the pattern", "a message as it arrives")
+
+
+def _line_pattern(pattern: str, where: str) -> re.Pattern[str]:
+    """One pattern of a text line, apart from which fields it gives."""
+    compiled = check_regex(pattern, where)
+    if not re.match(r"(\(\?[a-z]+\))?\^", pattern) or not pattern.endswith("$") or pattern.endswith("\\$"):
+        raise at(where, "is not anchored", "begin with ^ (flags before it) and end with $")
+    if compiled.groups != len(compiled.groupindex):
+        raise at(where, "has a group without a name", "(?P<name>…) or (?:…)")
+    if len({name.lower() for name in compiled.groupindex}) != len(compiled.groupindex):
+        raise at(where, "has two groups whose names differ by case only", "names that the engine can tell apart")
+    return compiled
 
 
 def _limits(table: Table, place: str) -> None:

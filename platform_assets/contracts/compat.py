@@ -17,7 +17,8 @@ _ADAPTER: TypeAdapter[Contract] = TypeAdapter(Contract)
 _PROMISES = {
     "topic": "topic",
     "format": "format",
-    "pattern": "pattern",
+    "patterns": "pattern",
+    "invalid_bytes": "invalidBytes",
     "frame_start": "frameStart",
     "event_time": "event time",
     "key": "key",

@@ -59,9 +59,11 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 {% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
 - **Raw bytes** are kept for {{ table.bronze_retention | span }}.
 - **Rejects**: more than {{ "%g" % (table.quarantine_rate * 100) }} % within 5 min, and at least 10, raise an alert.
-{% if table.pattern %}
+{% if table.patterns %}
 ```text
-{{ table.pattern }}
+{% for pattern in table.patterns -%}
+{{ pattern }}
+{% endfor -%}
 ```
 {% endif -%}
 {% if table.sample %}

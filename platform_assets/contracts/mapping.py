@@ -28,7 +28,17 @@ from open_data_contract_standard.model import (
 )
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask, Table
+from platform_assets.contracts.model import (
+    Contract,
+    Field,
+    FieldType,
+    Format,
+    Grain,
+    IndexType,
+    InvalidBytes,
+    Mask,
+    Table,
+)
 from platform_assets.contracts.service_levels import MAX_DURATION, ServiceLevels
 
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted", "pii")
@@ -38,7 +48,7 @@ MAX_EXACT = 2**53
 
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
-    "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues",
+    "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
 )  # fmt: skip
 FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues")
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
@@ -200,7 +210,8 @@ def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
         "lateness": ("lateness", _duration),
         "bronzeRetention": ("bronze_retention", _duration),
         "dedupeWindow": ("dedupe_window", _duration),
-        "pattern": ("pattern", _block),
+        "pattern": ("patterns", _blocks),
+        "invalidBytes": ("invalid_bytes", lambda value, where: _choice(InvalidBytes, value, where)),
         "frameStart": ("frame_start", _block),
         "sample": ("sample", _block),
         "display": ("display", _texts),
@@ -338,6 +349,11 @@ def _text(value: Any, place: str, allowed: str) -> str:
 def _block(value: Any, place: str) -> str:
     """A text that YAML may end with a line break of its own."""
     return _text(value, place, "a text").rstrip("\n")
+
+
+def _blocks(value: Any, place: str) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    return (_block(value, place),) if isinstance(value, str) else _texts(value, place)
 
 
 def _texts(value: Any, place: str) -> tuple[str, ...]:

@@ -25,7 +25,14 @@ class Format(StrEnum):
     """How a message's bytes are read."""
 
     JSON = "json"
-    REGEX = "regex"  # one text record, by a named-group RE2 expression
+    REGEX = "regex"  # one text record, by named-group RE2 expressions
+
+
+class InvalidBytes(StrEnum):
+    """What becomes of a text record with bytes that are not UTF-8, or with NUL."""
+
+    REJECT = "reject"
+    ESCAPE = "escape"  # NUL and every byte outside printable ASCII of such a record is read as \xNN
 
 
 class Mask(StrEnum):
@@ -101,7 +108,8 @@ class Table:
     key: tuple[str, ...] = ()  # identity within a dedupe window; empty: no duplicates exist
     dedupe_window: timedelta | None = None  # of event time, a divisor of the grain; None: the whole event partition
     grain: Grain = Grain.DAY
-    pattern: str | None = None  # RE2 with named groups, for Format.REGEX
+    patterns: tuple[str, ...] = ()  # RE2 with named groups, for Format.REGEX; the first that matches is taken
+    invalid_bytes: InvalidBytes = InvalidBytes.REJECT
     attributes: str | None = None  # name of the column for unknown fields (JSON), None: unknown fields reject
     attributes_max_bytes: int = 8192
     attributes_mask: Mask = Mask.SCRUB  # one that scrubs

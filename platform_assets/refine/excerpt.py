@@ -18,7 +18,7 @@ import re
 from platform_assets.contracts.model import Field, Format, Mask, Table
 from platform_assets.refine.fields import Source
 from platform_assets.refine.scrub import scrub_excerpt
-from platform_assets.refine.sql import JSON_STRING, literal, matches, replace_all
+from platform_assets.refine.sql import JSON_STRING, escaped, literal, matches, replace_all
 
 MAX_CHARACTERS = 300
 HEAD_BYTES = 2000  # looked at; more than is shown, as masking shortens
@@ -49,10 +49,7 @@ def _is_hidden(field: Field) -> bool:
 
 def _head(table: Table) -> str:
     """The first characters, printable; bytes that are no text as `?`. Sound JSON is rewritten, which resolves escapes."""
-    bytes_ = f"CAST(_value[1:{HEAD_BYTES}] AS VARCHAR)"  # prints other than plain ASCII, quotes and backslashes as \xNN
-    for code, character in (("22", '"'), ("27", "'"), ("5C", "\\")):
-        bytes_ = f"replace({bytes_}, {literal(chr(92) + 'x' + code)}, {literal(character)})"
-    bytes_ = replace_all(bytes_, r"\\x[0-9A-F]{2}", "?")
+    bytes_ = replace_all(escaped(f"_value[1:{HEAD_BYTES}]"), r"\\x[0-9A-F]{2}", "?")
     whole = "CAST(json_extract(_document, '$') AS VARCHAR)" if table.format is Format.JSON else "NULL"
     return _printable(f"coalesce(left({whole}, {HEAD_BYTES}), left(_body, {HEAD_BYTES}), {bytes_})")
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from platform_assets.contracts.model import Format, Grain, Table
+from platform_assets.contracts.model import Format, Grain, InvalidBytes, Table
 from platform_assets.refine import decode_json, decode_regex
 from platform_assets.refine.excerpt import excerpt_expression
 from platform_assets.refine.fields import fault_cases, micros, stored_expression, value_expression
 from platform_assets.refine.reasons import Reason
-from platform_assets.refine.sql import first_true, identifier, literal, select
+from platform_assets.refine.sql import escaped, first_true, identifier, literal, select
 
 
 def compile_select(table: Table) -> str:
@@ -67,7 +67,7 @@ def _decoder(table: Table) -> ModuleType:
 
 
 def _decoded(table: Table) -> list[tuple[str, str]]:
-    return [("raw", _raw(table)), ("text", _text()), ("screened", _screened(table)), *_decoder(table).stages(table)]
+    return [("raw", _raw(table)), *_text(table), ("screened", _screened(table)), *_decoder(table).stages(table)]
 
 
 def _chain(stages: list[tuple[str, str]], columns: list[str], last: str) -> str:
@@ -86,8 +86,14 @@ def _raw(table: Table) -> str:
     return select(columns, "bronze WHERE kind = 'record'")
 
 
-def _text() -> str:
-    return select("*, try(decode(_readable)) AS _body", "raw")
+def _text(table: Table) -> list[tuple[str, str]]:
+    decoded = "try(decode(_readable))"
+    if table.invalid_bytes is InvalidBytes.REJECT:
+        return [("text", select(f"*, {decoded} AS _body", "raw"))]
+    # A CASE guards the costly form, which few records need.
+    no_text = "_plain IS NULL OR contains(_plain, chr(0))"
+    body = f"CASE WHEN {no_text} THEN {escaped('_readable')} ELSE _plain END"
+    return [("plain", select(f"*, {decoded} AS _plain", "raw")), ("text", select(f"*, {body} AS _body", "plain"))]
 
 
 def _screened(table: Table) -> str:

@@ -36,6 +36,17 @@ def replace_all(sql: str, pattern: str, replacement: str) -> str:
     return f"regexp_replace({sql}, {literal(pattern)}, {literal(replacement)}, 'g')"
 
 
+def escaped(sql: str) -> str:
+    r"""The text of a blob expression, with each byte outside ASCII and each control character as `\xNN`, as web servers do.
+
+    Tabs and line ends stay.
+    """
+    text = f"CAST({sql} AS VARCHAR)"  # escapes quotes and backslashes too
+    for code in ("22", "27", "09", "0A", "0D", "5C"):  # the backslash last: it begins the others
+        text = f"replace({text}, {literal(chr(92) + 'x' + code)}, chr({int(code, 16)}))"
+    return text
+
+
 def matches(sql: str, pattern: str) -> str:
     """True where the RE2 pattern occurs in the text expression `sql`."""
     return f"regexp_matches({sql}, {literal(pattern)})"

@@ -4,7 +4,7 @@ with failing as (
     service,
     coalesce(route, '(none)') as route,
     case source_table
-      when 'access' then route || ' ' || status
+      when 'access' then coalesce(route, '(none)') || ' ' || status
       else coalesce({{ template_of('message') }}, '(none)')
     end as message,
     count(*) as errors,

@@ -10,7 +10,7 @@ import pytest
 
 from platform_assets.contracts.compat import breaking_changes, check_compatible, from_json, to_json
 from platform_assets.contracts.errors import ContractError
-from platform_assets.contracts.model import Contract, Field, FieldType, Grain, IndexType, Mask
+from platform_assets.contracts.model import Contract, Field, FieldType, Grain, IndexType, InvalidBytes, Mask
 from platform_assets.contracts.read import load_contracts
 
 
@@ -94,7 +94,11 @@ BREAKING: dict[str, tuple[Any, str]] = {
     "grain": (lambda c: with_table(c, "events", grain=Grain.HOUR), "the partition grain changed from day to hour"),
     "topic": (lambda c: with_table(c, "events", topic="logs.other"), "the topic changed"),
     "event time": (lambda c: with_table(c, "events", event_time="other"), "the event time changed"),
-    "pattern": (lambda c: with_table(c, "access", pattern="^x$"), "the pattern changed"),
+    "pattern": (lambda c: with_table(c, "access", patterns=("^x$",)), "the pattern changed"),
+    "invalid bytes": (
+        lambda c: with_table(c, "access", invalid_bytes=InvalidBytes.REJECT),
+        "the invalidBytes changed from escape to reject",
+    ),
     "attributes gone": (lambda c: with_table(c, "events", attributes=None), "the attributes column changed"),
     "limit down": (lambda c: with_table(c, "events", max_bytes=10), "maxBytes was lowered"),
     "forgets sooner": (lambda c: with_table(c, "events", retention=timedelta(days=3)), "retention was lowered"),

@@ -304,6 +304,16 @@ BAD: dict[str, tuple[Change, str]] = {
         "no field takes the group 'more'",
     ),
     "group unnamed": (with_custom(1, "pattern", r"^(?P<t>\S+) (?P<text>.*)(x)$"), "group without a name"),
+    "no pattern in the list": (with_custom(1, "pattern", []), "pattern]: is missing"),
+    "required group missing in one": (
+        with_custom(1, "pattern", [r"^(?P<t>\S+) (?P<text>.*)$", r"^(?P<text>.*)$"]),
+        "one of the list has no group 't'",
+    ),
+    "one of the list not anchored": (
+        with_custom(1, "pattern", [r"^(?P<t>\S+) (?P<text>.*)$", r"^(?P<t>\S+)"]),
+        "not anchored",
+    ),
+    "escaped JSON": (with_custom(0, "invalidBytes", "escape"), "do not fit format json"),
     "sample does not fit": (with_custom(1, "sample", "oneword"), "does not match the pattern"),
     "start not anchored": (with_custom(1, "frameStart", r"\d{4}"), "frameStart]: is not anchored"),
     "unknown fields of a line": (

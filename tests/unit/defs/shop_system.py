@@ -43,7 +43,7 @@ VISITS = Table(
     topic="shop.visits",
     format=Format.REGEX,
     event_time="at",
-    pattern=r"^(?P<at>\S+)$",
+    patterns=(r"^(?P<at>\S+)$",),
     fields=(Field("at", FieldType.TIMESTAMP, "When.", required=True, source="at", index=IndexType.DATE),),
 )
 SHOP = Contract("shop", "1.2.0", "What a shop tells.", "shop-team", (ORDERS, VISITS))

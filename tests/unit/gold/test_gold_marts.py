@@ -165,7 +165,7 @@ def test_a_failing_test_publishes_nothing_and_is_named(tmp_path: Path) -> None:
     lab.log({"at": NOON})
     lab.refresh()
     before = lab.everything()
-    _silver(lab, "access", event_time=NOON, method="GET", path="/", status=777, client_ip="x", protocol="H")
+    _silver(lab, "access", event_time=NOON, method="GET", path="/", status=1000, client_ip="x", protocol="H")
     with pytest.raises(BuildFailed, match="in_range_errors_minute_status") as caught:
         lab.refresh()
     assert "nothing was published" in caught.value.message

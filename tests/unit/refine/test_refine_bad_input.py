@@ -21,7 +21,7 @@ from refine_samples import (
 )
 
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
-from platform_assets.contracts.model import FieldType
+from platform_assets.contracts.model import FieldType, InvalidBytes
 
 VALID = encoded()
 
@@ -195,13 +195,34 @@ def test_web_server_lines() -> None:
         (good[:-1], "no_match"),
         (b"-", "no_match"),
         (b"\n", "empty"),
-        (good.replace(b"200", b"999"), "range:status"),
+        (good.replace(b"200", b"1999"), "no_match"),
         (good.replace(b"/Jan/", b"/Foo/"), "time:event_time"),
         (good.replace(b"2026", b"2027"), "future"),
-        (good.replace(b"bob", b"b\x00b"), "nul_byte"),
         (good.replace(b' - "', b' 99999999999999999999 "'), "range:bytes"),
     ]
     assert reasons([value for value, _ in cases], ACCESS) == [reason for _, reason in cases]
+
+
+def test_bytes_that_are_no_text_reject_or_are_escaped_as_the_contract_says() -> None:
+    line = b'203.0.113.7 - b\x00b [15/Jan/2026:09:30:00 +0000] "\x16\x03\x01\xff" 400 7 "-" "caf\xe9 \xc3\xa9 \t\\x22"'
+    row = accepted(line, ACCESS)
+    assert (row["status"], row["method"], row["path"]) == (400, None, None)
+    assert row["agent"] == r"caf\xE9 \xC3\xA9" + " \t" + r"\x22"
+    assert reasons([line], replace(ACCESS, invalid_bytes=InvalidBytes.REJECT)) == ["invalid_utf8"]
+    nul = line.replace(b"\xff", b"").replace(b"\xe9", b"")
+    assert accepted(nul, ACCESS)["agent"] == r"caf \xC3\xA9" + " \t" + r"\x22"
+    assert reasons([nul], replace(ACCESS, invalid_bytes=InvalidBytes.REJECT)) == ["nul_byte"]
+
+
+def test_patterns_are_tried_in_their_order() -> None:
+    first = r"^(?P<time>\S+ \S+) (?P<level>[A-Z]+) (?P<message>a.*)$"
+    second = r"^(?P<time>\S+ \S+) (?P<level>[A-Z]+) (?P<message>.)(?P<logger>.*?)(?P<stack>)$"
+    table = replace(BROKER, patterns=(first, second))
+    start = b"2026-01-15 09:30:00,123 INFO "
+    assert [accepted(start + text, table)[name] for text in (b"ab", b"ba") for name in ("message", "logger")] == [
+        "ab", None, "b", "a",
+    ]  # fmt: skip
+    assert reasons([start, b"x", b" "], table) == ["no_match", "no_match", "empty"]
 
 
 def test_multi_line_records_keep_their_stack_trace() -> None:

@@ -7,11 +7,17 @@ text AS (
 screened AS (
   SELECT *, CASE WHEN _value IS NULL THEN 'tombstone' WHEN _bytes = 0 THEN 'empty' WHEN _bytes > 1048576 THEN 'too_large' WHEN _body IS NULL THEN 'invalid_utf8' WHEN contains(_body, chr(0)) THEN 'nul_byte' END AS _fault FROM text
 ),
-grouped AS (
-  SELECT *, regexp_extract(CASE WHEN _fault IS NULL THEN rtrim(_body, chr(13) || chr(10)) END, '^(?P<_whole>(?:(?s)^\[(?P<time>\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3})\] (?P<level>[A-Z]+) +(?P<message>.*?)(?:\s+\((?P<logger>[A-Za-z_$][\w.$]*)\)(?:\s*|\r?\n(?P<stack>.+)))?$))$', ['_whole', 'time', 'level', 'message', 'logger', 'stack']) AS _groups FROM screened
+lined AS (
+  SELECT *, CASE WHEN _fault IS NULL THEN rtrim(_body, chr(13) || chr(10)) END AS _line FROM screened
+),
+grouped0 AS (
+  SELECT *, regexp_extract(_line, '^(?P<_whole>(?:(?s)^\[(?P<time>\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3})\] (?P<level>[A-Z]+) +(?P<message>.*?)\s+\((?P<logger>(?:[A-Za-z_$][\w$-]*(?:/[\w$-]+)*(?:\[[^\[\]()\n]*\])*|\[[^\[\]()\n]*\])(?:\.(?:[A-Za-z_$][\w$-]*(?:/[\w$-]+)*(?:\[[^\[\]()\n]*\])*|\[[^\[\]()\n]*\]))+|[A-Za-z_]\w*\$[\w$]*)\)[ \t]*(?:\r?\n(?P<stack>.+))?$))$', ['_whole', 'time', 'level', 'message', 'logger', 'stack']) AS _groups0 FROM lined
+),
+grouped1 AS (
+  SELECT *, CASE WHEN _groups0._whole = '' THEN regexp_extract(_line, '^(?P<_whole>(?:(?s)^\[(?P<time>\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3})\] (?P<level>[A-Z]+) +(?P<message>.*?)(?:\r?\n(?P<stack>(?:[A-Za-z_$][\w.$]*(?:Exception|Error|Throwable)\b[^\n]*\n)?\s+at .+))?$))$', ['_whole', 'time', 'level', 'message', 'stack']) END AS _groups1 FROM grouped0
 ),
 decoded AS (
-  SELECT *, CASE WHEN _fault IS NOT NULL THEN _fault WHEN _groups._whole = '' AND trim(_body, ' ' || chr(9) || chr(10) || chr(13)) = '' THEN 'empty' WHEN _groups._whole = '' THEN 'no_match' END AS _structure, CASE WHEN _groups._whole <> '' AND true THEN _groups."time" END AS _x1, CASE WHEN _groups._whole <> '' AND true THEN _groups."level" END AS _x2, CASE WHEN _groups._whole <> '' AND true THEN _groups."message" END AS _x3, CASE WHEN _groups._whole <> '' AND NOT _groups."logger" IN ('') THEN _groups."logger" END AS _x4, CASE WHEN _groups._whole <> '' AND NOT _groups."stack" IN ('') THEN _groups."stack" END AS _x5 FROM grouped
+  SELECT *, CASE WHEN _fault IS NOT NULL THEN _fault WHEN _groups1._whole = '' AND trim(_body, ' ' || chr(9) || chr(10) || chr(13)) = '' THEN 'empty' WHEN _groups1._whole = '' THEN 'no_match' END AS _structure, CASE WHEN _groups0._whole <> '' THEN _groups0."time" WHEN _groups1._whole <> '' THEN _groups1."time" END AS _x1, CASE WHEN _groups0._whole <> '' THEN _groups0."level" WHEN _groups1._whole <> '' THEN _groups1."level" END AS _x2, CASE WHEN _groups0._whole <> '' THEN _groups0."message" WHEN _groups1._whole <> '' THEN _groups1."message" END AS _x3, CASE WHEN _groups0._whole <> '' AND NOT _groups0."logger" IN ('') THEN _groups0."logger" END AS _x4, CASE WHEN _groups0._whole <> '' AND NOT _groups0."stack" IN ('') THEN _groups0."stack" WHEN _groups1._whole <> '' AND NOT _groups1."stack" IN ('') THEN _groups1."stack" END AS _x5 FROM grouped1
 ),
 valued AS (
   SELECT *, try_strptime(_x1, '%Y-%m-%d %H:%M:%S,%g') AT TIME ZONE 'UTC' AS "event_time", _x2 AS "level", _x3 AS "message", _x4 AS "logger", _x5 AS "stack" FROM decoded
