@@ -1,40 +1,30 @@
-"""Dagster on one machine: its home folder, its web server and its daemon, and no process left behind.
+"""Dagster on one machine: its home folder, and starting, asking and ending it.
 
-Belongs here: instance settings into a home, starting, watching and ending Dagster's processes. Does not: what Dagster runs
-(`platform_assets/defs`), nor the services it talks to (`supervisor.py`).
-
-`python -m platform_assets.local.dagster HOME PORT WORKSPACE PARENT` owns the processes. It adopts whatever they leave
-behind (code servers, runs), so that it can end them all, and it ends when its parent does.
+Belongs here: instance settings into a home, waiting until Dagster is healthy. Does not: owning its processes
+(`dagster_supervisor.py`), what Dagster runs (`platform_assets/defs`), nor the services it talks to (`supervisor.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import logging
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
-import yaml
 
 from platform_assets.errors import AssayError
-from platform_assets.local.crashes import Crashes
-from platform_assets.local.files import locked, make_folder, tail, write_text
+from platform_assets.local.files import make_folder, tail, write_text
+from platform_assets.local.patience import Patience, family, living, sizes, work
+from platform_assets.local.progress import Tell, waiting_for
 from platform_assets.settings import inherited_environment
 
 HOST = "127.0.0.1"
@@ -42,21 +32,15 @@ OUTPUT = "output"
 """Folder of the processes' logs. Not `logs`: whatever lies in `$DAGSTER_HOME/logs` is sent to Dagster's telemetry and deleted,
 even when `telemetry` is disabled in the settings; only the environment variable set below stops that."""
 USUAL_PORT = 3000
-START_SECONDS = 120.0
-STOP_SECONDS = 25.0
-"""A lane that is told to stop commits what it holds; after this the rest is killed."""
-LOG_BYTES = 16 * 1024 * 1024
+STUCK_SECONDS = 600.0
+"""A start during which one and the same problem stays for so long has failed, however busy the processes are."""
 _PROJECT = Path(__file__).parents[2]
-_LAUNCHER = Path(__file__).with_name("launcher.py")
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _HEALTH = """{
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
   workspaceOrError { ... on Workspace { locationEntries {
     name locationOrLoadError { __typename ... on PythonError { message } }
   } } }
 }"""
-
-log = logging.getLogger("assay.dagster")
 
 
 def dagster_home(home: Path) -> Path:
@@ -94,10 +78,7 @@ class Dagster:
 
     def processes(self) -> list[psutil.Process]:
         """Every process of it: supervisor, web server, daemon, code servers, runs."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            top = psutil.Process(self.supervisor.pid)
-            return _living([top, *top.children(recursive=True)])
-        return []
+        return living(family(self.supervisor.pid))
 
     def problem(self) -> str | None:
         """What keeps it from being healthy: a daemon without heartbeat, a code location that does not load; None if nothing."""
@@ -133,20 +114,26 @@ def query(url: str, text: str) -> Any:
     return answer["data"]
 
 
-def start_dagster(
-    home: Path, port: int | None = None, *, workspace: Path | None = None, timeout_seconds: float = START_SECONDS
-) -> Dagster:
-    """Start web server and daemon for a home and wait until both and the code location are healthy.
+def start_dagster(home: Path, port: int | None = None, *, workspace: Path | None = None) -> Dagster:
+    """Start web server and daemon for a home and wait until both and the code locations are healthy.
 
     `port` None: 3000, or any free one. `workspace` None: the project's own `workspace.yaml`.
     Call it from the main thread: Dagster ends with the thread that started it.
-    Raises AssayError when it is not healthy in time, with the end of the log that tells why.
+    Raises AssayError when it ends, or makes no progress any more, with the end of the log that tells why.
     """
     folder = prepare_dagster_home(home)
     chosen = free_port(port)
     loaded = (workspace or _PROJECT / "workspace.yaml").absolute()
-    command = [sys.executable, "-m", __name__, str(home.absolute()), str(chosen), str(loaded), str(os.getpid())]
-    with _append(folder / OUTPUT / "supervisor.log") as output:
+    command = [
+        sys.executable,
+        "-m",
+        f"{__name__}_supervisor",
+        str(home.absolute()),
+        str(chosen),
+        str(loaded),
+        str(os.getpid()),
+    ]
+    with append_to(folder / OUTPUT / "supervisor.log") as output:
         supervisor = subprocess.Popen(  # noqa: S603 (the arguments are ours)
             command,
             cwd=_PROJECT,
@@ -157,17 +144,29 @@ def start_dagster(
             start_new_session=True,  # Ctrl-C reaches the command only, which then stops us in order
         )
     dagster = Dagster(home.absolute(), chosen, supervisor)
-    deadline = time.monotonic() + timeout_seconds
+    try:
+        with waiting_for("Starting Dagster") as tell:
+            _await_healthy(dagster, folder / OUTPUT, tell)
+    except BaseException:
+        dagster.stop()
+        raise
+    return dagster
+
+
+def _await_healthy(dagster: Dagster, logs: Path, tell: Tell) -> None:
+    problem: str | None = None
+    # Heartbeats and polling use the processor too, so a problem that never changes is no progress however busy they are.
+    patience = Patience(lambda: (problem, sizes(sorted(logs.glob("*.log"))), work(dagster.processes())))
+    stuck = Patience(lambda: problem, STUCK_SECONDS)
     while (problem := dagster.problem()) is not None:
         if not dagster.alive():
+            raise AssayError(f"Dagster ended while starting: {_last_words(logs)}", f"its logs are in {logs}")
+        if patience.exhausted() or stuck.exhausted():
             raise AssayError(
-                f"Dagster ended while starting: {_last_words(folder)}", f"its logs are in {folder / OUTPUT}"
+                f"Dagster is not healthy after {patience.waited():.0f} s: {problem}", f"its logs are in {logs}"
             )
-        if time.monotonic() > deadline:
-            dagster.stop()
-            raise AssayError(f"Dagster is not healthy: {problem}", f"its logs are in {folder / OUTPUT}")
+        tell(problem)
         time.sleep(0.5)
-    return dagster
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -185,8 +184,8 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _last_words(folder: Path) -> str:
-    for path in sorted((folder / OUTPUT).glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True):
+def _last_words(logs: Path) -> str:
+    for path in sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True):
         if said := tail(path, 1):
             return said
     return "it said nothing"
@@ -203,193 +202,5 @@ def free_port(port: int | None, usual: int = USUAL_PORT) -> int:
     raise AssayError(f"port {port} is taken", "choose another one")
 
 
-def _append(path: Path) -> Any:
+def append_to(path: Path) -> Any:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
-
-
-@dataclass(frozen=True)
-class CodeServer:
-    """A process that loads a code location for web server and daemon alike, and whose children the runs are.
-
-    Left to themselves both would start a server of their own, and the daemon a new one each minute: it takes its servers
-    for stale after that time, and importing Dagster costs seconds.
-    """
-
-    module: str
-    name: str
-    folder: str | None
-    port: int
-
-    def command(self) -> list[str]:
-        """Its command line."""
-        place = ["-d", self.folder] if self.folder else []
-        listen = ["-h", HOST, "-p", str(self.port), "--location-name", self.name, "--log-level", "warning"]
-        return [_script("dagster"), "code-server", "start", "-m", self.module, *place, *listen]
-
-
-def code_servers(workspace: Path) -> list[CodeServer]:
-    """One for each `python_module` of a workspace file, on a free port. Raises AssayError for anything else in it."""
-    servers = []
-    for entry in yaml.safe_load(workspace.read_text(encoding="utf-8"))["load_from"]:
-        module = entry.get("python_module")
-        if not isinstance(module, dict):
-            raise AssayError(f"{workspace}: only python_module entries are started here", "list others by themselves")
-        name = str(module.get("location_name", module["module_name"]))
-        servers.append(CodeServer(module["module_name"], name, module.get("working_directory"), free_port(0)))
-    return servers
-
-
-def _script(name: str) -> str:
-    """A command of the environment that we run in."""
-    return str(Path(sys.executable).with_name(name))
-
-
-class Supervisor:
-    """Owns code servers, web server and daemon: starts them, starts them again when they crash, and ends everything."""
-
-    def __init__(self, home: Path, port: int, workspace: Path) -> None:
-        self._home = dagster_home(home)
-        self._logs = self._home / OUTPUT
-        self._servers = code_servers(workspace)
-        loaded = self._home / "workspace.yaml"
-        entries = [{"grpc_server": {"host": HOST, "port": s.port, "location_name": s.name}} for s in self._servers]
-        write_text(loaded, yaml.safe_dump({"load_from": entries}))
-        self._commands = {f"code-{server.name}": server.command() for server in self._servers} | {
-            "webserver": [_script("dagster-webserver"), "-h", HOST, "-p", str(port), "-w", str(loaded)],
-            "daemon": [_script("dagster-daemon"), "run", "-w", str(loaded)],
-        }
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._crashes: defaultdict[str, Crashes] = defaultdict(Crashes)
-        self._long: set[str] = set()
-        self._ending = False
-
-    def run(self) -> int:
-        """Until SIGTERM or SIGINT, or too many crashes; returns an exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._end)
-        try:
-            self._create_storage()
-            while not self._ending:
-                for name in self._commands:
-                    if name in ("webserver", "daemon") and not all(_listens(server.port) for server in self._servers):
-                        continue  # they do not look again for a code server that was not there
-                    if not self._watch(name):
-                        return 1
-                self._reap()
-                self._shorten_logs()
-                time.sleep(1.0)
-            return 0
-        finally:
-            self._end_all()
-
-    def _create_storage(self) -> None:
-        """Once for a new home: code servers that start together would all create the same SQLite tables, and fail."""
-        if not (self._home / "schedules").exists():
-            with _append(self._logs / "storage.log") as output:
-                subprocess.run([_script("dagster"), "instance", "migrate"], check=True, stdout=output, stderr=output)  # noqa: S603
-
-    def _end(self, number: int, _frame: FrameType | None) -> None:
-        log.info("got %s", signal.Signals(number).name)
-        self._ending = True
-
-    def _watch(self, name: str) -> bool:
-        """Start what does not run; False when it crashed too often."""
-        child = self._children.get(name)
-        if child is not None and child.poll() is None:
-            return True
-        if child is not None:
-            crashes = self._crashes[name].add(time.monotonic())
-            log.error("%s ended with code %d: %s", name, child.returncode, tail(self._logs / f"{name}.log", 1))
-            if self._crashes[name].too_many:
-                log.error("%s crashed %d times, giving up", name, crashes)
-                return False
-        # The launcher has the kernel kill the process should we be killed.
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getuid()), str(os.getgid()), str(os.getpid())]
-        with _append(self._logs / f"{name}.log") as output:
-            self._children[name] = subprocess.Popen(  # noqa: S603 (the arguments are ours)
-                [*launcher, *self._commands[name]], stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        log.info("started %s, process %d", name, self._children[name].pid)
-        return True
-
-    def _reap(self) -> None:
-        """Bury adopted processes that have ended."""
-        known = {child.pid for child in self._children.values()}
-        for process in psutil.Process().children():
-            with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
-                if process.pid not in known and process.status() == psutil.STATUS_ZOMBIE:
-                    os.waitpid(process.pid, os.WNOHANG)
-
-    def _shorten_logs(self) -> None:
-        """Of what is written for as long as we run; the copies themselves are left alone."""
-        for name in ("supervisor", *self._commands):
-            path = self._logs / f"{name}.log"
-            try:
-                if path.exists() and path.stat().st_size > LOG_BYTES:
-                    shutil.copy2(path, path.with_suffix(".1.log"))
-                    os.truncate(path, 0)
-                self._long.discard(name)
-            except OSError as error:
-                if name not in self._long:  # it is tried each second
-                    log.warning("cannot shorten %s: %s", path, error)
-                self._long.add(name)
-
-    def _end_all(self) -> None:
-        """Ask every descendant to end, and kill what has not after a while; new ones may appear meanwhile."""
-        deadline = time.monotonic() + STOP_SECONDS
-        asked: set[int] = set()
-        while alive := _living(psutil.Process().children(recursive=True)):
-            for process in alive:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if time.monotonic() > deadline:
-                        process.kill()
-                    elif process.pid not in asked:
-                        process.terminate()
-                        asked.add(process.pid)
-            time.sleep(0.1)
-            for child in self._children.values():
-                child.poll()
-            self._reap()
-        log.info("ended")
-
-
-def _living(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
-    """Those that are neither gone nor zombies."""
-    found = []
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        return True
-    return False
-
-
-def _bind_to_parent(parent: int) -> None:
-    """End with the parent, and adopt the orphans of our children. Linux only; elsewhere `stop` is what ends us."""
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        if os.getppid() != parent:
-            sys.exit("the parent is gone")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Own the processes of HOME on PORT with WORKSPACE until told to end or PARENT has ended; an exit code."""
-    home, port, workspace, parent = Path(arguments[0]), int(arguments[1]), Path(arguments[2]), int(arguments[3])
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    _bind_to_parent(parent)
-    with locked(dagster_home(home) / "lock", wait=False) as ours:
-        if not ours:
-            log.error("Dagster runs for %s already", home)
-            return 1
-        return Supervisor(home, port, workspace).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

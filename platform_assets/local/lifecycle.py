@@ -26,15 +26,16 @@ from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.files import locked, tail
 from platform_assets.local.kafka_access import check_kafka
 from platform_assets.local.layout import Layout
+from platform_assets.local.patience import QUIET_SECONDS, Patience, family, sizes, work
 from platform_assets.local.process import stop
+from platform_assets.local.progress import Tell, waiting_for
 from platform_assets.local.search_access import check_opensearch
 from platform_assets.local.state import State, read_state
 from platform_assets.local.supervisor import Supervisor, log_to
 from platform_assets.settings import Settings
 
-_UP_TIMEOUT_S = 240
-_DOWN_TIMEOUT_S = 45
-_STATE_TIMEOUT_S = 10
+_DOWN_QUIET_S = 60
+"""A supervisor that is told to end is killed when neither it nor a server has done anything for so long."""
 _POLL_S = 0.1
 
 
@@ -99,11 +100,11 @@ def up(
             return _foreground(layout, on_healthy)
         process = _spawn_supervisor(layout, owned)
     try:
-        with console.status("Starting Kafka and OpenSearch ..."):
-            _await_healthy(layout, process)
+        with waiting_for("Starting Kafka and OpenSearch", console) as tell:
+            _await_healthy(layout, process, tell)
     except BaseException:
         if process is not None:
-            stop(process, _DOWN_TIMEOUT_S)
+            stop(process, _DOWN_QUIET_S)
         raise
     now = status(home)
     if on_healthy is not None:
@@ -118,13 +119,16 @@ def down(home: Path) -> bool:
     if state is None:
         return False
     state.supervisor.signal(signal.SIGTERM)
-    deadline = time.monotonic() + _DOWN_TIMEOUT_S
-    while _locked(layout) and time.monotonic() < deadline:
+    patience = _patience(layout, state.supervisor.pid, _DOWN_QUIET_S)
+    while _locked(layout):
+        if patience.exhausted():
+            # The kernel ends its children with it.
+            state.supervisor.signal(signal.SIGKILL)
+            raise AssayError(
+                f"the services did nothing for {patience.quiet_s:.0f} s instead of ending, and were killed",
+                f"see {layout.logs / 'supervisor.log'}",
+            )
         time.sleep(_POLL_S)
-    if _locked(layout):
-        # The kernel ends its children with it.
-        state.supervisor.signal(signal.SIGKILL)
-        raise AssayError("the services did not end in time and were killed", f"see {layout.logs / 'supervisor.log'}")
     return True
 
 
@@ -211,11 +215,26 @@ def _spawn_supervisor(layout: Layout, owned: bool) -> subprocess.Popen[bytes]:
         os.close(descriptor)
 
 
-def _await_healthy(layout: Layout, process: subprocess.Popen[bytes] | None) -> None:
-    """Wait for the supervisor, `process` when we started it ourselves."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < _UP_TIMEOUT_S:
+def _missing(state: State | None) -> str:
+    """Which services are not healthy yet, and why."""
+    services = state.services if state is not None else {}
+    late = {name: service for name, service in services.items() if service.state != "healthy"}
+    return "; ".join(f"{name}: {service.trouble or service.state}" for name, service in late.items())
+
+
+def _patience(layout: Layout, pid: int | None, quiet_s: float = QUIET_SECONDS) -> Patience:
+    """Of a wait for the supervisor: it logs what it does, and the servers below it use the processor."""
+    logs = [layout.logs / "supervisor.log", layout.logs / "supervisor.out", layout.state]
+    return Patience(lambda: (sizes(logs), work(family(pid) if pid else (), quiet_s)), quiet_s)
+
+
+def _await_healthy(layout: Layout, process: subprocess.Popen[bytes] | None, tell: Tell) -> None:
+    """Wait for the supervisor, `process` when we started it ourselves. It gives up on its servers by itself."""
+    running = read_state(layout.state)
+    patience = _patience(layout, process.pid if process else running.supervisor.pid if running else None)
+    while not patience.exhausted():
         state = _running(layout)
+        tell(_missing(state))
         if state is not None and state.phase == "healthy":
             return
         for name, service in state.services.items() if state is not None else ():
@@ -227,7 +246,7 @@ def _await_healthy(layout: Layout, process: subprocess.Popen[bytes] | None) -> N
         if state is None and (process is None or process.poll() is not None) and not _locked(layout):
             raise _failure(layout, process.pid if process else None)
         time.sleep(_POLL_S)
-    raise AssayError("the services did not become healthy in time", f"see {layout.logs}")
+    raise AssayError(f"the services' supervisor has done nothing for {patience.quiet_s:.0f} s", f"see {layout.logs}")
 
 
 def _failure(layout: Layout, pid: int | None) -> AssayError:
@@ -257,9 +276,9 @@ def _running(layout: Layout) -> State | None:
 
 def _announced(layout: Layout) -> State | None:
     """What the living supervisor says; one that has only just begun is given time to say it. None when there is none."""
-    deadline = time.monotonic() + _STATE_TIMEOUT_S
+    patience = _patience(layout, None)
     while (state := _running(layout)) is None and _locked(layout):
-        if time.monotonic() > deadline:
+        if patience.exhausted():
             raise AssayError(
                 f"a process holds {layout.lock} and does not say which it is", "end it by hand: it owns the services"
             )
@@ -269,9 +288,10 @@ def _announced(layout: Layout) -> State | None:
 
 def _unless_ending(layout: Layout) -> State | None:
     """What the living supervisor says; the end of one that is ending is waited for. None when there is none."""
-    deadline = time.monotonic() + _DOWN_TIMEOUT_S
+    state = _running(layout)
+    patience = _patience(layout, state.supervisor.pid if state else None, _DOWN_QUIET_S)
     while (state := _running(layout)) is not None and state.phase in ("stopping", "stopped", "failed"):
-        if time.monotonic() > deadline:
+        if patience.exhausted():
             raise AssayError("the services do not end", f"see {layout.logs / 'supervisor.log'}")
         time.sleep(_POLL_S)
     return state

@@ -19,7 +19,9 @@ from platform_assets.errors import AssayError
 from platform_assets.local.dagster import HOST, free_port
 from platform_assets.local.files import PRIVATE, make_folder, write_text
 from platform_assets.local.layout import RunAs
+from platform_assets.local.patience import Patience, family, sizes, work
 from platform_assets.local.process import Command, spawn, stop
+from platform_assets.local.progress import waiting_for
 from platform_assets.serve.keys import FOLDER, KeyStore, Role
 from platform_assets.settings import inherited_environment
 
@@ -27,7 +29,6 @@ USUAL_PORT = 8080
 KEY_NAME = "dev"
 _KEY_ID = "dev.key"
 """Names the key, beside the others: a person may have a key of that name too."""
-START_SECONDS = 60.0
 
 
 @dataclass
@@ -68,12 +69,14 @@ def start_page(home: Path) -> Page:
     key, text = KeyStore(home).add(KEY_NAME, Role.ADMIN, personal_data=True, lifetime=timedelta(days=1))
     write_text(home / FOLDER / _KEY_ID, key.id, PRIVATE)
     page = Page(home, port, text, process)
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(page.url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            page.end()
-            raise AssayError("the API did not start", f"see {output}")
-        time.sleep(0.1)
+    patience = Patience(lambda: (sizes([output]), work(family(process.pid))))
+    with waiting_for("Starting the page and the API") as tell:
+        while not _answers(page.url):
+            if process.poll() is not None or patience.exhausted():
+                page.end()
+                raise AssayError("the API did not start", f"see {output}")
+            tell("")
+            time.sleep(0.1)
     return page
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from platform_assets.local.layout import RunAs
+from platform_assets.local.patience import Patience, family, work
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 
@@ -101,11 +102,13 @@ def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:
         os.close(descriptor)
 
 
-def stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """End a child: politely first, after `timeout_s` for good."""
+def stop(process: subprocess.Popen[bytes], quiet_s: float) -> None:
+    """Ask a child to end, and kill it when it has not used the processor for `quiet_s` seconds."""
     process.terminate()
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    patience = Patience(lambda: work(family(process.pid), quiet_s), quiet_s)
+    while not patience.exhausted():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+            return
+    process.kill()
+    process.wait()

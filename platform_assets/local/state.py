@@ -20,12 +20,13 @@ Phase = Literal["starting", "healthy", "degraded", "stopping", "stopped", "faile
 
 @dataclass(frozen=True)
 class ServiceState:
-    """One child: `state` in words, its process, how often it was restarted, where its log is."""
+    """One child: `state` in words, its process, how often it was restarted, where its log is, and why it is not healthy."""
 
     state: str
     process: ProcessId | None
     restarts: int
     log: str
+    trouble: str = ""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from platform_assets.local.kafka import Broker
 from platform_assets.local.kafka_access import check_kafka, provision
 from platform_assets.local.layout import Layout, RunAs, runtime_folder
 from platform_assets.local.opensearch import SearchNode
+from platform_assets.local.patience import Patience, family, sizes, work
 from platform_assets.local.process import Command, ProcessId, spawn, stop
 from platform_assets.local.search_access import apply_security, check_opensearch, security_answers
 from platform_assets.local.state import Phase, ServiceState, State, read_state
@@ -47,8 +48,8 @@ from platform_assets.settings import Settings
 
 log = logging.getLogger("assay.supervisor")
 
-_START_TIMEOUT_S = 180
-_STOP_TIMEOUT_S = 20
+_STOP_QUIET_S = 20
+"""A server that is told to end is killed when it has done nothing for so long."""
 _WATCH_S = 0.25
 _FREE_DISK = 1 << 30
 _MAX_BACKOFF_S = 30
@@ -84,8 +85,13 @@ class Child:
         word = "failed" if self.given_up else "healthy" if self.healthy else "starting" if running else "down"
         with contextlib.suppress(psutil.NoSuchProcess):
             identity = ProcessId.of(self.process.pid) if running and self.process else None
-            return ServiceState(word, identity, self.restarts, str(self.log))
-        return ServiceState("down", None, self.restarts, str(self.log))
+            return ServiceState(word, identity, self.restarts, str(self.log), "" if self.healthy else self.trouble)
+        return ServiceState("down", None, self.restarts, str(self.log), self.trouble)
+
+    def signs(self) -> object:
+        """What changes as long as the server makes progress."""
+        running = family(self.process.pid) if self.process is not None else []
+        return self.healthy, self.trouble, sizes([self.log, self.output]), work(running)
 
     def last_words(self) -> str:
         """The line of its output that most likely says why it ended."""
@@ -188,12 +194,19 @@ class Supervisor:
                 kafka.NAME, broker.command, partial(_broker_ready, broker, settings, secrets), broker.log, broker.output
             ),
         ]
-        begun = time.monotonic()
         search, stream = self.children
         self._spawn(search, layout.user)
         broker.ensure_formatted()  # while the node, which takes longest, starts
         self._spawn(stream, layout.user)
-        self._say("starting")
+        self._await_healthy()
+        endpoints.write(layout.home)
+        self._say("healthy")
+        self._on_healthy()
+
+    def _await_healthy(self) -> None:
+        """Wait as long as the servers make progress: their logs grow, or they use the processor."""
+        patience = Patience(lambda: [child.signs() for child in self.children])
+        said: list[ServiceState] = []
         while not all(child.healthy for child in self.children):
             for child in self.children:
                 if child.process is not None and child.process.poll() is not None:
@@ -201,17 +214,18 @@ class Supervisor:
                         f"{child.name} ended while starting: {child.last_words()}", f"its log is {child.log}"
                     )
                 self._advance(child)
-            if time.monotonic() - begun > _START_TIMEOUT_S:
+            if (states := [child.state() for child in self.children]) != said:
+                self._say("starting")
+                said = states
+            if patience.exhausted():
                 late = next(child for child in self.children if not child.healthy)
                 raise AssayError(
-                    f"{late.name} is not healthy after {_START_TIMEOUT_S} s: {late.trouble or late.last_words()}",
+                    f"{late.name} is not healthy and has done nothing for {patience.quiet_s:.0f} s: "
+                    f"{late.trouble or late.last_words()}",
                     f"its log is {late.log}",
                 )
             self._pause(_WATCH_S)
-        endpoints.write(layout.home)
-        log.info("healthy after %.1f s", time.monotonic() - begun)
-        self._say("healthy")
-        self._on_healthy()
+        log.info("healthy after %.1f s", patience.waited())
 
     def _spawn(self, child: Child, user: RunAs) -> None:
         child.process = spawn(child.command(), user)
@@ -224,8 +238,9 @@ class Supervisor:
         try:
             child.healthy = child.ready()
         except _NOT_YET as error:
-            child.trouble = _why(error)
-            log.info("%s is not ready: %s", child.name, child.trouble)
+            if (trouble := _why(error)) != child.trouble:
+                child.trouble = trouble
+                log.info("%s is not ready: %s", child.name, trouble)
         if child.healthy:
             log.info("%s is healthy", child.name)
 
@@ -263,9 +278,8 @@ class Supervisor:
         for process in alive:
             process.terminate()
         self._try_to_say("stopping")
-        deadline = time.monotonic() + _STOP_TIMEOUT_S
         for process in alive:
-            stop(process, max(0.1, deadline - time.monotonic()))
+            stop(process, _STOP_QUIET_S)
         for child in self.children:
             child.process, child.healthy = None, False
         self._try_to_say(phase, error)
@@ -292,8 +306,8 @@ class Supervisor:
 def _broker_ready(broker: Broker, settings: Settings, secrets: Mapping[str, str]) -> bool:
     try:
         socket.create_connection((HOST, broker.ports.kafka_internal), timeout=1).close()
-    except OSError:
-        return False
+    except OSError as error:
+        raise AssayError("its port is closed") from error
     provision(broker.internal_conf(), secrets)
     log.info("kafka: published and consumed in %.2f s", check_kafka(settings))
     return True
@@ -301,7 +315,7 @@ def _broker_ready(broker: Broker, settings: Settings, secrets: Mapping[str, str]
 
 def _search_ready(node: SearchNode, settings: Settings) -> bool:
     if not security_answers(node):
-        return False
+        raise AssayError("its security plugin does not answer")
     if apply_security(node):
         log.info("opensearch: users and roles brought up to date")
     log.info("opensearch: cluster is %s", check_opensearch(settings))

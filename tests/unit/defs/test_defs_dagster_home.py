@@ -14,7 +14,9 @@ import yaml
 
 from platform_assets.errors import AssayError
 from platform_assets.local import dagster as local
-from platform_assets.local.dagster import Supervisor, code_servers, prepare_dagster_home
+from platform_assets.local import dagster_supervisor as owner
+from platform_assets.local.dagster import prepare_dagster_home
+from platform_assets.local.dagster_supervisor import Supervisor, code_servers
 
 WORKSPACE = Path(__file__).parents[3] / "workspace.yaml"
 
@@ -68,7 +70,7 @@ def supervisor(tmp_path: Path) -> Supervisor:
 
 
 def test_a_long_log_keeps_one_copy(supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "LOG_BYTES", 10)
+    monkeypatch.setattr(owner, "LOG_BYTES", 10)
     output = tmp_path / "dagster" / local.OUTPUT
     for number in range(200):
         (output / "daemon.log").write_text(f"{number:020}")
@@ -85,7 +87,7 @@ def test_a_log_that_cannot_be_shortened_ends_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(local, "LOG_BYTES", 10)
+    monkeypatch.setattr(owner, "LOG_BYTES", 10)
     monkeypatch.setattr(shutil, "copy2", full)
     (tmp_path / "dagster" / local.OUTPUT / "daemon.log").write_text("x" * 20)
     for _ in range(3):
@@ -97,9 +99,9 @@ def test_a_log_that_cannot_be_shortened_ends_nothing(
 
 def test_only_crashes_in_quick_succession_end_dagster(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(0, 200)
-    monkeypatch.setattr(local.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(owner.time, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(
-        local.subprocess, "Popen", lambda *_, **__: SimpleNamespace(poll=lambda: 1, returncode=1, pid=1)
+        owner.subprocess, "Popen", lambda *_, **__: SimpleNamespace(poll=lambda: 1, returncode=1, pid=1)
     )
     assert all(supervisor._watch("daemon") for _ in range(50))
     clock = itertools.count(next(clock), 1)
