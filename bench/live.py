@@ -33,6 +33,7 @@ from platform_assets.systems.logs.simulate import simulate
 
 POLL_S = 0.2
 GRACE_S = 60.0
+"""A probe is lost when none has been found for so long."""
 
 
 def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600) -> dict[str, Any]:
@@ -98,7 +99,10 @@ class _Flow:
         while until is None or (self._waiting and time.time() < until):
             if self._done.is_set() and until is None:
                 until = time.time() + GRACE_S
-            for name, sent in self._found(indices.client):
+            found = self._found(indices.client)
+            if found and until is not None:
+                until = time.time() + GRACE_S  # they still come
+            for name, sent in found:
                 if sent >= began + warm:
                     ages.append(time.time() - sent)
                 with self._guard:

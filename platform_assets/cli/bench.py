@@ -15,7 +15,7 @@ import click
 from platform_assets.cli.checkout import checkout
 from platform_assets.cli.session import Command, Session, pass_session
 
-NAMES = ("live", "drain", "rebuild", "prove", "idle", "gold", "alert", "api", "peer", "all")
+NAMES = ("start", "live", "drain", "rebuild", "prove", "idle", "gold", "alert", "api", "peer", "all")
 
 
 @click.command(cls=Command, examples=("assay bench drain --json", "assay bench live -o rate=20000 -o seconds=120"))
