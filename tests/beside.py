@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,14 +15,6 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.run import Lane
 from platform_assets.settings import Settings
-
-
-def eventually(true: Callable[[], object], seconds: float = 90) -> None:
-    """Wait until `true` says so."""
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.1)
 
 
 @contextmanager
@@ -60,7 +51,7 @@ def background(
 ) -> Iterator[Background]:
     """A lane for the block; `options` are those of `Lane`."""
     lane = Lane(settings, contract, commit_seconds=commit_seconds, **options)
-    with beside(lambda stop: lane.follow(max_seconds=300, stop=stop)) as run:
+    with beside(lambda stop: lane.follow(max_seconds=7200, stop=stop)) as run:
         yield Background(lane, run)
 
 

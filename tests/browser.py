@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+expect.set_options(timeout=60_000)  # a busy machine is slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -34,7 +35,7 @@ class Visit:
         self.context: BrowserContext = browser.new_context(
             viewport={"width": width, "height": height}, timezone_id="Asia/Kolkata", accept_downloads=True
         )
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(60_000)
         self.page: Page = self.context.new_page()
         self.wrong: list[str] = []
         self.page.on("console", self._console)

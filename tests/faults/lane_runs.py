@@ -41,10 +41,10 @@ def ready(lane: subprocess.Popen[str]) -> None:
     raise AssertionError(f"the lane ended with code {lane.wait()}\n{said}")
 
 
-def reason(lane: subprocess.Popen[str], seconds: float = 60) -> str:
+def reason(lane: subprocess.Popen[str]) -> str:
     """Why it ended, which must be an orderly end; waits for it."""
     assert lane.stdout is not None
-    lane.wait(timeout=seconds)
+    lane.wait()
     said = lane.stdout.read()  # communicate() would miss what `ready` has read ahead
     assert lane.returncode == 0, said
     return str(json.loads(said.splitlines()[-1])["reason"])

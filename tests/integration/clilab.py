@@ -55,7 +55,7 @@ class Shell:
         """In this process, or in one of its `own`."""
         if own:
             process = self.start(*arguments)
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate()
             ended = process.returncode
         else:
             others = {name: None for name in os.environ if name.startswith("ASSAY_")}

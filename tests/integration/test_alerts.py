@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beside import background, eventually
+from beside import background
 from click.testing import CliRunner
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConnectionError
 from support import alert_documents as documents
 from support import burst_rules, event_now, private_settings, private_system, publish
+from waiting import eventually
 
 from platform_assets.alerts.judge import keeps_up
 from platform_assets.alerts.maintain import maintain_alerts, reindex_alerts

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from beside import eventually, traffic
+from beside import traffic
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from lane_runs import lane_process, ready
 from support import event, private_system, publish
+from waiting import eventually
 
 from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore

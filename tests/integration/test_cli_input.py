@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from beside import eventually
 from clilab import Shell, prepared, published
 from support import alive
+from waiting import eventually
 
 from platform_assets.local import lifecycle
 from platform_assets.local.demo import shared_data
@@ -63,7 +63,7 @@ def test_standard_input_and_a_rate(shell: Shell, services: Settings, tmp_path: P
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     with path.open("rb") as source:
         process = shell.start("send", f"{shell.system}.events", "-", "--rate", "2", "--json", stdin=source)
-        told = json.loads(process.communicate(timeout=60)[0])
+        told = json.loads(process.communicate()[0])
     assert told["records"] == 3
     rows = published(services, f"{shell.system}.events").to_pylist()
     times = [row["record_time"] for row in rows if row["value"] in lines]
@@ -87,7 +87,7 @@ def test_ctrl_c_tells_what_was_sent(shell: Shell, services: Settings, tmp_path: 
     process = shell.start("send", f"{shell.system}.access", str(path), "--rate", "1000", "--json")
     eventually(lambda: published(services, f"{shell.system}.access").num_rows > before)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert (process.returncode, err) == (130, "")
     assert 0 < json.loads(out)["records"] < 100_000
 
@@ -107,12 +107,12 @@ def _tailed(shell: Shell, services: Settings, path: Path, expected: int) -> int:
     process = shell.start("tail", f"{shell.system}.access", str(path))
     assert process.stderr is not None
     assert "following" in process.stderr.readline()
-    eventually(lambda: published(services, f"{shell.system}.access").num_rows >= before + expected, 20)
+    eventually(lambda: published(services, f"{shell.system}.access").num_rows >= before + expected)
     time.sleep(0.5)
     second = shell.run("tail", f"{shell.system}.access", str(path), code=1)
     assert "is being followed" in second.stderr
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate()
     assert process.returncode == 130
     found = re.search(r"([\d,]+) records", err)
     assert found, err
@@ -143,12 +143,8 @@ def test_a_killed_demo_leaves_nothing_running(services: Settings) -> None:
         eventually(lambda: sum(map(_of_dagster, family.children(recursive=True))) >= 3)
         ours = family.children(recursive=True)
         process.kill()
-        process.wait(10)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (lifecycle.status(home).phase != "stopped" or any(map(alive, ours))):
-            time.sleep(0.5)
-        assert lifecycle.status(home).phase == "stopped"
-        assert not [p for p in ours if alive(p)]
+        process.wait()
+        eventually(lambda: lifecycle.status(home).phase == "stopped" and not any(map(alive, ours)), "the end of all")
     finally:
         lifecycle.down(home)
         lifecycle.wipe(home)

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -20,6 +19,7 @@ import yaml
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, OpenSearchException
 from support import event, publish
+from waiting import eventually
 
 from platform_assets.alerts.platform import POISON, sighting
 from platform_assets.alerts.room import AlertRoom
@@ -49,7 +49,6 @@ from platform_assets.trust.trace import trace
 
 pytestmark = pytest.mark.services
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
-START_SECONDS = 240
 
 
 @pytest.fixture(scope="module")
@@ -135,14 +134,16 @@ def client(settings: Settings, user: str, password: str) -> OpenSearch:
 
 def prepared(servers: Settings, folder: Path) -> TopicReport:
     """As the service `prepare` does at each start, once the servers are up."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
+
+    def once() -> TopicReport | None:
         try:
             prepare_users(servers, security(folder))
             return prepare(servers, load_contracts().values())
         except (AssayError, OpenSearchException) as error:
-            assert time.monotonic() < deadline, f"the servers did not come up: {error}"
-            time.sleep(0.5)
+            print(f"not yet: {error}")
+            return None
+
+    return eventually(once, "the servers", every_s=0.5)
 
 
 def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> None:

@@ -10,8 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ import psutil
 import pytest
 from dagster import AssetCheckKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
 from support import alive, event, private_system, publish
+from waiting import eventually
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, Table
@@ -40,15 +40,6 @@ from platform_assets.defs.build import build_definitions
 contract = from_json(Path(__file__).with_name("contract.json").read_text(encoding="utf-8"))
 defs = build_definitions({contract.system: contract})
 """
-
-
-def wait(what: str, ready: Callable[[], Any], seconds: float = 150) -> Any:
-    """The first true answer of `ready`."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ready()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.5)
-    return answer
 
 
 @dataclass
@@ -76,11 +67,11 @@ class Platform:
         """The only table."""
         return self.contract.tables[0]
 
-    def carry(self, first: int, count: int, seconds: float = 150) -> None:
+    def carry(self, first: int, count: int) -> None:
         """Publish so many new events and wait until silver has them."""
         goal = self.rows() + count
         publish(self.settings, self.table, [event(n) for n in range(first, first + count)])
-        wait(f"{count} rows more in silver", lambda: self.rows() == goal, seconds)
+        eventually(lambda: self.rows() == goal, f"{count} rows more in silver")
 
     def rows(self) -> int:
         """Rows in silver."""
@@ -173,9 +164,9 @@ def platform(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_the_sensor_starts_the_lane_and_it_is_at_work_in_seconds(platform: Platform) -> None:
-    run = wait("the first lane run", platform.runs)[0]
+    run = eventually(platform.runs, "the first lane run")[0]
     platform.stop_sensor()
-    wait("rows in silver", lambda: platform.rows() == 220)
+    eventually(lambda: platform.rows() == 220, "rows in silver")
     started = platform.instance.all_logs(run.dagster_run.run_id, of_type=DagsterEventType.STEP_START)[0].timestamp
     seconds = started - run.create_timestamp.timestamp()
     print(f"from tick to first step: {seconds:.1f} s")
@@ -191,7 +182,7 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
     assert run is not None
     assert lane_tags(platform.contract.system).items() <= run.tags.items()
     platform.carry(300, 50)
-    wait("the hand-over", lambda: platform.status(first) == "SUCCESS")
+    eventually(lambda: platform.status(first) == "SUCCESS", "the hand-over")
     assert platform.status(second) in ("STARTED", "SUCCESS")
     assert platform.reported(Layer.BRONZE, platform.today, first)["ended_by"] == "handed_over"
     assert platform.reported(Layer.SILVER, platform.today, first)["rows"] >= 200
@@ -216,30 +207,32 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
 
 def test_a_day_is_backfilled_while_the_lane_goes_on(platform: Platform) -> None:
     platform.carry(400, 50)
-    wait("the rebuilt day", lambda: platform.reported(Layer.SILVER, platform.yesterday).get("ended_by") == "rebuild")
+    eventually(
+        lambda: platform.reported(Layer.SILVER, platform.yesterday).get("ended_by") == "rebuild", "the rebuilt day"
+    )
     assert platform.reported(Layer.SILVER, platform.yesterday)["rows"] == 20
     assert platform.reported(Layer.INDEX, platform.yesterday)["documents"] == 20
 
 
 def test_a_terminated_lane_stops_cleanly_and_reports(platform: Platform) -> None:
-    run = wait("a lane at work", lambda: [r for r in platform.runs() if r.dagster_run.status.value == "STARTED"], 90)[
+    run = eventually(lambda: [r for r in platform.runs() if r.dagster_run.status.value == "STARTED"], "a lane at work")[
         -1
     ]
     run_id = run.dagster_run.run_id
     platform.carry(500, 10)
     platform.ask(f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}')
-    wait("the end of the run", lambda: platform.status(run_id) == "CANCELED")
+    eventually(lambda: platform.status(run_id) == "CANCELED", "the end of the run")
     assert platform.reported(Layer.SILVER, platform.today)["ended_by"] == "stopped"
 
 
 def test_a_killed_run_does_not_stay_at_work(platform: Platform) -> None:
     run_id = platform.launch_lane()
-    wait("a lane at work", lambda: platform.status(run_id) == "STARTED")
+    eventually(lambda: platform.status(run_id) == "STARTED", "a lane at work")
     workers = [p for p in platform.dagster.processes() if "multiprocessing.spawn" in " ".join(p.cmdline())]
     assert workers
     for worker in workers:
         worker.kill()
-    wait("the failure", lambda: platform.status(run_id) == "FAILURE")
+    eventually(lambda: platform.status(run_id) == "FAILURE", "the failure")
     platform.start_sensor()
     platform.carry(600, 10)  # by the run of the next tick
     assert platform.dagster.problem() is None
@@ -269,4 +262,4 @@ def test_the_projects_own_definitions_are_served_and_nothing_outlives_a_killed_c
     assert loaded == {"assay": "RepositoryLocation", "gold": "RepositoryLocation"}
     command.kill()
     command.wait()
-    wait("the end of all", lambda: not any(map(alive, processes)))
+    eventually(lambda: not any(map(alive, processes)), "the end of all")

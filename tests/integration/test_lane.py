@@ -10,9 +10,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from beside import background, eventually, traffic
+from beside import background, traffic
 from confluent_kafka.admin import AdminClient, NewPartitions
 from support import event, private_settings, private_system, publish, today
+from waiting import eventually
 
 from platform_assets.contracts.model import Contract, FieldType, Table
 from platform_assets.lake.layout import Lake
@@ -257,7 +258,7 @@ def test_a_bounded_lane_does_not_wait_for_an_index_that_refuses_it(settings: Set
     stranger = replace(settings, values={**settings.values, "ASSAY_OPENSEARCH_LANE_PASSWORD": "not this one"})
     stop = threading.Event()
     try:
-        report = drained(stranger, contract, stop).result(timeout=60)
+        report = drained(stranger, contract, stop).result()
     finally:
         stop.set()
     part = report.tables["events"]
@@ -278,12 +279,12 @@ def test_a_bounded_lane_that_waits_for_its_index_ends_when_told_and_when_succeed
         with pytest.raises(TimeoutError):
             waiting.result(timeout=6)
         Lane(settings, contract, index=False, commit_seconds=0.1).follow(max_seconds=1)
-        assert waiting.result(timeout=30).reason == "handed_over"
+        assert waiting.result().reason == "handed_over"
         waiting = drained(away, contract, stop)
         with pytest.raises(TimeoutError):
             waiting.result(timeout=4)
         stop.set()
-        report = waiting.result(timeout=20)
+        report = waiting.result()
     finally:
         stop.set()
     assert (report.reason, report.tables["events"].index_behind) == ("stopped", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 
@@ -101,9 +100,8 @@ def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
     batches = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until)
     assert ranges(batches) == {p: list(range(end)) for (_, p), end in until.items() if end}
     assert {p: end for b in batches for p, end in b.next.items()} == {p: end for (_, p), end in until.items() if end}
-    began = time.monotonic()
-    assert reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until) == []
-    assert time.monotonic() - began < 5, "at the end there is nothing to wait for"
+    # At the end there is nothing to wait for: pytest's own limit ends a test that does.
+    assert reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=86_400, until=until) == []
     rest = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=2)
     assert {p: (b.start[p], b.next[p]) for b in rest for p in b.start} == {
         p: (high // 2, high) for p, (_, high) in marks.items() if high
@@ -123,9 +121,7 @@ def test_what_one_topic_gives_back_another_does_not_repeat(services: Settings, r
     until = {(name, 0): count - 1_000 if number == cut else count for number, name in enumerate(names)}
     reader.follow({name: (found[name], {0: None}) for name in names})
     batches: dict[str, list[TopicBatch]] = {name: [] for name in names}
-    deadline = time.monotonic() + 60
     while any(ranges(batches[name]).get(0, []) != list(range(end)) for (name, _), end in until.items()):
-        assert time.monotonic() < deadline
         for batch in reader.read(max_rows=6_000, max_bytes=1 << 26, seconds=2, until=until):
             batches[batch.topic.name].append(batch)
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from beside import background, eventually, traffic
+from beside import background, traffic
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from opensearchpy import OpenSearch
 from support import event, private_settings, private_system, publish
+from waiting import eventually
 
 from platform_assets.alerts.platform import GAP, sighting
 from platform_assets.alerts.room import AlertRoom

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from beside import eventually
 from lane_runs import lane_process, reason
 from support import event, private_settings, private_system, publish
+from waiting import eventually
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, Field, FieldType

@@ -32,8 +32,7 @@ def test_the_command_serves_and_sees_a_revoked_key(services: Settings) -> None:
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": made["key"]}) as client:
-            until = time.monotonic() + 30
-            while time.monotonic() < until:
+            while server.poll() is None:
                 try:
                     assert client.get("/healthz").status_code == 200
                     break
@@ -46,7 +45,7 @@ def test_the_command_serves_and_sees_a_revoked_key(services: Settings) -> None:
             assert client.get("/v1/logs/search").status_code == 401
     finally:
         server.send_signal(signal.SIGINT)
-        _, log = server.communicate(timeout=30)
+        _, log = server.communicate()
     assert server.returncode == 0
     assert "/v1/logs/search 200" in log
     assert "nobody-logs-this" not in log

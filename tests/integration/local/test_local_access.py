@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
-from locallab import consume, drop_topic, publish, search_client, wait_until
+from locallab import consume, drop_topic, publish, search_client
 from opensearchpy.exceptions import AuthenticationException, AuthorizationException
+from waiting import eventually
 
 from platform_assets.errors import AssayError
 from platform_assets.local.kafka_access import check_kafka
@@ -98,7 +99,7 @@ def test_the_brokers_own_listeners_refuse_roles(services: Settings) -> None:
             client.poll(0.1)
             return KafkaError._AUTHENTICATION in [error.code() for error in errors]
 
-        wait_until(refused, 10, "the refusal")
+        eventually(refused, "the refusal")
 
 
 def test_reader_searches_and_may_not_write(services: Settings, index: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -176,14 +175,12 @@ class TestBlocks:
 
     def test_stop_ends_the_waiting(self, client: OpenSearch, indices: Indices, table: Table) -> None:
         stop = threading.Event()
-        with BulkWriter(indices, stop=stop) as stopped:
+        with BulkWriter(indices, stop=stop, patience_s=86_400) as stopped:
             stopped.write(table, to_ndjson(table, rows(table, 1), 1))
             lease.block(client, index_name(table, DAY, 1))
             threading.Timer(1.0, stop.set).start()
-            began = time.monotonic()
             with pytest.raises(Unavailable):
                 stopped.write(table, to_ndjson(table, rows(table, 10), 2))
-            assert time.monotonic() - began < 10
 
     def test_an_index_deleted_under_a_writer_is_made_again(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table

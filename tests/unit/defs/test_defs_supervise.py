@@ -73,9 +73,7 @@ def test_an_interrupt_stops_the_work_and_waits_for_its_result() -> None:
 @pytest.mark.usefixtures("interrupt")
 def test_work_that_does_not_listen_is_left_behind() -> None:
     release = threading.Event()
-    started = time.monotonic()
-    outcome = supervise(lambda stop: release.wait(20), grace_seconds=0.2)
+    outcome = supervise(lambda stop: release.wait(3600), grace_seconds=0.2)
     release.set()
-    assert time.monotonic() - started < 5
     assert outcome.value is None
     assert isinstance(outcome.error, DagsterExecutionInterruptedError)

@@ -153,14 +153,13 @@ def test_the_api_starts_as_in_its_container_and_answers_its_health_check(
             cwd=home, env=environment, stdout=output, stderr=output,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 60
             while subprocess.run(ask, capture_output=True, check=False).returncode != 0:
                 output.seek(0)
-                assert server.poll() is None and time.monotonic() < deadline, output.read()
+                assert server.poll() is None, output.read()
                 time.sleep(0.2)
         finally:
             server.terminate()
-            assert server.wait(30) in (0, -15)
+            assert server.wait() in (0, -15)
 
 
 def test_the_guide_says_what_compose_says(compose: dict[str, Any]) -> None:

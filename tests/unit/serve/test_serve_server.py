@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from waiting import eventually
 
 from platform_assets.contracts.read import load_contracts
 from platform_assets.local.tls import ensure_certificates
@@ -60,7 +61,7 @@ class Served:
         """A client with a new key."""
         key = KeyStore(self.home).add("test", Role.READER)[1]
         url = f"http://127.0.0.1:{self.port}"
-        return self.opened.enter_context(httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=20))
+        return self.opened.enter_context(httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=600))
 
     def health(self) -> int:
         """The status that somebody gets who comes now."""
@@ -76,22 +77,13 @@ def status_of(line: socket.socket) -> int:
     return answer.status
 
 
-def ended(line: socket.socket) -> float:
-    """Seconds until the server ends the connection."""
-    began = time.monotonic()
+def ended(line: socket.socket) -> None:
+    """Wait until the server ends the connection; pytest's own limit ends a test that waits in vain."""
     try:
         while line.recv(65536):
             pass
     except OSError:  # TLS without a goodbye, or a reset
         pass
-    return time.monotonic() - began
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -110,7 +102,7 @@ def serving(home: Path, *, node: int = 9, tls: bool = False) -> Iterator[Served]
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
-        until(lambda: running.started)
+        eventually(lambda: running.started)
         with ExitStack() as opened:
             yield Served(running, home, opened, made.ca if tls else None)
     finally:
@@ -130,11 +122,12 @@ def plain(tmp_path: Path) -> Iterator[Served]:
         yield made
 
 
-def test_silent_connections_do_not_take_the_place_of_others(either: Served) -> None:
+def test_silent_connections_do_not_take_the_place_of_others(either: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEADERS_S", 3600.0)
     known = either.connect()
     silent = [either.connect() for _ in range(server.MAX_CONNECTIONS + 20)]
     assert either.health() == 200
-    assert ended(known) < 5  # the one that waited longest made room
+    ended(known)  # the one that waited longest made room
     silent[-1].sendall(HEALTH)
     assert status_of(silent[-1]) == 200
 
@@ -147,17 +140,15 @@ def test_headers_have_a_deadline_and_bodies_one_of_their_own(either: Served, mon
     key = KeyStore(either.home).add("test", Role.ADMIN)[1]
     head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
     slow.sendall(f"{head}Content-Length: 5\r\n\r\n".encode())
-    began = time.monotonic()
     over: set[socket.socket] = set()
-    while time.monotonic() - began < 2:
+    while over != {drip, again}:
         for line, byte in ((drip, b"G"), (again, b"G")):
             try:
                 line.sendall(byte)
             except OSError:
                 over.add(line)
         time.sleep(0.1)
-    assert over == {drip, again}
-    assert ended(silent) < 1
+    ended(silent)
     slow.sendall(b"{oops")
     assert status_of(slow) == 422
 
@@ -193,12 +184,12 @@ def test_an_answer_that_nobody_reads_is_given_up_and_a_slow_reader_gets_all(
             body += piece
             time.sleep(0.1)
         assert body == largest.read_bytes()
-    until(lambda: len(plain.running.server_state.connections) == 1)
+    eventually(lambda: len(plain.running.server_state.connections) == 1)
 
 
 def test_a_key_that_asks_for_much_at_once_delays_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind them is a node that takes every connection and never says a word."""
-    monkeypatch.setattr(searching, "SEARCH_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(searching, "SEARCH_TIMEOUT_S", 8.0)
     monkeypatch.setattr(asking, "_ANSWER_S", 0.5)
     with (
         socket.create_server(("127.0.0.1", 0), backlog=512) as node,
@@ -210,10 +201,9 @@ def test_a_key_that_asks_for_much_at_once_delays_nobody_else(tmp_path: Path, mon
         asked = [pool.submit(greedy.get, "/v1/logs/search?table=events") for _ in range(AT_ONCE + 1)]
         refused = next(as_completed(asked)).result()
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        at = time.monotonic()
         assert other.get("/healthz").status_code == 200
         assert other.get("/v1/nothing").status_code == 404
-        assert time.monotonic() - at < 1
+        assert sum(one.done() for one in asked) == 1, "the others are still waiting"
         assert sorted(one.result().status_code for one in asked) == [429, *[503] * AT_ONCE]
-        assert time.monotonic() - began < 9  # one deadline for all requests of a search
+        assert time.monotonic() - began < 20  # one deadline for all requests of a search
         assert greedy.get("/v1/systems").status_code == 200
