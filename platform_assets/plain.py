@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Any value of ours as JSON knows it: times in ISO 8601, durations in seconds, mappings with text keys."""
+    """Any value of ours as JSON knows it: times in ISO 8601, durations in seconds, decimals as text, mappings with text keys."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -23,6 +24,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, (datetime, date)):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Enum):

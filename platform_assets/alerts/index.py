@@ -19,7 +19,7 @@ from opensearchpy.exceptions import OpenSearchException, RequestError
 
 from platform_assets.alerts.incident import RESOLVED, Alert
 from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents
-from platform_assets.contracts.arrow import UTC_MICROS
+from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.archive import history
 from platform_assets.search.client import connect

@@ -28,8 +28,9 @@ from platform_assets.alerts.model import (
 )
 from platform_assets.alerts.platform import PLATFORM_RULES
 from platform_assets.contracts.errors import ContractError
-from platform_assets.contracts.model import Contract, FieldType, Table
+from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import strict_yaml
+from platform_assets.contracts.types import NUMERIC
 from platform_assets.settings import Settings
 
 FILE_NAME = "alerts.yaml"
@@ -223,7 +224,7 @@ def _measure(given: str | _Ratio, table: Table, place: str) -> Measure:
 
 
 def _column(table: Table, name: str, place: str, *, numeric: bool = False) -> None:
-    known = [f.name for f in table.fields if not numeric or f.type in (FieldType.INTEGER, FieldType.NUMBER)]
+    known = [f.name for f in table.fields if not numeric or f.type in NUMERIC]
     if name not in known:
         what = "numeric column" if numeric else "column"
         raise AlertError(f"{place}: {table.qualified_name} has no {what} {name!r}", f"it has {', '.join(known)}")

@@ -13,8 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from platform_assets.alerts.model import Aggregate, AlertError, Function, Kind, Rule
-from platform_assets.contracts.arrow import UTC_MICROS, silver_schema
+from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Table
+from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.errors import one_line
 
 BUCKETS = 60

@@ -20,7 +20,7 @@ import pyarrow as pa
 from platform_assets.alerts.buckets import session
 from platform_assets.alerts.incident import RESOLVED, Alert
 from platform_assets.alerts.model import AlertError
-from platform_assets.contracts.arrow import UTC_MICROS
+from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.faultpoints import fault_point
 from platform_assets.lake.table import Conflict, LakeTable
 

@@ -9,18 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from platform_assets.contracts.model import FieldType, Table
-
-UTC_MICROS = pa.timestamp("us", tz="UTC")
-
-ARROW_TYPES: dict[FieldType, pa.DataType] = {
-    FieldType.STRING: pa.string(),
-    FieldType.INTEGER: pa.int64(),
-    FieldType.NUMBER: pa.float64(),
-    FieldType.BOOLEAN: pa.bool_(),
-    FieldType.TIMESTAMP: UTC_MICROS,
-}
-"""The Arrow type of each logical type."""
+from platform_assets.contracts.model import Table
+from platform_assets.contracts.types import UTC_MICROS, arrow_type
 
 
 def _column(name: str, type_: pa.DataType, *, null: bool = False) -> pa.Field[Any]:
@@ -97,7 +87,7 @@ def silver_schema(table: Table) -> pa.Schema:
 
     Required fields are not null.
     """
-    columns = [_column(field.name, ARROW_TYPES[field.type], null=not field.required) for field in table.fields]
+    columns = [_column(field.name, arrow_type(field), null=not field.required) for field in table.fields]
     if table.attributes:
         columns.append(_column(table.attributes, pa.string(), null=True))
     return pa.schema([*columns, *SILVER_SYSTEM_COLUMNS])

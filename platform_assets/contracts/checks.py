@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ from platform_assets.contracts.model import (
     Mask,
     Table,
 )
+from platform_assets.contracts.types import NUMERIC, TYPES, type_name
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 TOPIC = re.compile(r"[a-z][a-z0-9_.-]{0,248}")
@@ -34,13 +36,7 @@ MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 RESERVED_SYSTEMS = frozenset({"assay"})
 RESERVED_TABLES = frozenset({"alerts"})
 """`<system>-alerts` is the index of the system's alerts."""
-INDEXES: dict[FieldType, tuple[IndexType, ...]] = {
-    FieldType.STRING: (IndexType.KEYWORD, IndexType.TEXT, IndexType.NONE),
-    FieldType.INTEGER: (IndexType.LONG, IndexType.NONE),
-    FieldType.NUMBER: (IndexType.DOUBLE, IndexType.NONE),
-    FieldType.BOOLEAN: (IndexType.BOOLEAN, IndexType.NONE),
-    FieldType.TIMESTAMP: (IndexType.DATE, IndexType.NONE),
-}
+_INT64 = (Decimal(-(2**63)), Decimal(2**63 - 1))
 TIME_SPECIFIERS = frozenset("aAbBdHIjmMpSyYzfgn%-")
 """What DuckDB's strptime reads without a time zone's name (`%Z` is refused: names are ambiguous)."""
 
@@ -109,27 +105,50 @@ def _table(table: Table) -> None:
 def _field(table: Table, field: Field, place: str) -> None:
     if not field.source or "\x00" in field.source:
         raise at(f"{place}.physicalName", "is empty or holds a NUL", "the name in the message")
-    if field.index not in INDEXES[field.type]:
+    if field.index not in TYPES[field.type].indexes:
         raise at(
             f"{place}.customProperties[index]",
             f"'{field.index}' does not fit type {field.type}",
-            ", ".join(INDEXES[field.type]),
+            ", ".join(TYPES[field.type].indexes),
         )
     _mask(field, place)
     if field.type is not FieldType.STRING and (field.enum or field.pattern or field.max_length):
         raise at(place, f"enum, pattern and maxLength do not fit type {field.type}", "minimum and maximum for numbers")
-    if field.type not in (FieldType.INTEGER, FieldType.NUMBER) and (
-        field.minimum is not None or field.maximum is not None
-    ):
-        raise at(place, f"minimum and maximum do not fit type {field.type}", "integer or number")
-    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
-        raise at(place, f"minimum {field.minimum:g} is over maximum {field.maximum:g}", "minimum <= maximum")
+    _bounds(table, field, place)
     if field.pattern is not None:
         check_regex(field.pattern, f"{place}.pattern")
     if field.time_format is not None:
         if field.type is not FieldType.TIMESTAMP:
             raise at(f"{place}.customProperties[timeFormat]", f"does not fit type {field.type}", "timestamp")
         _time_format(field.time_format, f"{place}.customProperties[timeFormat]")
+
+
+def _bounds(table: Table, field: Field, place: str) -> None:
+    bounds = {
+        name: bound for name, bound in (("minimum", field.minimum), ("maximum", field.maximum)) if bound is not None
+    }
+    if bounds and field.type not in NUMERIC:
+        raise at(place, f"minimum and maximum do not fit type {field.type}", "integer or number")
+    least, greatest = value_range(field)
+    for name, bound in bounds.items():
+        if not least <= bound <= greatest:
+            raise at(
+                f"{place}.logicalTypeOptions.{name}", f"{bound} is no {type_name(field)}", f"{least} to {greatest}"
+            )
+    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+        raise at(place, f"minimum {field.minimum} is over maximum {field.maximum}", "minimum <= maximum")
+    if field.text_too and (field.type is not FieldType.DECIMAL or table.format is not Format.JSON):
+        raise at(f"{place}.customProperties[textToo]", "is for decimals of JSON messages", "physicalType: decimal(p,s)")
+
+
+def value_range(field: Field) -> tuple[Decimal, Decimal]:
+    """The least and the greatest value of a field's type."""
+    if field.type is FieldType.INTEGER:
+        return _INT64
+    if field.type is FieldType.DECIMAL:
+        greatest = Decimal((0, (9,) * field.precision, -field.scale))
+        return greatest.copy_negate(), greatest
+    return Decimal("-1.7976931348623157e308"), Decimal("1.7976931348623157e308")
 
 
 def _mask(field: Field, place: str) -> None:

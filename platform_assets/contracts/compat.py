@@ -162,10 +162,16 @@ def _field_changes(old: Field, new: Field) -> Iterator[str]:
         yield "is now limited to an enumeration"
     if new.pattern is not None and new.pattern != old.pattern:
         yield f"must now match {new.pattern}"
+    if new.type is old.type and new.scale != old.scale:
+        yield f"the scale changed from {old.scale} to {new.scale}"
+    if new.type is old.type and new.precision < old.precision:
+        yield f"its precision fell from {old.precision} to {new.precision}"
+    if old.text_too and not new.text_too:
+        yield "is no longer read from texts (textToo)"
     if new.minimum is not None and (old.minimum is None or new.minimum > old.minimum):
-        yield f"its minimum rose from {_say(old.minimum)} to {new.minimum:g}"
+        yield f"its minimum rose from {_say(old.minimum)} to {new.minimum}"
     if new.maximum is not None and (old.maximum is None or new.maximum < old.maximum):
-        yield f"its maximum fell from {_say(old.maximum)} to {new.maximum:g}"
+        yield f"its maximum fell from {_say(old.maximum)} to {new.maximum}"
     if new.max_length is not None and (old.max_length is None or new.max_length < old.max_length):
         yield f"its maxLength fell from {_say(old.max_length)} to {new.max_length}"
     if gained := [value for value in new.null_values if value not in old.null_values]:
@@ -181,4 +187,4 @@ def _say(value: object) -> str:
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)

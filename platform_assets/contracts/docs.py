@@ -13,6 +13,7 @@ from pathlib import Path
 import jinja2
 
 from platform_assets.contracts.model import Contract, Field, Format, IndexType, Mask, Table
+from platform_assets.contracts.types import type_name
 
 _PAGE = """\
 <!-- Written by `assay docs` from the contract; change that, not this. -->
@@ -37,7 +38,7 @@ Contract version {{ contract.version }}, answered for by {{ contract.owner }}.
 | field | type | required | privacy | search | checks | description |
 |---|---|---|---|---|---|---|
 {% for field in table.fields -%}
-| `{{ field.name }}` | {{ field.type }} | {{ "yes" if field.required else "" }} | {{ field | privacy }} \
+| `{{ field.name }}` | {{ field | type }} | {{ "yes" if field.required else "" }} | {{ field | privacy }} \
 | {{ field | search }} | {{ field | checks }} | {{ field.description | cell }} |
 {% endfor -%}
 {% if table.attributes -%}
@@ -83,6 +84,7 @@ def render_markdown(contract: Contract) -> str:
     environment.filters |= {
         "span": _span,
         "bytes": _bytes,
+        "type": type_name,
         "privacy": _privacy,
         "scrubbed": _scrubbed,
         "search": _search,
@@ -145,15 +147,17 @@ def _checks(field: Field) -> str:
     if field.enum:
         found.append("one of " + ", ".join(f"`{value}`" for value in field.enum))
     if field.minimum is not None:
-        found.append(f"≥ {field.minimum:g}")
+        found.append(f"≥ {field.minimum}")
     if field.maximum is not None:
-        found.append(f"≤ {field.maximum:g}")
+        found.append(f"≤ {field.maximum}")
     if field.max_length is not None:
         found.append(f"at most {field.max_length} characters")
     if field.pattern is not None:
         found.append(f"matches `{field.pattern}`")
     if field.time_format is not None:
         found.append(f"written as `{field.time_format}`")
+    if field.text_too:
+        found.append("a number or a text")
     if field.null_values:
         found.append("absent when " + " or ".join(f"`{value}`" if value else "empty" for value in field.null_values))
     return _cell("; ".join(found))

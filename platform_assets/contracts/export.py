@@ -14,27 +14,14 @@ import yaml
 
 from platform_assets.contracts.arrow import SILVER_SYSTEM_COLUMNS
 from platform_assets.contracts.model import Contract, Field, FieldType, Mask, Table
+from platform_assets.contracts.types import TYPES, sql_type
 
-_SQL_TYPES = {
-    FieldType.STRING: "varchar",
-    FieldType.INTEGER: "bigint",
-    FieldType.NUMBER: "double",
-    FieldType.BOOLEAN: "boolean",
-    FieldType.TIMESTAMP: "timestamptz",
-}
 _SYSTEM_SQL_TYPES = {
     "string": "varchar",
     "int32": "integer",
     "int64": "bigint",
     "bool": "boolean",
     "timestamp[us, tz=UTC]": "timestamptz",
-}
-_JSON_TYPES = {
-    FieldType.STRING: "string",
-    FieldType.INTEGER: "integer",
-    FieldType.NUMBER: "number",
-    FieldType.BOOLEAN: "boolean",
-    FieldType.TIMESTAMP: "string",
 }
 
 
@@ -98,7 +85,7 @@ def _dbt_column(table: Table, field: Field) -> dict[str, Any]:
     column: dict[str, Any] = {
         "name": field.name,
         "description": field.description,
-        "data_type": _SQL_TYPES[field.type],
+        "data_type": sql_type(field),
         "config": {"meta": {"pii": field.pii, "mask": str(field.mask)}},
     }
     tests: list[Any] = []
@@ -113,7 +100,7 @@ def _dbt_column(table: Table, field: Field) -> dict[str, Any]:
 
 def row_schema(table: Table) -> dict[str, Any]:
     """JSON Schema (2020-12) of a row as the API returns it: values as they are in silver, absent optional ones null."""
-    properties = {field.name: _json_property(field, field.mask is Mask.NONE) for field in table.fields}
+    properties = {field.name: _row_property(field) for field in table.fields}
     if table.attributes:
         properties[table.attributes] = {"type": ["object", "null"], "description": "Unknown fields of the message."}
     return {
@@ -131,25 +118,45 @@ def message_schema(table: Table) -> dict[str, Any]:
         "title": table.qualified_name,
         "description": table.description,
         "type": "object",
-        "properties": {field.source or field.name: _json_property(field, True) for field in table.fields},
+        "properties": {field.source or field.name: _message_property(field) for field in table.fields},
         "required": [field.source or field.name for field in table.fields if field.required],
         "additionalProperties": table.attributes is not None,
     }
 
 
-def _json_property(field: Field, checked: bool) -> dict[str, Any]:
-    """`checked`: whether length, pattern and enumeration hold; they do for what arrives, not for what masking leaves."""
-    type_ = _JSON_TYPES[field.type]
-    found: dict[str, Any] = {"type": type_ if field.required else [type_, "null"], "description": field.description}
+def _row_property(field: Field) -> dict[str, Any]:
+    """Length, pattern and enumeration hold for what arrives, not for what masking leaves."""
+    if field.type is FieldType.DECIMAL:
+        fraction = rf"\.[0-9]{{{field.scale}}}" if field.scale else ""
+        return {
+            **_property(field, [TYPES[field.type].json]),
+            "format": "decimal",
+            "pattern": f"^-?[0-9]{{1,{max(1, field.precision - field.scale)}}}{fraction}$",
+        }
+    found = _property(field, [TYPES[field.type].json])
+    return found | _checks(field) if field.mask is Mask.NONE else found
+
+
+def _message_property(field: Field) -> dict[str, Any]:
+    types = [TYPES[field.type].message, *(["string"] if field.text_too else [])]
+    return _property(field, types) | _checks(field)
+
+
+def _property(field: Field, types: list[str]) -> dict[str, Any]:
+    types = types if field.required else [*types, "null"]
+    found: dict[str, Any] = {"type": types if len(types) > 1 else types[0], "description": field.description}
     if field.type is FieldType.TIMESTAMP:
         found["format"] = "date-time"
-    if not checked:
-        return found
+    return found
+
+
+def _checks(field: Field) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     if field.enum:
         found["enum"] = list(field.enum) if field.required else [*field.enum, None]
     for name, value in (("minimum", field.minimum), ("maximum", field.maximum)):
         if value is not None:
-            found[name] = int(value) if value.is_integer() else value
+            found[name] = int(value) if value == value.to_integral_value() else float(value)
     if field.max_length is not None:
         found["maxLength"] = field.max_length
     if field.pattern is not None:

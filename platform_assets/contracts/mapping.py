@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from open_data_contract_standard.model import (
 )
 
 from platform_assets.contracts.errors import at
+from platform_assets.contracts.logical import stored_type
 from platform_assets.contracts.model import (
     Contract,
     Field,
@@ -40,37 +42,27 @@ from platform_assets.contracts.model import (
     Table,
 )
 from platform_assets.contracts.service_levels import MAX_DURATION, ServiceLevels
+from platform_assets.contracts.types import TYPES
 
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted", "pii")
 PII = "pii"
-MAX_EXACT = 2**53
-"""Bounds are doubles in the model; beyond this an integer bound would not be exact."""
+EXACT_DIGITS = 15
+"""Digits of a number that YAML, which reads it as a float, certainly keeps."""
+MAX_BOUND = 80
+"""Characters of a bound."""
 
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
     "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
 )  # fmt: skip
-FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues")
+FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues", "textToo")
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
-OPTIONS: dict[FieldType, tuple[str, ...]] = {
-    FieldType.STRING: ("maxLength", "pattern"),
-    FieldType.INTEGER: ("minimum", "maximum", "format"),
-    FieldType.NUMBER: ("minimum", "maximum", "format"),
-    FieldType.BOOLEAN: (),
-    FieldType.TIMESTAMP: ("timezone", "defaultTimezone"),
-}
 FIXED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "format": ("i64", "f64"),
     "timezone": (True, False),
     "defaultTimezone": ("UTC", "Etc/UTC"),
 }
-DEFAULT_INDEX: dict[FieldType, IndexType] = {
-    FieldType.STRING: IndexType.KEYWORD,
-    FieldType.INTEGER: IndexType.LONG,
-    FieldType.NUMBER: IndexType.DOUBLE,
-    FieldType.BOOLEAN: IndexType.BOOLEAN,
-    FieldType.TIMESTAMP: IndexType.DATE,
-}
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
 _FLAT = "flat fields; what is nested goes into the object property"
 _AS_IS = "values as they are in the message; gold's models transform"
 UNSUPPORTED: dict[str, str] = {
@@ -224,13 +216,13 @@ def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...]) -> Field:
-    type_ = _choice(FieldType, item.logicalType, f"{place}.logicalType")
+    type_, precision, scale = stored_type(item, place)
     _refuse(item, UNSUPPORTED, place)
     custom = _custom(item.customProperties, FIELD_PROPERTIES, place)
     options = item.logicalTypeOptions or {}
     for option, value in options.items():
-        if option not in OPTIONS[type_]:
-            allowed = ", ".join(OPTIONS[type_]) or "none for this type"
+        if option not in TYPES[type_].options:
+            allowed = ", ".join(TYPES[type_].options) or "none for this type"
             raise at(f"{place}.logicalTypeOptions.{option}", f"is not supported for {type_}", allowed)
         if option in FIXED_OPTIONS and value not in FIXED_OPTIONS[option]:
             raise at(
@@ -239,7 +231,7 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...])
     if item.classification is not None and item.classification not in CLASSIFICATIONS:
         raise at(f"{place}.classification", f"is {item.classification!r}", ", ".join(CLASSIFICATIONS))
     mask = _choice(Mask, custom.get("mask", Mask.NONE), f"{place}.customProperties[mask]")
-    default_index = IndexType.TEXT if mask.scrubs and type_ is FieldType.STRING else DEFAULT_INDEX[type_]
+    default_index = IndexType.TEXT if mask.scrubs and type_ is FieldType.STRING else TYPES[type_].indexes[0]
     enum, pattern = _quality(item.quality or [], place)
     if item.enum is not None:
         enum = _only(enum, _texts([entry.value for entry in item.enum], f"{place}.enum"), f"{place}.enum")
@@ -260,6 +252,9 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...])
         pattern=pattern,
         minimum=_bound(options.get("minimum"), f"{place}.logicalTypeOptions.minimum"),
         maximum=_bound(options.get("maximum"), f"{place}.logicalTypeOptions.maximum"),
+        precision=precision,
+        scale=scale,
+        text_too=_flag(custom.get("textToo", False), f"{place}.customProperties[textToo]"),
         max_length=None if max_length is None else _whole(max_length, f"{place}.logicalTypeOptions.maxLength"),
         time_format=_text(custom["timeFormat"], f"{place}.customProperties[timeFormat]", "a strptime format")
         if "timeFormat" in custom
@@ -374,12 +369,27 @@ def _whole(value: Any, place: str) -> int:
     return int(value)
 
 
-def _bound(value: Any, place: str) -> float | None:
+def _bound(value: Any, place: str) -> Decimal | None:
+    """A bound, exactly as it is written."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_EXACT:
-        raise at(place, f"{value!r} is no bound", "a number between -2^53 and 2^53")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise at(place, f"{value!r} is no bound", "a number, or a number in quotes")
+    text = value.strip() if isinstance(value, str) else repr(value)
+    # The length bounds what `Decimal` has to hold.
+    if len(text) > MAX_BOUND or not _NUMBER.fullmatch(text):
+        raise at(place, f"{value!r} is no bound", f"a number of at most {MAX_BOUND} characters")
+    with localcontext(prec=MAX_BOUND):
+        bound = Decimal(text).normalize()
+    if isinstance(value, float) and len(bound.as_tuple().digits) > EXACT_DIGITS:
+        raise at(place, f"{value!r} may not be what was written: YAML rounds so many digits", "the number in quotes")
+    return Decimal(f"{bound:f}")
+
+
+def _flag(value: Any, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise at(place, f"is {value!r}", "true, false")
+    return value
 
 
 def _choice(kind: type[_E], value: Any, place: str) -> _E:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 
 class FieldType(StrEnum):
-    """Logical types of the platform. Each maps to one Arrow, one Delta, one DuckDB and one OpenSearch type."""
+    """Logical types of the platform; `types.py` says what each is elsewhere."""
 
     STRING = "string"
     INTEGER = "integer"  # 64-bit signed
     NUMBER = "number"  # double, finite
+    DECIMAL = "decimal"  # exact: `precision` digits in all, `scale` of them after the point
     BOOLEAN = "boolean"
     TIMESTAMP = "timestamp"  # microseconds, UTC
 
@@ -63,6 +65,7 @@ class IndexType(StrEnum):
     TEXT = "text"
     LONG = "long"
     DOUBLE = "double"
+    DECIMAL = "decimal"
     BOOLEAN = "boolean"
     DATE = "date"
     NONE = "none"  # stored, not searchable
@@ -85,8 +88,11 @@ class Field:
     index: IndexType = IndexType.KEYWORD
     enum: tuple[str, ...] = ()
     pattern: str | None = None  # RE2, must match the whole value
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    precision: int = 0  # of a decimal: digits in all
+    scale: int = 0  # of a decimal: digits after the point
+    text_too: bool = False  # a decimal that JSON messages may also give as a string
     max_length: int | None = None  # characters
     time_format: str | None = None  # DuckDB strptime format; None: ISO 8601 with a zone
     null_values: tuple[str, ...] = ()  # texts that stand for "absent", e.g. "-"; in JSON only strings do
@@ -132,6 +138,11 @@ class Table:
     def qualified_name(self) -> str:
         """`system.table`."""
         return f"{self.system}.{self.name}"
+
+    @property
+    def summed(self) -> bool:
+        """Whether sums over its documents are asked for: of events there are none, marts hold them."""
+        return False
 
     def field(self, name: str) -> Field:
         """The field of that name; KeyError if the contract has none."""

@@ -60,6 +60,7 @@ class MartDocuments:
     attributes: str | None = None
     attributes_max_bytes: int = 0
     max_depth: int = 0
+    summed: bool = True
 
     @property
     def system(self) -> str:

@@ -23,6 +23,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile, overlapping, split_by_partition, sync, sync_log, write_file
+from platform_assets.lake.widen import widen_decimals
 
 _COMMIT_TRIES = 50
 _LENGTH = {pa.string(): "strlen", pa.binary(): "octet_length"}
@@ -87,12 +88,13 @@ class LakeTable:
         return self._delta
 
     def _widened(self, table: DeltaTable) -> DeltaTable:
-        """Add columns that a newer contract promises; a new column needs no rebuild, older rows read as null."""
+        """Follow a newer contract: new columns need no rebuild, older rows read as null; decimals may gain digits."""
         known = {f.name for f in table.schema().fields}
         missing = [f.with_nullable(True) for f in self.schema if f.name not in known]
         if missing:
             table.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
             table.update_incremental()
+        widen_decimals(table, self.path, self.schema)
         return table
 
     def refresh(self) -> int:
@@ -258,10 +260,12 @@ class LakeTable:
         for f in self.schema:
             if f.name == self.partition_by:
                 parts.append(_partition_expression(f))
-            elif f.name in names:
-                parts.append(f'"{f.name}"')
-            else:
+            elif f.name not in names:
                 parts.append(f'NULL AS "{f.name}"')
+            elif pa.types.is_decimal(f.type):  # older files may have fewer digits
+                parts.append(f'CAST("{f.name}" AS DECIMAL({f.type.precision},{f.type.scale})) AS "{f.name}"')
+            else:
+                parts.append(f'"{f.name}"')
         return present.project(", ".join(parts))
 
     def read(

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 
-from platform_assets.contracts.model import Mask, Table
+from platform_assets.contracts.model import FieldType, Mask, Table
+from platform_assets.refine.decimals import exact_texts
 from platform_assets.refine.fields import Source
 from platform_assets.refine.reasons import Reason
 from platform_assets.refine.scrub import scrub_json
@@ -47,16 +48,21 @@ def stages(table: Table) -> list[tuple[str, str]]:
     """
     fields = table.fields
     members = [field.source or field.name for field in fields] + ([table.attributes] if table.attributes else [])
-    pointers = text_list("/" + member.replace("~", "~0").replace("/", "~1") for member in members)
+    pointers = text_list(map(_pointer, members))
     types = f"json_type(_document, [{pointers}]) AS _types"
     strings = f"json_extract_string(_document, [{pointers}]) AS _texts"
     texts = [f"_types[{len(members)}] AS _own_type"] if table.attributes else []
+    decimals = [i for i, field in enumerate(fields, 1) if field.type is FieldType.DECIMAL]
     for i, field in enumerate(fields, 1):
         text = f"_texts[{i}]"
+        if i in decimals:
+            text = f"CASE WHEN _types[{i}] = 'DOUBLE' THEN coalesce(_exact[{decimals.index(i) + 1}], {text}) ELSE {text} END"
         if field.null_values:
             # A number or a nested value whose text happens to be the same is no absent value.
             text = f"CASE WHEN _types[{i}] <> 'VARCHAR' OR NOT {one_of(text, field.null_values)} THEN {text} END"
         texts.append(f"{text} AS _x{i}, _types[{i}] AS _t{i}")
+    own = text_list(_pointer(members[i - 1]) for i in decimals)
+    exact_column = f", {exact_texts('_document', own)} AS _exact" if decimals else ""
     valid = f"CASE WHEN _fault IS NULL THEN json_valid(_body) AND NOT {_trailing_comma()} END"
     document = f"CASE WHEN {valid} THEN _body END AS _json"
     return [
@@ -64,10 +70,14 @@ def stages(table: Table) -> list[tuple[str, str]]:
         ("named", select("*, json_keys(_json) AS _names", "parsed")),
         ("shaped", select(f"*, {_structure(table)} AS _structure", "named")),
         ("sound", select("*, CASE WHEN _structure IS NULL THEN _json END AS _document", "shaped")),
-        ("extracted", select(f"*, {types}, {strings}", "sound")),
+        ("extracted", select(f"*, {types}, {strings}{exact_column}", "sound")),
         ("unpacked", select(f"*, {', '.join(texts)}, len(_names) > list_count(_types) AS _more", "extracted")),
         *_attribute_stages(table, members),
     ]
+
+
+def _pointer(member: str) -> str:
+    return "/" + member.replace("~", "~0").replace("/", "~1")
 
 
 def _structure(table: Table) -> str:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from platform_assets.contracts.model import Field, FieldType, Mask, Table
+from platform_assets.contracts.types import decoded_types, scaled, sql_type
+from platform_assets.refine.decimals import decimal_value, has_more_digits
 from platform_assets.refine.reasons import FieldFault, Reason
 from platform_assets.refine.scrub import scrub_text
 from platform_assets.refine.sql import identifier, literal, matches, one_of
@@ -20,14 +23,7 @@ from platform_assets.refine.sql import identifier, literal, matches, one_of
 _ISO_TIME = r"\d{4}-\d{2}-\d{2}[T ](?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 _MIN_MICROS, _MAX_MICROS = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999: what readers can hold
 _INTEGER_TEXT = r"[+-]?\d+"
-_NUMBER_TEXT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_JSON_TYPES = {
-    FieldType.STRING: ("VARCHAR",),
-    FieldType.INTEGER: ("BIGINT", "UBIGINT"),
-    FieldType.NUMBER: ("BIGINT", "UBIGINT", "DOUBLE"),
-    FieldType.BOOLEAN: ("BOOLEAN",),
-    FieldType.TIMESTAMP: ("VARCHAR",),
-}
+NUMBER_TEXT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +50,8 @@ def value_expression(source: Source) -> str:
             return f"try_cast({text} AS BIGINT)"
         case FieldType.NUMBER:
             return f"try_cast({text} AS DOUBLE)"
+        case FieldType.DECIMAL:
+            return decimal_value(text, field)
         case FieldType.BOOLEAN:
             return f"CASE lower({text}) WHEN 'true' THEN true WHEN 'false' THEN false END"
         case FieldType.TIMESTAMP:
@@ -99,7 +97,8 @@ def _type_cases(source: Source) -> list[tuple[str, str]]:
     if json_type is None:
         unlike = {
             FieldType.INTEGER: f"NOT regexp_full_match({text}, {literal(_INTEGER_TEXT)})",
-            FieldType.NUMBER: f"NOT regexp_full_match({text}, {literal(_NUMBER_TEXT)})",
+            FieldType.NUMBER: f"NOT regexp_full_match({text}, {literal(NUMBER_TEXT)})",
+            FieldType.DECIMAL: f"NOT regexp_full_match({text}, {literal(NUMBER_TEXT)})",
             FieldType.BOOLEAN: f"lower({text}) NOT IN ('true', 'false')",
         }
         return [(unlike[field.type], wrong)] if field.type in unlike else []
@@ -109,7 +108,10 @@ def _type_cases(source: Source) -> list[tuple[str, str]]:
         range_ = literal(FieldFault.RANGE.of(field))
         too_long = f"WHEN {json_type} = 'DOUBLE' AND regexp_full_match({text}, {literal(_INTEGER_TEXT)}) THEN {range_} "
     result = f"CASE {not_finite} {too_long}ELSE {wrong} END"
-    return [(f"{text} IS NOT NULL AND NOT {one_of(json_type, _JSON_TYPES[field.type])}", result)]
+    cases = []
+    if field.text_too:
+        cases = [(f"{json_type} = 'VARCHAR' AND NOT regexp_full_match({text}, {literal(NUMBER_TEXT)})", wrong)]
+    return [*cases, (f"{text} IS NOT NULL AND NOT {one_of(json_type, decoded_types(field))}", result)]
 
 
 def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
@@ -121,14 +123,18 @@ def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
     elif field.type is FieldType.NUMBER:
         named = f"CASE WHEN {matches(text, '[nN]')} THEN {literal(Reason.NON_FINITE)} ELSE {range_} END"
         cases.append((f"{text} IS NOT NULL AND ({column} IS NULL OR NOT isfinite({column}))", named))
+    elif field.type is FieldType.DECIMAL:
+        named = f"CASE WHEN {matches(text, '[nN]')} THEN {literal(Reason.NON_FINITE)} ELSE {range_} END"
+        cases.append((f"{text} IS NOT NULL AND {column} IS NULL", named))
+        cases.append((f"{text} IS NOT NULL AND {has_more_digits(text, field)}", literal(FieldFault.SCALE.of(field))))
     elif field.type is FieldType.TIMESTAMP:
         outside = f"epoch_us({column}) NOT BETWEEN {_MIN_MICROS} AND {_MAX_MICROS}"
         unreadable = f"{column} IS NULL OR NOT isfinite({column}) OR {outside}"
         cases.append((f"{text} IS NOT NULL AND ({unreadable})", literal(FieldFault.TIME.of(field))))
     if field.minimum is not None:
-        cases.append((f"{column} < {_number(field.minimum)}", range_))
+        cases.append((f"{column} < {_bound(field, field.minimum, ROUND_CEILING)}", range_))
     if field.maximum is not None:
-        cases.append((f"{column} > {_number(field.maximum)}", range_))
+        cases.append((f"{column} > {_bound(field, field.maximum, ROUND_FLOOR)}", range_))
     if field.enum:
         cases.append((f"NOT {one_of(text, field.enum)}", literal(FieldFault.ENUM.of(field))))
     if field.max_length is not None:
@@ -139,5 +145,9 @@ def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
     return cases
 
 
-def _number(bound: float) -> str:
-    return str(int(bound)) if float(bound).is_integer() else f"CAST({bound!r} AS DOUBLE)"
+def _bound(field: Field, bound: Decimal, rounding: str) -> str:
+    """SQL for a bound in the field's own type, so that values are compared exactly."""
+    if field.type is FieldType.NUMBER:
+        return f"CAST('{bound}' AS DOUBLE)"
+    # No value of the type lies between the bound and the nearest value within it.
+    return f"CAST('{scaled(bound, field.scale, rounding)}' AS {sql_type(field)})"

@@ -14,6 +14,7 @@ follows from stored columns that are small, without reading the row: that is how
 from __future__ import annotations
 
 from platform_assets.contracts.model import Field, FieldType, Table
+from platform_assets.contracts.types import canonical_text
 from platform_assets.refine.sql import identifier, literal, select
 
 _COORDINATES = "_topic_id, _kafka_partition, _offset"
@@ -97,4 +98,6 @@ def _text(field: Field) -> str:
     column = identifier(field.name)
     if field.type is FieldType.STRING:
         return column
+    if field.type is FieldType.DECIMAL:  # the same value stays the same when a newer contract has more digits
+        return canonical_text(column, field)
     return f"CAST({f'epoch_us({column})' if field.type is FieldType.TIMESTAMP else column} AS VARCHAR)"

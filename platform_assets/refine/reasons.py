@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from platform_assets.contracts.model import Field, FieldType, Table
+from platform_assets.contracts.types import type_name
 
 
 class Reason(StrEnum):
@@ -44,6 +45,7 @@ class FieldFault(StrEnum):
     PATTERN = "pattern"
     LENGTH = "length"
     TIME = "time"
+    SCALE = "scale"
 
     def of(self, field: Field) -> str:
         """The code for that field."""
@@ -86,16 +88,17 @@ def _describe_field(fault: FieldFault, field: Field) -> str:
     article = "an" if field.type is FieldType.INTEGER else "a"
     return {
         FieldFault.MISSING: f"{field.name} is required and is absent or null",
-        FieldFault.TYPE: f"{field.name} is not {article} {field.type.value}",
+        FieldFault.TYPE: f"{field.name} is not {article} {type_name(field)}",
         FieldFault.RANGE: f"{field.name} is outside {_bounds(field)}",
         FieldFault.ENUM: f"{field.name} is none of {', '.join(field.enum)}",
         FieldFault.PATTERN: f"{field.name} does not match {field.pattern}",
         FieldFault.LENGTH: f"{field.name} is longer than {field.max_length} characters",
+        FieldFault.SCALE: f"{field.name} has more than {field.scale} digits after the point",
         FieldFault.TIME: f"{field.name} cannot be read {time}",
     }[fault]
 
 
 def _bounds(field: Field) -> str:
-    low = "its type's least value" if field.minimum is None else f"{field.minimum:g}"
-    high = "its type's greatest value" if field.maximum is None else f"{field.maximum:g}"
+    low = "its type's least value" if field.minimum is None else f"{field.minimum}"
+    high = "its type's greatest value" if field.maximum is None else f"{field.maximum}"
     return f"{low} to {high}"

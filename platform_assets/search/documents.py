@@ -19,7 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.contracts.model import Field, FieldType, Table
+from platform_assets.contracts.model import Field, FieldType, IndexType, Table
+from platform_assets.contracts.types import decimal_text
+from platform_assets.search.decimals import DECIMALS, KEY, limb_name, limbs_sql, sort_key_sql
 from platform_assets.search.mappings import FLAT_DEPTH_LIMIT, SYSTEM
 from platform_assets.search.names import TOPIC_PREFIX, DocumentSet, document_id
 
@@ -242,7 +244,7 @@ def _expression(table: Table, version: int) -> str:
             "'}'",
         ]
     )
-    fields = [_rendered(f) for f in table.fields]
+    fields = [*(_rendered(f) for f in table.fields), *_decimals(table)]
     if table.attributes:
         # A raw newline can only be white space between tokens: within a JSON string it is escaped.
         fields.append(f"""',"{table.attributes}":' || replace("{table.attributes}", chr(10), ' ')""")
@@ -264,8 +266,24 @@ def _keyed_expression(documents: DocumentSet, version: int, key: Sequence[str]) 
         f"""'{{"index":{{"_id":"', {keyed_id(key)}, """
         f"""'","version":{int(version)},"version_type":"external"}}}}', chr(10)"""
     )
-    fields = ", ".join(_rendered(f) for f in documents.fields)
+    fields = ", ".join([*(_rendered(f) for f in documents.fields), *_decimals(documents)])
     return f"""concat({action}, '{{"{SYSTEM}":{{"seq":{int(version)}}}', {fields}, '}}', chr(10))"""
+
+
+def _decimals(documents: DocumentSet) -> list[str]:
+    """SQL for the object by which decimals are compared and summed; null ones have no member."""
+    searched = [one for one in documents.fields if one.index is IndexType.DECIMAL]
+    if not searched:
+        return []
+    members = []
+    for one in searched:
+        column = f'"{one.name}"'
+        parts = [f"""'"{KEY}":"' || {sort_key_sql(column)} || '"'"""]
+        if documents.summed:
+            limbs = enumerate(limbs_sql(column, one.precision))
+            parts += [f"""',"{limb_name(number)}":' || {limb}""" for number, limb in limbs]
+        members.append(f"""'"{one.name}":{{' || {" || ".join(parts)} || '}}'""")
+    return [f"""',"{DECIMALS}":{{'""", f"concat_ws(',', {', '.join(members)})", "'}'"]
 
 
 def _rendered(field: Field) -> str:
@@ -273,6 +291,8 @@ def _rendered(field: Field) -> str:
     match field.type:
         case FieldType.STRING | FieldType.NUMBER:
             value = f"to_json({column})"
+        case FieldType.DECIMAL:
+            value = f"""'"' || {decimal_text(column, field)} || '"'"""
         case FieldType.TIMESTAMP:
             value = f"""'"' || strftime({column}, '{_ISO}') || '"'"""
         case FieldType.INTEGER | FieldType.BOOLEAN:

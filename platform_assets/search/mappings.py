@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from platform_assets.contracts.model import Field, FieldType, IndexType
+from platform_assets.contracts.types import TYPES
+from platform_assets.search.decimals import DECIMALS, KEY, LIMBS, limb_count, limb_name
 from platform_assets.search.names import DocumentSet, read_alias
 
 SYSTEM = "_assay"
@@ -38,13 +40,6 @@ LATEST = datetime(2262, 4, 11, 23, 47, 16, 854775, tzinfo=UTC)
 """What nanoseconds in 64 bits can hold: other times are stored and returned, but neither searched nor sorted."""
 
 _SOURCE_ONLY = {"index": False, "doc_values": False}
-_STORED_TYPE = {
-    FieldType.STRING: "keyword",
-    FieldType.INTEGER: "long",
-    FieldType.NUMBER: "double",
-    FieldType.BOOLEAN: "boolean",
-    FieldType.TIMESTAMP: "date_nanos",
-}
 
 
 def mapping(table: DocumentSet) -> dict[str, Any]:
@@ -64,6 +59,11 @@ def mapping(table: DocumentSet) -> dict[str, Any]:
             "history": {"type": "boolean"},
         },
     }
+    if decimals := [field for field in table.fields if field.index is IndexType.DECIMAL]:
+        properties[DECIMALS] = {
+            "dynamic": "strict",
+            "properties": {field.name: _parts(field, table.summed) for field in decimals},
+        }
     properties[PROGRESS] = {"type": "object", "enabled": False}
     return {"dynamic": "strict", "properties": properties}
 
@@ -89,7 +89,7 @@ def settings(table: DocumentSet, *, shards: int = 1, replicas: int = 0, refresh:
             "translog.durability": "request",  # an acknowledged bulk survives a kill
             "gc_deletes": "1d",  # outlasts the longest zombie
             "mapping.coerce": False,  # "500" is not 500: what is stored equals silver or is refused
-            "mapping.total_fields.limit": len(table.fields) + 64,
+            "mapping.total_fields.limit": len(table.fields) * (3 + LIMBS) + 64,
             "mapping.depth.limit": 4,
             "query.default_field": text or [table.event_time],
         }
@@ -121,10 +121,21 @@ def _field(field: Field) -> dict[str, Any]:
             return {"type": "keyword", "ignore_above": KEYWORD_LIMIT}
         case IndexType.TEXT:
             return {"type": "text", "norms": False}  # sorted by time, never by relevance
+        case IndexType.DECIMAL:
+            # The exact value for people; it is compared by its parts, and grouped by as it is.
+            return {"type": "keyword", "index": False}
         case IndexType.DATE:
             return dict(_DATE)
         case IndexType.NONE:
-            base = dict(_DATE) if field.type is FieldType.TIMESTAMP else {"type": _STORED_TYPE[field.type]}
+            base = dict(_DATE) if field.type is FieldType.TIMESTAMP else {"type": TYPES[field.type].stored}
             return {**base, **_SOURCE_ONLY}
         case IndexType.LONG | IndexType.DOUBLE | IndexType.BOOLEAN:
             return {"type": field.index.value}
+
+
+def _parts(field: Field, summed: bool) -> dict[str, Any]:
+    """The fields by which a decimal is compared, and summed where sums are asked for."""
+    limbs = {
+        limb_name(n): {"type": "long", "index": False} for n in range(limb_count(field.precision) if summed else 0)
+    }
+    return {"dynamic": "strict", "properties": {KEY: {"type": "keyword"}, **limbs}}

@@ -40,6 +40,9 @@ class DocumentSet(Protocol):
     def attributes_max_bytes(self) -> int: ...
     @property
     def max_depth(self) -> int: ...
+    @property
+    def summed(self) -> bool:
+        """Whether sums over documents are asked for."""
 
 
 @dataclass(frozen=True, slots=True)

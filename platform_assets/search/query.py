@@ -20,6 +20,7 @@ from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Field, FieldType, IndexType, Mask, Table
 from platform_assets.search.asking import Deadline, ask
+from platform_assets.search.decimals import decimal_key, decimal_range, key_path
 from platform_assets.search.errors import QueryError
 from platform_assets.search.mappings import EARLIEST, KEYWORD_LIMIT, LATEST, SYSTEM, flat
 from platform_assets.search.names import read_alias
@@ -82,13 +83,13 @@ def search(
         raise QueryError(f"a page has 1 to {MAX_ROWS} rows, not {limit}")
     wanted = to_query(table, query, since=since, until=until, mask=mask, more=more)
     after = _decode(cursor, table) if cursor is not None else None
-    deadline = deadline or Deadline()
+    deadline, doing = deadline or Deadline(), f"searching {table.qualified_name}"
     hits: list[dict[str, Any]] = []
     left = most
     for window in _windows(client, table, until, after, deadline):
         within = {"bool": {"filter": [wanted, *window]}}
         behind = hits[-1]["sort"] if hits else after
-        found, left = hits_after(client, table, within, limit - len(hits), behind, deadline, _doing(table), most=left)
+        found, left = hits_after(client, table, within, limit - len(hits), behind, deadline, doing, most=left)
         hits += found
         ended = len(hits) == limit or left <= 0
         if ended:
@@ -119,7 +120,7 @@ def _windows(
 def _latest(client: OpenSearch, table: Table, deadline: Deadline) -> datetime | None:
     """The latest event time in the index; read from the physical indices, where it needs no document."""
     body = {"size": 0, "track_total_hits": False, "aggs": {"latest": {"max": {"field": table.event_time}}}}
-    found = ask(client, f"{read_alias(table)}-*", body, deadline, _doing(table))
+    found = ask(client, f"{read_alias(table)}-*", body, deadline, f"searching {table.qualified_name}")
     # Milliseconds, rounded down.
     value = found.get("aggregations", {}).get("latest", {}).get("value")
     return EARLIEST + timedelta(milliseconds=value + 1) if value is not None else None
@@ -169,10 +170,6 @@ def _rows_at_once(table: Table) -> int:
 def _bytes(hits: list[dict[str, Any]]) -> int:
     """How much of an answer they are, as JSON in ASCII."""
     return sum(len(json.dumps(hit["_source"])) for hit in hits)
-
-
-def _doing(table: Table) -> str:
-    return f"searching {table.qualified_name}"
 
 
 def order(table: Table, direction: str = "desc") -> list[dict[str, Any]]:
@@ -247,6 +244,8 @@ def _in_field(table: Table, clause: Clause, mask: Masker | None) -> dict[str, An
     if clause.present:
         return {"exists": {"field": path}}
     if clause.bounds:
+        if field is not None and kind is IndexType.DECIMAL:
+            return {"range": {path: decimal_range(name, clause.bounds, field.scale)}}
         if kind not in (IndexType.LONG, IndexType.DOUBLE, IndexType.DATE):
             raise QueryError(f"{name} is neither number nor time: it has no range")
         return {"range": {path: _range(name, kind, clause.bounds)}}
@@ -259,7 +258,7 @@ def _field(table: Table, name: str) -> tuple[IndexType | None, str, Field | None
         if field.name == name:
             if field.index is IndexType.NONE:
                 raise QueryError(f"{name} is stored but not searchable", _known(table))
-            return field.index, name, field
+            return field.index, key_path(name) if field.index is IndexType.DECIMAL else name, field
     if name == "id":
         return None, "_id", None
     if name in _SYSTEM_FIELDS:
@@ -297,6 +296,8 @@ def _equal(
                 return _prefix(path, value.text)
             masked = list(mask(value.text)) if mask and field and field.mask is Mask.HMAC else []
             return {"terms": {path: [value.text, *masked]}} if masked else {"term": {path: value.text}}
+        case IndexType.DECIMAL if field is not None:
+            return {"term": {path: decimal_key(name, value.text, field.scale)}}
         case IndexType.BOOLEAN if field is None and not _scalar(name, kind, value.text):
             return {"bool": {"must_not": [{"term": {path: True}}]}}  # of ours a document says only what is true
         case _:

@@ -21,8 +21,9 @@ import pyarrow as pa
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import NotFoundError, OpenSearchException
 
-from platform_assets.contracts.arrow import UTC_MICROS, silver_schema
-from platform_assets.contracts.model import FieldType, Table
+from platform_assets.contracts.arrow import silver_schema
+from platform_assets.contracts.model import Field, FieldType, Table
+from platform_assets.contracts.types import UTC_MICROS, decimal_text, sql_type
 from platform_assets.search.client import request_text
 from platform_assets.search.errors import Conflict, SearchError, translate
 from platform_assets.search.indices import READ_FILTER
@@ -37,13 +38,6 @@ _LAST_SORT = re.compile(r'"sort":\[(\d+)\]\}\]\}\}$')
 _NO_HITS = re.compile(r'"hits":\[\]\}\}$')
 _TAIL = 100
 
-_DUCKDB = {
-    FieldType.STRING: "VARCHAR",
-    FieldType.INTEGER: "BIGINT",
-    FieldType.NUMBER: "DOUBLE",
-    FieldType.BOOLEAN: "BOOLEAN",
-    FieldType.TIMESTAMP: "TIMESTAMP",
-}
 _SYSTEM_COLUMNS = {
     "_kafka_partition": ("partition", "INTEGER"),
     "_offset": ("offset", "BIGINT"),
@@ -151,13 +145,15 @@ def _pages(client: OpenSearch, target: str, seq: int | None, below: int | None) 
 
 
 def _select(table: Table, known: Mapping[str, str], below: Mapping[str, int] | None) -> str:
-    source: dict[str, Any] = {field.name: _DUCKDB[field.type] for field in table.fields}
+    source: dict[str, Any] = {field.name: _written(field) for field in table.fields}
     if table.attributes:
         source[table.attributes] = "JSON"
     source[SYSTEM] = {**dict(_SYSTEM_COLUMNS.values()), "history": "BOOLEAN"}
     hit = {"_index": "VARCHAR", "_id": "VARCHAR", "_version": "BIGINT", "_source": source}
     form = json.dumps({"hits": {"hits": [hit]}})
-    columns = ["h._id", "h._index", "h._version", *(f'h._source."{name}"' for name in source if name != SYSTEM)]
+    columns = ["h._id", "h._index", "h._version", *(_read(field) for field in table.fields)]
+    if table.attributes:
+        columns.append(f'h._source."{table.attributes}"')
     columns.append(f"{_topic(known)} AS _topic_id")
     columns += [f'h._source.{SYSTEM}."{key}" AS {name}' for name, (key, _) in _SYSTEM_COLUMNS.items()]
     columns.append(f"coalesce(h._source.{SYSTEM}.history, false) AS _history")
@@ -175,6 +171,22 @@ def _select(table: Table, known: Mapping[str, str], below: Mapping[str, int] | N
         f"SELECT r.* FROM ({rows}) r SEMI JOIN (VALUES {limits}) l(topic, partition, next) "  # noqa: S608
         "ON r._topic_id = l.topic AND r._kafka_partition = l.partition AND r._offset < l.next"
     )
+
+
+def _written(field: Field) -> str:
+    """The DuckDB type as which a document's value is read first."""
+    if field.type is FieldType.TIMESTAMP:
+        return "TIMESTAMP"
+    return "VARCHAR" if field.type is FieldType.DECIMAL else sql_type(field).upper()
+
+
+def _read(field: Field) -> str:
+    """SQL for a document's value. Of decimals only the text that we write is one: the cast alone would round."""
+    text = f'h._source."{field.name}"'
+    if field.type is not FieldType.DECIMAL:
+        return text
+    value = f"try_cast({text} AS {sql_type(field)})"
+    return f'CASE WHEN {decimal_text(value, field)} = {text} THEN {value} END AS "{field.name}"'
 
 
 def _topic(known: Mapping[str, str]) -> str:

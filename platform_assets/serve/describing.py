@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends
 
 from platform_assets.alerts.runbooks import runbooks
 from platform_assets.contracts.model import Contract, Mask, Table
+from platform_assets.contracts.types import type_name
 from platform_assets.gold.marts import Mart, load_marts
 from platform_assets.gold.project import project_folder
 from platform_assets.reports.declare import Report, load_reports
@@ -67,7 +68,7 @@ def _table(table: Table) -> dict[str, Any]:
         "fields": [
             {
                 "name": field.name,
-                "type": field.type.value,
+                "type": type_name(field),
                 "index": field.index.value,
                 "description": field.description,
                 "enum": list(field.enum),

@@ -208,7 +208,11 @@ def _as_bronze(records: list[bytes]) -> pa.Table:
 def _json_records(body: bytes) -> list[bytes]:
     """The object, or the array's objects, each written anew: what was judged is what is published."""
     try:
-        found = json.loads(body, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_float)
+        # A float would lose digits of a decimal: the number's own text takes its place, and is written again.
+        mark = secrets.token_hex(8)
+        found = json.loads(
+            body, object_pairs_hook=_unique, parse_constant=_finite, parse_float=lambda text: f"{mark}{_float(text)}"
+        )
     except RecursionError:
         raise QueryError("the body is nested too deeply") from None
     except UnicodeDecodeError:
@@ -219,7 +223,8 @@ def _json_records(body: bytes) -> list[bytes]:
     events = found if isinstance(found, list) else [found]
     _check_number(len(events))
     try:
-        return [json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() for event in events]
+        written = [json.dumps(event, ensure_ascii=False, separators=(",", ":")) for event in events]
+        return [re.sub(f'"{mark}([^"]*)"', r"\1", text).encode() for text in written]
     except UnicodeEncodeError:
         raise QueryError("a text holds half a surrogate pair") from None
     except RecursionError:
@@ -237,11 +242,10 @@ def _finite(text: str) -> Any:
     raise ValueError(f"{text} is no number")
 
 
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
+def _float(text: str) -> str:
+    if not math.isfinite(float(text)):
         raise ValueError("a number is too large")
-    return number
+    return text
 
 
 def _text_records(table: Table, body: bytes) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -68,9 +69,9 @@ BREAKING: dict[str, tuple[Any, str]] = {
     "enum lost a value": (lambda c: with_field(c, "events", "level", enum=("INFO",)), "lost the allowed value TRACE"),
     "enum new": (lambda c: with_field(c, "events", "host", enum=("a",)), "limited to an enumeration"),
     "pattern new": (lambda c: with_field(c, "events", "host", pattern="a+"), "must now match a+"),
-    "minimum up": (lambda c: with_field(c, "events", "status", minimum=200.0), "minimum rose from 100 to 200"),
-    "minimum new": (lambda c: with_field(c, "events", "status", maximum=500.0), "maximum fell from 599 to 500"),
-    "maximum new": (lambda c: with_field(c, "events", "latency_ms", maximum=9.0), "maximum fell from none to 9"),
+    "minimum up": (lambda c: with_field(c, "events", "status", minimum=Decimal(200)), "minimum rose from 100 to 200"),
+    "minimum new": (lambda c: with_field(c, "events", "status", maximum=Decimal(500)), "maximum fell from 599 to 500"),
+    "maximum new": (lambda c: with_field(c, "events", "latency_ms", maximum=Decimal(9)), "maximum fell from none to 9"),
     "shorter": (lambda c: with_field(c, "events", "host", max_length=10), "maxLength fell from 255 to 10"),
     "null value new": (lambda c: with_field(c, "access", "agent", null_values=("-", "?")), "'?' now stands for absent"),
     "null value lost": (
@@ -123,12 +124,32 @@ def test_a_breaking_change_needs_a_major_version(logs: Contract, case: str) -> N
     check_compatible(logs, with_version(new, "2.0.0"))
 
 
+def decimal(contract: Contract, precision: int, scale: int, *, text_too: bool = False) -> Contract:
+    """With the field `latency_ms` as a decimal."""
+    changed = {"type": FieldType.DECIMAL, "index": IndexType.DECIMAL, "precision": precision, "scale": scale}
+    return with_field(contract, "events", "latency_ms", minimum=None, text_too=text_too, **changed)
+
+
+def test_a_decimal_may_gain_digits_before_the_point_and_nothing_else(logs: Contract) -> None:
+    old = decimal(logs, 18, 8, text_too=True)
+    assert breaking_changes(old, decimal(logs, 20, 8, text_too=True)) == []
+    assert breaking_changes(old, decimal(logs, 17, 8, text_too=True)) == [
+        "events.latency_ms: its precision fell from 18 to 17"
+    ]
+    assert breaking_changes(old, decimal(logs, 20, 10, text_too=True)) == [
+        "events.latency_ms: the scale changed from 8 to 10"
+    ]
+    assert breaking_changes(old, decimal(logs, 18, 8)) == ["events.latency_ms: is no longer read from texts (textToo)"]
+    assert "events.latency_ms: the type changed from number to decimal" in breaking_changes(logs, decimal(logs, 18, 8))
+    assert from_json(to_json(old)) == old
+
+
 HARMLESS: dict[str, Any] = {
     "optional field": lambda c: with_table(
         c, "events", fields=(*c.table("events").fields, Field("x", FieldType.STRING, source="x"))
     ),
     "new table": lambda c: replace(c, tables=(*c.tables, replace(c.tables[0], name="more", topic="logs.more"))),
-    "wider": lambda c: with_field(c, "events", "status", minimum=None, maximum=999.0),
+    "wider": lambda c: with_field(c, "events", "status", minimum=None, maximum=Decimal(999)),
     "enum grew": lambda c: with_field(c, "events", "level", enum=(*c.table("events").field("level").enum, "PANIC")),
     "enum dropped": lambda c: with_field(c, "events", "level", enum=()),
     "longer": lambda c: with_field(c, "events", "host", max_length=None),

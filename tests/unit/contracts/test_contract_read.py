@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from platform_assets.contracts.errors import ContractError
-from platform_assets.contracts.model import Contract, FieldType, Format, Grain, IndexType, Mask
+from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask
 from platform_assets.contracts.read import load_contracts, parse_contract, read_contract
+from platform_assets.contracts.types import arrow_type, sql_type
 
 DOCUMENT: dict[str, Any] = {
     "apiVersion": "v3.2.0",
@@ -196,6 +199,22 @@ def test_unknown_fields_may_be_masked_more_strongly() -> None:
     assert parse_contract(text).table("orders").attributes_mask is Mask.SCRUB_ADDRESSES
 
 
+def decimal_amount(physical: str, text_too: bool = False, **options: Any) -> Field:
+    """The field `amount` as that physical type."""
+    given = [{"property": "textToo", "value": text_too}]
+    change = prop("amount", physicalType=physical, logicalTypeOptions=options, customProperties=given)
+    return parse_contract(changed(change)).table("orders").field("amount")
+
+
+def test_a_decimal() -> None:
+    amount = decimal_amount("Decimal( 18 , 8 )", minimum="0.00000001", maximum=9999999999, text_too=True)
+    assert (amount.type, amount.precision, amount.scale, amount.text_too) == (FieldType.DECIMAL, 18, 8, True)
+    assert (amount.minimum, amount.maximum) == (Decimal("0.00000001"), Decimal(9999999999))
+    assert (amount.index, sql_type(amount)) == (IndexType.DECIMAL, "decimal(18,8)")
+    assert arrow_type(amount) == pa.decimal128(18, 8)
+    assert (decimal_amount("numeric(5)").precision, decimal_amount("numeric(5)").scale) == (5, 0)
+
+
 def test_a_text_table(contract: Contract) -> None:
     lines = contract.table("lines")
     assert (lines.format, lines.key, lines.attributes, lines.frame_start) == (Format.REGEX, (), None, r"^\d{4}-")
@@ -266,7 +285,40 @@ BAD: dict[str, tuple[Change, str]] = {
     "option not honoured": (prop("note", logicalTypeOptions={"minLength": 1}), "minLength: is not supported"),
     "zone not honoured": (prop("at", logicalTypeOptions={"defaultTimezone": "CET"}), "defaultTimezone: is 'CET'"),
     "bounds crossed": (prop("amount", logicalTypeOptions={"minimum": 2, "maximum": 1}), "minimum 2 is over maximum 1"),
-    "inexact bound": (prop("line", logicalTypeOptions={"maximum": 2**60}), "is no bound"),
+    "bound that no integer has": (
+        prop("line", logicalTypeOptions={"maximum": 2**63}),
+        "9223372036854775808 is no integer",
+    ),
+    "bound that YAML rounds": (
+        prop("amount", logicalTypeOptions={"maximum": 0.1234567890123456}),
+        "YAML rounds so many",
+    ),
+    "bound that is no number": (prop("amount", logicalTypeOptions={"maximum": "much"}), "is no bound"),
+    "array": (prop("note", logicalType="array"), "is 'array', which is not supported - leave it out"),
+    "decimal as a logical type": (
+        prop("amount", logicalType="decimal"),
+        "number with physicalType: decimal(precision,scale)",
+    ),
+    "decimal without digits": (prop("amount", physicalType="decimal"), "'decimal' is not what is stored for number"),
+    "decimal too wide": (prop("amount", physicalType="decimal(39,2)"), "a precision of 1 to 38"),
+    "decimal of no digits": (prop("amount", physicalType="decimal(0)"), "a precision of 1 to 38"),
+    "decimal with scale over precision": (
+        prop("amount", physicalType="DECIMAL(4, 5)"),
+        "a scale of 0 to the precision",
+    ),
+    "decimal of whole numbers": (prop("line", physicalType="decimal(18,0)"), "does not fit logicalType integer"),
+    "float": (prop("amount", physicalType="float"), "'float' is not what is stored for number"),
+    "integer of 32 bits": (prop("line", physicalType="int32"), "'int32' is not what is stored for integer"),
+    "text of a length": (prop("note", physicalType="varchar(10)"), "'varchar(10)' is not what is stored for string"),
+    "bound beyond the decimal": (
+        prop("amount", physicalType="decimal(6,2)", logicalTypeOptions={"maximum": 10000}),
+        "10000 is no decimal(6,2)",
+    ),
+    "texts for a double": (field_custom("amount", "textToo", True), "textToo]: is for decimals of JSON messages"),
+    "format of a decimal": (
+        prop("amount", physicalType="decimal(6,2)", logicalTypeOptions={"format": "f64"}),
+        "format: is not supported",
+    ),
     "nan bound": (prop("amount", logicalTypeOptions={"maximum": float("nan")}), "is no bound"),
     "enum of a number": (prop("amount", enum=[{"value": "1"}]), "do not fit type number"),
     "YAML's no": (prop("state", enum=[{"value": False}]), "no list of distinct texts"),

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask, Table
@@ -31,7 +32,7 @@ ORDERS = Table(
         Field("placed_at", FieldType.TIMESTAMP, "When it was placed.", required=True, index=IndexType.DATE),
         Field("buyer", FieldType.STRING, "Who placed it.", pii=True, mask=Mask.HMAC),
         Field("state", FieldType.STRING, "Where it stands.", enum=("open", "paid")),
-        Field("amount", FieldType.NUMBER, "Sum in euros.", minimum=0, index=IndexType.DOUBLE),
+        Field("amount", FieldType.NUMBER, "Sum in euros.", minimum=Decimal(0), index=IndexType.DOUBLE),
         Field("note", FieldType.STRING, "Not searchable.", index=IndexType.NONE),
     ),
 )

@@ -6,6 +6,7 @@ import os
 import random
 import string
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,28 @@ def test_a_new_column_needs_no_rebuild(path: Path) -> None:
     more = rows(2, 1).append_column("extra", pa.array([7], pa.int64())).select([f.name for f in wider.schema])
     wider.commit(wider.write(more))
     assert sorted(wider.read(duckdb.connect()).column("extra").to_pylist(), key=str) == [7, None, None]
+
+
+def test_a_decimal_gains_digits_without_a_rebuild(path: Path) -> None:
+    def schema(precision: int) -> pa.Schema:
+        return pa.schema([pa.field("amount", pa.decimal128(precision, 2)), pa.field("day", pa.string())])
+
+    def row(amount: str, precision: int) -> pa.Table:
+        return pa.table({"amount": [Decimal(amount)], "day": ["2026-01-01"]}, schema=schema(precision))
+
+    old = LakeTable(path, schema(5), "day")
+    old.commit(old.write(row("123.45", 5)), advance={"t:0": 1})
+    for precision, amount in ((9, "1234567.89"), (38, "999999999999999999999999999999999999.99")):
+        table = LakeTable(path, schema(precision), "day")
+        table.commit(table.write(row(amount, precision)))
+        assert str(DeltaTable(str(path)).schema().fields[0].type) == f'PrimitiveType("decimal({precision},2)")'
+    wanted = [Decimal("123.45"), Decimal("1234567.89"), Decimal("999999999999999999999999999999999999.99")]
+    found = table.read(duckdb.connect(), columns=["amount"], order="amount")
+    assert found.schema.field("amount").type == pa.decimal128(38, 2)
+    assert found["amount"].to_pylist() == wanted
+    assert sorted(DeltaTable(str(path)).to_pyarrow_table()["amount"].to_pylist()) == wanted
+    assert table.transaction("t:0") == 1
+    assert compact(table, duckdb.connect(), "amount") == 0
 
 
 def test_expire_and_vacuum_forget_old_partitions(path: Path) -> None:

@@ -238,3 +238,11 @@ def test_answers_that_cannot_be_kept_are_noticed_before_anything_is_published(
     (tmp_path / "idempotency.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(AnswersUnavailable):
         Answers(tmp_path, SECRET)
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"a":1234567890.12345678}', b'{"a":[0.10,1e-7,12345678901234567890123],"b":"0.10"}']
+)
+def test_numbers_of_a_submission_are_published_as_written(event: bytes) -> None:
+    assert _json_records(event) == [event]
+    assert _json_records(b"[" + event + b"," + event + b"]") == [event, event]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -184,7 +185,7 @@ def test_a_table_without_a_key(tmp_path: Any, logs: Any) -> None:
     lab = Lab(tmp_path, logs, "access")
     line = b'83.149.9.216 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 203023 "-" "curl"'
     lab.run([line, line.replace(b"200 203023", b"999 203023"), line.replace(b"200 203023", b"999 203023")])
-    fields = tuple(replace(f, maximum=999.0) if f.name == "status" else f for f in lab.table.fields)
+    fields = tuple(replace(f, maximum=Decimal(999)) if f.name == "status" else f for f in lab.table.fields)
     wider = lab.with_contract(fields=fields)
     assert run(wider).accepted == 2
     assert run(wider).changed == 0
