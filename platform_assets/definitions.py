@@ -1,12 +1,13 @@
 """The Dagster code location of everything but gold (`gold_definitions`): `dagster -m platform_assets.definitions`.
 
-What is in it follows from the contracts.
+What is in it follows from the contracts; a wrong one keeps no other from being loaded.
 """
 
 from __future__ import annotations
 
-from platform_assets.contracts.read import load_contracts
+from platform_assets.contracts.read import load_systems
 from platform_assets.defs.build import build_definitions
 from platform_assets.settings import Settings
 
-defs = build_definitions(load_contracts(Settings.load().systems))
+_found = load_systems(Settings.load().systems)
+defs = build_definitions(_found.contracts, _found.broken)

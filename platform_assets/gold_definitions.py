@@ -5,8 +5,8 @@ Apart from the lanes' location, for dbt costs a second at import, and a lane run
 
 from __future__ import annotations
 
-from platform_assets.contracts.read import load_contracts
+from platform_assets.contracts.read import load_systems
 from platform_assets.defs.gold import gold_definitions
 from platform_assets.settings import Settings
 
-defs = gold_definitions(load_contracts(Settings.load().systems))
+defs = gold_definitions(load_systems(Settings.load().systems).contracts)

@@ -41,9 +41,11 @@ TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
 CONFLICT = _rule("key_conflict", Severity.WARNING, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
 CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
+DECLARATION = _rule("declaration_wrong", Severity.WARNING, "{subject}: {detail}")
 
 PLATFORM_RULES = {
-    rule.name: rule for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, CONFLICT, RUN_FAILED, CHECK_FAILED)
+    rule.name: rule
+    for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, CONFLICT, RUN_FAILED, CHECK_FAILED, DECLARATION)
 }
 """By name."""
 

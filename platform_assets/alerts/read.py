@@ -1,6 +1,6 @@
-"""Rules from `systems/<system>/alerts.yaml`, checked against the system's contract.
+"""Rules from `systems/<system>/alerts.yaml`, checked against the system's contract, each by itself.
 
-Belongs here: the file's form, and errors that name the place. Does not: whether SQL binds (`sql.py`, which needs the engine).
+Belongs here: the file's form, and mistakes that name the place. Does not: whether SQL binds (`sql.py`, which needs the engine).
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import timedelta
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -27,11 +26,11 @@ from platform_assets.alerts.model import (
     Severity,
 )
 from platform_assets.alerts.platform import PLATFORM_RULES
-from platform_assets.contracts.errors import ContractError
+from platform_assets.contracts.document import Declared, model_mistakes, parse_document, read_text, understood
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.contracts.read import strict_yaml
+from platform_assets.contracts.read import packaged_systems
 from platform_assets.contracts.types import NUMERIC
-from platform_assets.settings import Settings
+from platform_assets.errors import Mistake, Mistakes, told
 
 FILE_NAME = "alerts.yaml"
 WORDS = frozenset({"value", "threshold", "window", "rule", "system", "table"})
@@ -46,6 +45,7 @@ _AGGREGATE = re.compile(
 )
 _FORMAT = re.compile(r"[,]?(\.\d)?[f%]?")
 _LONGEST = timedelta(days=1)
+_HINT = "see docs/alerts.md"
 
 
 def duration(text: Any) -> timedelta:
@@ -126,70 +126,121 @@ class _Silence(_Common):
         return self
 
 
-class _File(_Strict):
-    rules: dict[str, Annotated[_Window | _Silence, Field(discriminator="kind")]]
+_KINDS: dict[str, type[_Window | _Silence]] = {"window": _Window, "silence": _Silence}
+
+
+def rules_file(system: str, root: Path | None = None) -> Path:
+    """Where a system's rules are, if it has any."""
+    return (root or packaged_systems()) / system / FILE_NAME
+
+
+def declared_rules(contract: Contract, root: Path | None = None) -> Declared[Rule]:
+    """The rules in `<root>/<system>/alerts.yaml`, by default the packaged one; none when there is no file.
+
+    A rule that is wrong is left out; the mistakes name file, line, place, problem and what is allowed.
+    """
+    path = rules_file(contract.system, root)
+    if not (path.exists() or path.is_symlink()):
+        return Declared()
+    found = Mistakes()
+    text = found.get(read_text, path, "a file of rules")
+    rules = _declared(text, contract) if text is not None else Declared[Rule]()
+    named = tuple(replace(mistake, file=str(path)) for mistake in (*found.found, *rules.mistakes))
+    return Declared(rules.valid, named)
 
 
 def load_rules(contract: Contract, root: Path | None = None) -> tuple[Rule, ...]:
-    """The system's own rules from `<root>/<system>/alerts.yaml`, by default the packaged one; none when there is no file.
-
-    Raises AlertError naming file, place, problem and what is allowed.
-    """
-    base: Path | Traversable = root if root is not None else files("platform_assets.systems")
-    path = base / contract.system / FILE_NAME
-    if not path.is_file():
-        return ()
-    try:
-        return parse_rules(path.read_text(encoding="utf-8"), contract)
-    except (OSError, UnicodeDecodeError) as error:
-        raise AlertError(f"{path}: cannot be read ({error})", "rules are a UTF-8 YAML file") from error
-    except AlertError as error:
-        raise AlertError(f"{path}: {error.message}", error.hint) from error
-
-
-def rules_of(settings: Settings, contract: Contract) -> tuple[Rule, ...]:
-    """The system's rules, from the folder of systems that `$ASSAY_SYSTEMS` names if it does. Raises AlertError."""
-    return load_rules(contract, settings.systems)
+    """The system's own rules, for whom all of them must hold. Raises AlertError with every mistake."""
+    return _all(declared_rules(contract, root))
 
 
 def parse_rules(text: str, contract: Contract) -> tuple[Rule, ...]:
-    """The rules in this YAML text, checked. Raises AlertError."""
+    """The rules in this YAML text, checked. Raises AlertError with every mistake."""
+    return _all(_declared(text, contract))
+
+
+def _all(rules: Declared[Rule]) -> tuple[Rule, ...]:
+    if rules.mistakes:
+        raise AlertError(*told(rules.mistakes), mistakes=rules.mistakes)
+    return tuple(rules.valid.values())
+
+
+def _declared(text: str, contract: Contract) -> Declared[Rule]:
+    found = Mistakes()
+    document = parse_document(text, found)
+    if document is None:
+        return Declared(mistakes=tuple(found.found))
+    raw = document.value
+    entries = raw.get("rules") if isinstance(raw, dict) else None
+    if not isinstance(entries, dict):
+        found.found.append(Mistake("rules: is no mapping of rules by name", _HINT, "rules"))
+        entries = {}
+    for key in raw if isinstance(raw, dict) else ():
+        if key != "rules":
+            found.found.append(Mistake(f"{key}: is not known", "rules, by name", str(key)))
+    rules = {}
+    for name, entry in entries.items():
+        before = len(found.found)
+        rule = found.get(understood, partial(_entry, str(name), entry, contract, found))
+        of_it = re.compile(re.escape(f"rules.{name}") + r"([.\[].*)?")
+        if rule is not None and before == len(found.found) and not any(of_it.fullmatch(m.place) for m in found.found):
+            rules[rule.name] = rule
+    mistakes = dict.fromkeys(document.located(mistake) for mistake in found.found)
+    return Declared(rules, tuple(sorted(mistakes, key=lambda mistake: mistake.line or 0)))
+
+
+def _entry(name: str, entry: Any, contract: Contract, found: Mistakes) -> Rule | None:
+    """One rule; its mistakes go to `found`, and then it may be None."""
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    model = _KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        place = f"rules.{name}.kind"
+        found.note(_at(place, f"is {kind!r}" if kind else "is missing", " or ".join(_KINDS)))
+        return None
     try:
-        raw = strict_yaml(text)
-    except ContractError as error:
-        raise AlertError(error.message, error.hint) from error
-    try:
-        document = _File.model_validate(raw)
+        valid = model.model_validate(entry)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(
-            str(part) for part in first["loc"] if part not in ("window", "silence") or first["loc"][-1] == part
-        )
-        raise AlertError(f"{place or 'the document'}: {first['msg']}", "see docs/alerts.md") from error
-    return tuple(_rule(name, entry, contract) for name, entry in document.rules.items())
+        for mistake, _ in model_mistakes(error, entry, _HINT):
+            place = f"rules.{name}.{mistake.place}" if mistake.place else f"rules.{name}"
+            said = mistake.message.removeprefix(f"{mistake.place or 'the document'}: ")
+            found.found.append(replace(mistake, message=f"{place}: {said}", place=place))
+        return None
+    return _rule(name, valid, contract, found)
 
 
-def _rule(name: str, entry: _Window | _Silence, contract: Contract) -> Rule:
+def _rule(name: str, entry: _Window | _Silence, contract: Contract, found: Mistakes) -> Rule | None:
     place = f"rules.{name}"
     if not _NAME.fullmatch(name):
-        raise AlertError(f"{place}: no name for a rule", "a lower-case letter, then letters, digits or underscores")
+        hint = "a lower-case letter, then letters, digits or underscores"
+        found.note(_at(place, "no name for a rule", hint))
     if name in PLATFORM_RULES:
-        raise AlertError(f"{place}: the platform has a rule of that name", "another name")
+        found.note(_at(place, "the platform has a rule of that name", "another name"))
+    found.get(_template, entry.summary, WORDS | set(entry.by), f"{place}.summary")
+    page = entry.runbook or f"{name}.md"
+    if not _PAGE.fullmatch(page):
+        found.note(
+            _at(f"{place}.runbook", f"{page!r} is no page", "a file name such as errors.md, or an https address")
+        )
     table = next((t for t in contract.tables if t.name == entry.table), None)
     if table is None:
         known = ", ".join(t.name for t in contract.tables)
-        raise AlertError(f"{place}.table: {contract.system} has no table {entry.table!r}", f"it has {known}")
+        problem = f"{contract.system} has no table {entry.table!r}"
+        found.note(_at(f"{place}.table", problem, f"it has {known}"))
+        return None
     for column in entry.by:
-        _column(table, column, f"{place}.by")
-    _template(entry.summary, WORDS | set(entry.by), f"{place}.summary")
-    page = entry.runbook or f"{name}.md"
-    if not _PAGE.fullmatch(page):
-        raise AlertError(f"{place}.runbook: {page!r} is no page", "a file name such as errors.md, or an https address")
+        found.get(_column, table, column, f"{place}.by")
     rule = Rule(
         name, Kind(entry.kind), entry.severity, entry.summary, page, entry.resolve_after, entry.cool_down,
         table=table.name, where=entry.where.strip(), by=entry.by,
     )  # fmt: skip
-    return _window(rule, entry, table) if isinstance(entry, _Window) else _silence(rule, entry)
+    if isinstance(entry, _Silence):
+        return _silence(rule, entry)
+    return found.get(_window, rule, entry, table)
+
+
+def _at(place: str, problem: str, hint: str) -> AlertError:
+    message = f"{place}: {problem}"
+    return AlertError(message, hint, mistakes=[Mistake(message, hint, place)])
 
 
 def _window(rule: Rule, entry: _Window, table: Table) -> Rule:
@@ -214,12 +265,12 @@ def _measure(given: str | _Ratio, table: Table, place: str) -> Measure:
     try:
         parts = [aggregate(text) for text in texts]
     except ValueError as error:
-        raise AlertError(f"{place}: {error}", "see docs/alerts.md") from error
+        raise _at(place, str(error), _HINT) from error
     for part in parts:
         if part.column:
             _column(table, part.column, place, numeric=True)
         if len(parts) == 2 and part.function is Function.MAX:
-            raise AlertError(f"{place}: a ratio is of counts or sums", "count(*) or sum(column)")
+            raise _at(place, "a ratio is of counts or sums", "count(*) or sum(column)")
     return Measure(parts[0], parts[1] if len(parts) == 2 else None)
 
 
@@ -227,7 +278,7 @@ def _column(table: Table, name: str, place: str, *, numeric: bool = False) -> No
     known = [f.name for f in table.fields if not numeric or f.type in NUMERIC]
     if name not in known:
         what = "numeric column" if numeric else "column"
-        raise AlertError(f"{place}: {table.qualified_name} has no {what} {name!r}", f"it has {', '.join(known)}")
+        raise _at(place, f"{table.qualified_name} has no {what} {name!r}", f"it has {', '.join(known)}")
 
 
 def _template(text: str, allowed: set[str] | frozenset[str], place: str) -> None:
@@ -235,14 +286,12 @@ def _template(text: str, allowed: set[str] | frozenset[str], place: str) -> None
     try:
         pieces = list(Formatter().parse(text))
     except ValueError as error:
-        raise AlertError(f"{place}: {error}", "double braces that are meant as text") from error
+        raise _at(place, str(error), "double braces that are meant as text") from error
     for _, name, form, conversion in pieces:
         if name is None:
             continue
         if name not in allowed:
-            raise AlertError(f"{place}: {{{name}}} is not known", f"known: {', '.join(sorted(allowed))}")
+            raise _at(place, f"{{{name}}} is not known", f"known: {', '.join(sorted(allowed))}")
         numeric = name in ("value", "threshold")
         if conversion or (form and not (numeric and _FORMAT.fullmatch(form))):
-            raise AlertError(
-                f"{place}: {{{name}}} has a format that is not allowed", "e.g. {value:,.0f} or {value:.1%}"
-            )
+            raise _at(place, f"{{{name}}} has a format that is not allowed", "e.g. {value:,.0f} or {value:.1%}")

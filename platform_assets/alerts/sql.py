@@ -16,7 +16,7 @@ from platform_assets.alerts.model import Aggregate, AlertError, Function, Kind, 
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.types import UTC_MICROS
-from platform_assets.errors import one_line
+from platform_assets.errors import Mistake, Mistakes, one_line, told
 
 BUCKETS = 60
 """Buckets in a window. The newest is not full, so a window is judged up to a sixtieth too short, never too long."""
@@ -166,20 +166,30 @@ def _kind_of(rule: Rule) -> str:
 
 
 def check_rules(con: duckdb.DuckDBPyConnection, table: Table, rules: Iterable[Rule]) -> None:
-    """Bind every expression of the rules of a table. Raises AlertError naming rule and place."""
+    """Bind every expression of the rules of a table. Raises AlertError naming rule and place of each mistake."""
     con.register("rows", silver_schema(table).empty_table())
+    found = Mistakes()
     try:
         for rule in rules:
+            before = len(found.found)
             parts = (rule.measure.part, rule.measure.whole) if rule.measure else ()
             places = {"where": rule.where} | {f"measure {i + 1}": p.where for i, p in enumerate(parts) if p}
             for place, expression in places.items():
                 if expression:
-                    _check(con, expression, f"rules.{rule.name}.{place}")
-            con.execute(cells_of(rule, table))
-    except duckdb.Error as error:
-        raise AlertError(f"rules.{rule.name}: {_first_line(error)}", "see docs/alerts.md") from error
+                    found.get(_check, con, expression, f"rules.{rule.name}.{place}")
+            if before == len(found.found):
+                found.get(_bind, con, rule, table)
     finally:
         con.unregister("rows")
+    if found.found:
+        raise AlertError(*told(found.found), mistakes=found.found)
+
+
+def _bind(con: duckdb.DuckDBPyConnection, rule: Rule, table: Table) -> None:
+    try:
+        con.execute(cells_of(rule, table))
+    except duckdb.Error as error:
+        raise _wrong(f"rules.{rule.name}", error, "see docs/alerts.md") from error
 
 
 def _check(con: duckdb.DuckDBPyConnection, expression: str, place: str) -> None:
@@ -188,7 +198,12 @@ def _check(con: duckdb.DuckDBPyConnection, expression: str, place: str) -> None:
         duckdb.SQLExpression(expression)
         con.execute(f"SELECT count(*) FROM rows WHERE (\n{expression}\n)")  # noqa: S608 (an operator's file)
     except duckdb.Error as error:
-        raise AlertError(f"{place}: {_first_line(error)}", "SQL over the columns of silver") from error
+        raise _wrong(place, error, "SQL over the columns of silver") from error
+
+
+def _wrong(place: str, error: duckdb.Error, hint: str) -> AlertError:
+    message = f"{place}: {_first_line(error)}"
+    return AlertError(message, hint, mistakes=[Mistake(message, hint, place.partition(" ")[0])])
 
 
 def _first_line(error: duckdb.Error) -> str:

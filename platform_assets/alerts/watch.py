@@ -18,9 +18,10 @@ from functools import partial
 import pyarrow as pa
 
 from platform_assets.alerts.judge import Judge, failing
-from platform_assets.alerts.model import AlertError, Rule
+from platform_assets.alerts.model import Rule
 from platform_assets.alerts.platform import Counted, TableHealth, Vitals
 from platform_assets.alerts.room import AlertRoom
+from platform_assets.contracts.document import Declared
 from platform_assets.contracts.model import Contract
 from platform_assets.errors import one_line
 from platform_assets.lake.table import LakeTable
@@ -53,25 +54,23 @@ class Watch:
         settings: Settings,
         contract: Contract,
         silver: Mapping[str, LakeTable],
-        rules: Callable[[], Sequence[Rule]],
+        rules: Callable[[], Declared[Rule]],
         past: Past,
         *,
         index: bool,
     ) -> None:
-        """Rules that cannot be read or bound are told in `error`; the platform's own hold all the same."""
+        """Rules that cannot be read or bound are told in `error`; the others and the platform's own hold all the same."""
         self._past = past
         self._room = AlertRoom(settings, contract.system, index=index)
-        self._broken = ""
 
         def judges(found: Sequence[Rule]) -> dict[str, Judge]:
             return {t.name: Judge(t, found, silver[t.name], settings.lake_path, self._room) for t in contract.tables}
 
-        try:
-            self._judges = judges(rules())
-        except AlertError as error:
-            self._broken = str(error)
-            _log.error("no rules of %s are judged: %s", contract.system, error)
-            self._judges = judges(())
+        declared = rules()
+        self._broken = "; ".join(map(str, declared.mistakes))
+        if declared.mistakes:
+            _log.error("rules of %s are not judged: %s", contract.system, self._broken)
+        self._judges = judges(tuple(declared.valid.values()))
         self._health = {t.name: TableHealth(t) for t in contract.tables}
         # By table: the last bronze commit before this run's own, None if it has none yet.
         self._begun: dict[str, int | None] = {}

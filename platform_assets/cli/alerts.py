@@ -35,7 +35,7 @@ def list_(session: Session, system: str | None, everything: bool, as_json: bool)
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
     from platform_assets.cli import render
 
-    names = [contract.system for contract in session.chosen(system)] + ([] if system else [PLATFORM_SYSTEM])
+    names = [system] if system else [*session.contracts, *session.systems.broken, PLATFORM_SYSTEM]
     found: list[Alert] = []
     for name in names:
         room = _room(session, name)
@@ -121,11 +121,11 @@ def test(session: Session, system: str | None, send: bool) -> None:
     """
     from platform_assets.alerts.buckets import session as engine
     from platform_assets.alerts.notify import targets
-    from platform_assets.alerts.read import rules_of
+    from platform_assets.alerts.read import load_rules
     from platform_assets.alerts.sql import check_rules
 
     for contract in session.chosen(system):
-        rules = rules_of(session.settings, contract)
+        rules = load_rules(contract, session.settings.systems)
         for table in contract.tables:
             with engine() as con:
                 check_rules(con, table, [rule for rule in rules if rule.table == table.name])
@@ -143,8 +143,9 @@ def _room(session: Session, system: str) -> AlertRoom:
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
     from platform_assets.alerts.room import AlertRoom
 
-    name = system if system == PLATFORM_SYSTEM else session.contract(system).system
-    return AlertRoom(session.settings, name, index=False)
+    if system != PLATFORM_SYSTEM and system not in session.systems.broken:  # whose alerts are there all the same
+        session.contract(system)
+    return AlertRoom(session.settings, system, index=False)
 
 
 def _show(alert: Alert, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from platform_assets.cli.session import Interrupted, Session
+from platform_assets.errors import AssayError
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Local services": {
@@ -146,9 +147,13 @@ def explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         _say(error.format_message())
         return error.exit_code
-    message, hint = getattr(error, "message", None), getattr(error, "hint", None)
-    if isinstance(message, str) and isinstance(hint, str):  # AssayError and ContractError
-        _say(message, hint)
+    if isinstance(error, AssayError) and len(error.mistakes) > 1:
+        _say(f"{len(error.mistakes)} mistakes")
+        for mistake in error.mistakes:
+            with suppress(OSError):
+                click.echo(f"  {' '.join(str(mistake).split())}", err=True)
+    elif isinstance(error, AssayError):
+        _say(error.message, error.hint)
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         _say(f"{where}{error.strerror}")

@@ -9,6 +9,7 @@ import click
 
 from platform_assets.cli.checkout import checkout
 from platform_assets.cli.session import Command, Session, json_option, pass_session
+from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.lane.gate import Verdict
@@ -32,21 +33,44 @@ def contract() -> None:
 @pass_session
 @click.pass_context
 def check(ctx: click.Context, session: Session, system: str | None, as_json: bool) -> None:
-    """Check contracts, and whether each may follow the accepted one.
+    """Check all that systems declare; list every mistake.
 
-    A change that breaks readers needs a higher major version, any other change a higher version. The lane accepts a contract
-    when it starts, by the same rules. Exits with 1 when a contract is refused.
+    Contracts with the SQL that they compile to, rules for alerts, reports and marts: each mistake of each file with its line
+    where there is one. Also whether each contract may follow the accepted one: a change that breaks readers needs a higher
+    major version, any other change a higher version. The lane accepts a contract when it starts, by the same rules. Exits with 1
+    when anything is wrong.
     """
     from platform_assets.cli import render
     from platform_assets.lane.gate import judge_contract
+    from platform_assets.registry import Part, Problem, look, problems_of
 
-    verdicts = [judge_contract(session.settings, found) for found in session.chosen(system)]
+    settings = session.settings
+    if system is None:
+        everything = look(settings)
+        contracts, problems = list(everything.contracts.values()), everything.problems
+    else:
+        if system not in session.systems.broken:
+            session.contract(system)
+        problems = tuple(problems_of(settings, system))
+        contracts = [session.contracts[system]] if system in session.contracts else []
+    verdicts = []
+    for found in contracts:
+        try:
+            verdicts.append(judge_contract(settings, found))
+        except AssayError as error:  # the accepted contract of one system cannot be read
+            problems = (*problems, *(Problem(found.system, Part.CONTRACT, mistake) for mistake in error.mistakes))
+    passes = not problems and all(verdict.passes for verdict in verdicts)
     if as_json:
-        render.emit({"passes": all(v.passes for v in verdicts), "systems": [_facts(v) for v in verdicts]})
+        facts = [problem.facts() for problem in problems]
+        render.emit({"passes": passes, "systems": [_facts(v) for v in verdicts], "mistakes": facts})
     else:
         for verdict in verdicts:
             _show(verdict)
-    ctx.exit(0 if all(verdict.passes for verdict in verdicts) else 1)
+        for problem in problems:
+            click.echo(str(problem.mistake))
+        if problems:
+            click.echo(f"{len(problems)} mistakes in {', '.join(dict.fromkeys(p.system for p in problems))}")
+    ctx.exit(0 if passes else 1)
 
 
 def _facts(verdict: Verdict) -> dict[str, object]:

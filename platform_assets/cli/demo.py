@@ -41,6 +41,9 @@ def demo(ctx: click.Context, session: Session, once: bool, rate: float, port: in
         shared_data,
     )
 
+    session.warn()
+    if SYSTEM in session.systems.broken:
+        session.contract(SYSTEM)  # tells what is wrong with it
     contracts = session.contracts
     holds = True
     with demonstration(session.settings, contracts, rate=rate, port=port, say=say) as running:

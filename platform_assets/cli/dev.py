@@ -38,6 +38,7 @@ def dev(session: Session, port: int | None) -> None:
     """
     from platform_assets.local.dev import platform
 
+    session.warn()
     with platform(session.settings, session.contracts, port=port, say=say) as running:
         introduce(running, {})
         with stopping(quietly=True) as stop:

@@ -35,10 +35,14 @@ def lane(session: Session, system: str, once: bool, seconds: float | None, as_js
     if once and seconds is not None:
         raise click.UsageError("--once ends by itself: leave out --seconds")
     from platform_assets.cli import render
+    from platform_assets.contracts.errors import ContractError
     from platform_assets.lane.gate import accept_contract
     from platform_assets.lane.run import INDEX_FAILED, Lane
+    from platform_assets.registry.look import uncompiled
 
     contract = session.contract(system)
+    if mistakes := list(uncompiled(session.settings, contract)):
+        raise ContractError.of(mistakes)
     accept_contract(session.settings, contract)
     with stopping() as stop, render.counter() as counter:
         bars = {table.name: counter.add_task(f"{system}.{table.name}", total=None) for table in contract.tables}

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract, Table
+    from platform_assets.registry import Problem
     from platform_assets.settings import Settings
 
 Facts = dict[str, Any]
 
 
-def overview(settings: Settings, contracts: Iterable[Contract]) -> Facts:
-    """Services, and every system's tables.
+def overview(settings: Settings, contracts: Iterable[Contract], problems: Iterable[Problem] = ()) -> Facts:
+    """Services, every system's tables, and what is wrong with declarations.
 
     `{home, phase, healthy, services: [{name, state, address, pid, restarts, detail, log}], systems: [{system, version, owner,
-    gaps: [...], tables: [...]}]}`; for a table see `trust.overview.table_facts`.
+    gaps: [...], tables: [...]}], mistakes: [{system, part, file, line, place, message, hint}]}`; for a table see
+    `trust.overview.table_facts`.
     """
     from platform_assets.local import lifecycle
     from platform_assets.plain import plain
@@ -35,6 +37,7 @@ def overview(settings: Settings, contracts: Iterable[Contract]) -> Facts:
         "healthy": status.healthy,
         "services": plain(status.services),
         "systems": [system_facts(settings, contract) for contract in contracts],
+        "mistakes": [problem.facts() for problem in problems],
     }
 
 

@@ -28,10 +28,10 @@ def up(session: Session, as_json: bool) -> None:
     from platform_assets.local import lifecycle
     from platform_assets.local.prepare import prepare
 
-    contracts = session.contracts  # A wrong contract is told before anything is started.
+    contracts = session.chosen(None)  # A wrong contract is told before anything is started.
     status = lifecycle.up(session.settings.home, console=render.console(stderr=True))
     session.reload()
-    prepared = prepare(session.settings, contracts.values())
+    prepared = prepare(session.settings, contracts)
     if as_json:
         render.emit({"home": status.home, "healthy": status.healthy, "services": status.services, "topics": prepared})
         return
@@ -59,9 +59,9 @@ def prepare(session: Session, security: Path | None, as_json: bool) -> None:
     from platform_assets.cli import render
     from platform_assets.local.prepare import prepare, prepare_users
 
-    contracts = session.contracts
+    contracts = session.chosen(None)
     prepare_users(session.settings, security)
-    prepared = prepare(session.settings, contracts.values())
+    prepared = prepare(session.settings, contracts)
     if as_json:
         render.emit(prepared)
     else:

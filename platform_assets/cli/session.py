@@ -21,6 +21,7 @@ from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract, Table
+    from platform_assets.contracts.read import Systems
     from platform_assets.settings import Settings
 
 
@@ -43,24 +44,48 @@ class Session:
         self.__dict__.pop("settings", None)
 
     @cached_property
-    def contracts(self) -> dict[str, Contract]:
-        """Every system's contract. Raises ContractError when one is wrong."""
-        from platform_assets.contracts.read import load_contracts
+    def systems(self) -> Systems:
+        """Every system's contract, or what is wrong with it. Raises AssayError when there is no folder of systems."""
+        from platform_assets.registry import valid_systems
 
-        return load_contracts(self.settings.systems)
+        return valid_systems(self.settings)
+
+    @property
+    def contracts(self) -> dict[str, Contract]:
+        """The contracts of the systems that work."""
+        return dict(self.systems.contracts)
 
     def contract(self, system: str) -> Contract:
-        """The contract of one system. Raises AssayError that names those there are."""
+        """The contract of one system. Raises ContractError with every mistake of it, AssayError when there is no such system."""
+        from platform_assets.contracts.errors import ContractError
+
+        if system in self.systems.broken:
+            raise ContractError.of(self.systems.broken[system])
         if system not in self.contracts:
             raise AssayError(f"there is no system {system!r}", f"known: {', '.join(self.contracts) or 'none'}")
         return self.contracts[system]
 
     def chosen(self, system: str | None) -> list[Contract]:
-        """One system, or all of them."""
-        return [self.contract(system)] if system else list(self.contracts.values())
+        """One system, or all that work; those that do not are named on standard error."""
+        if system:
+            return [self.contract(system)]
+        self.warn()
+        return list(self.contracts.values())
+
+    def warn(self) -> None:
+        """Name the systems that do not work on standard error."""
+        for system, mistakes in self.systems.broken.items():
+            number = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
+            click.echo(
+                f"{click.style('warning:', fg='yellow')} the system {system} is left out, its contract has {number}: "
+                "`assay contract check` tells all",
+                err=True,
+            )
 
     def table(self, name: str) -> Table:
         """A table by `system.table` or by its topic. Raises AssayError that names those there are."""
+        if (system := name.partition(".")[0]) in self.systems.broken:
+            self.contract(system)
         tables = [table for contract in self.contracts.values() for table in contract.tables]
         for table in tables:
             if name in (table.topic, table.qualified_name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,13 @@ def status(ctx: click.Context, session: Session, system: str | None, watch: floa
     By table: lag, watermark, rows in silver, rejects of today and yesterday and all of them, documents that the index refused
     (not indexed), duplicates ever dropped with other values than the row that stays (conflicts), and what the index still lacks.
 
+    Below them what is wrong with contracts, rules, reports and marts: what is wrong stands still, the others go on.
+
     Exits with 1 when the local services are not all healthy.
     """
     from platform_assets.cli import render
 
-    contracts = session.chosen(system)
-    facts = overview(session.settings, contracts)
+    facts = _facts(session, system)
     if as_json:
         render.emit(facts)
     elif watch is None:
@@ -48,9 +50,24 @@ def status(ctx: click.Context, session: Session, system: str | None, watch: floa
         with stopping(quietly=True) as stop, Live(view(facts), console=render.console(), auto_refresh=False) as live:
             while not stop.wait(watch):
                 session.reload()
-                facts = overview(session.settings, contracts)
+                facts = _facts(session, system)
                 live.update(view(facts), refresh=True)
     ctx.exit(0 if facts["healthy"] else 1)
+
+
+def _facts(session: Session, system: str | None) -> Facts:
+    """As they are now. Raises AssayError when there is no such system, ContractError when the one asked for does not work."""
+    from platform_assets.registry import look
+
+    found = look(session.settings)
+    if system is not None and system not in found.contracts:
+        from platform_assets.contracts.errors import ContractError
+
+        if system in found.broken:
+            raise ContractError.of(found.broken[system])
+        session.contract(system)
+    contracts = [contract for name, contract in found.contracts.items() if system in (None, name)]
+    return overview(session.settings, contracts, [p for p in found.problems if system in (None, p.system)])
 
 
 def view(facts: Facts) -> RenderableType:
@@ -61,7 +78,22 @@ def view(facts: Facts) -> RenderableType:
     parts: list[RenderableType] = [_services(facts), Text()]
     for system in facts["systems"]:
         parts += [tables(system), *_attention(system)]
-    return Group(*parts)
+    return Group(*parts, *_mistakes(facts.get("mistakes", ())))
+
+
+def _mistakes(mistakes: Sequence[Facts]) -> list[RenderableType]:
+    """A line for each mistake, and what it stops."""
+    from rich.text import Text
+
+    from platform_assets.cli import render
+
+    lines: list[RenderableType] = []
+    for mistake in mistakes:
+        line = f":{mistake['line']}" if mistake["line"] else ""
+        stops = "the system stands still" if mistake["part"] == "contract" else f"a {mistake['part']} stands still"
+        said = f"{mistake['system']}: {stops}: {mistake['file']}{line}: {mistake['message']}"
+        lines.append(Text(render.one_line(said, 400), "bold red"))
+    return lines
 
 
 def _services(facts: Facts) -> RenderableType:

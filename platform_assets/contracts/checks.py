@@ -1,11 +1,14 @@
 """Whether a contract can be kept: names, keys, event time, expressions, masks.
 
-Belongs here: rules over the model, so that a contract from any source obeys them. Does not belong here: ODCS.
+Belongs here: rules over the model, each told with its place, so that a contract from any source obeys them and all mistakes are
+known at once. Does not belong here: ODCS.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 
@@ -25,6 +28,7 @@ from platform_assets.contracts.model import (
     Table,
 )
 from platform_assets.contracts.types import NUMERIC, TYPES, type_name
+from platform_assets.errors import Mistake, Mistakes
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 TOPIC = re.compile(r"[a-z][a-z0-9_.-]{0,248}")
@@ -41,38 +45,43 @@ TIME_SPECIFIERS = frozenset("aAbBdHIjmMpSyYzfgn%-")
 """What DuckDB's strptime reads without a time zone's name (`%Z` is refused: names are ambiguous)."""
 
 
-def validate(contract: Contract) -> None:
-    """Raise ContractError for the first rule that the contract breaks."""
-    _identifier(contract.system, "name")
+def mistakes_of(contract: Contract, partial: Collection[str] = ()) -> Iterator[Mistake]:
+    """Every rule that the contract breaks. Of the `partial` tables, which are not whole, only single fields are looked at."""
+    yield from _identifier(contract.system, "name")
     if contract.system in RESERVED_SYSTEMS:
-        raise at("name", f"'{contract.system}' is reserved", "another name")
+        yield from _wrong("name", f"'{contract.system}' is reserved", "another name")
     if not VERSION.fullmatch(contract.version):
-        raise at("version", f"'{contract.version}' is no semantic version", "MAJOR.MINOR.PATCH, e.g. 1.0.0")
-    if not contract.tables:
-        raise at("schema", "has no table", "one or more")
+        yield from _wrong("version", f"'{contract.version}' is no semantic version", "MAJOR.MINOR.PATCH, e.g. 1.0.0")
+    if not contract.tables and not partial:
+        yield from _wrong("schema", "has no table", "one or more")
     names = [table.name for table in contract.tables]
     topics = [table.topic for table in contract.tables]
     for what, values in (("table name", names), ("topic", topics)):
-        if twice := next((value for value in values if values.count(value) > 1), None):
-            raise at("schema", f"the {what} '{twice}' is used twice", "distinct ones")
+        for twice in _twice(values):
+            yield from _wrong("schema", f"the {what} '{twice}' is used twice", "distinct ones")
     for table in contract.tables:
-        _table(table)
+        if table.name not in partial:
+            yield from _table(table)
+        else:
+            for field in table.fields:
+                yield from _field(table, field, f"schema[{table.name}].properties[{field.name}]")
+            yield from _limits(table, f"schema[{table.name}]")
 
 
-def _identifier(name: str, place: str) -> None:
+def _identifier(name: str, place: str) -> Iterator[Mistake]:
     if not IDENTIFIER.fullmatch(name):
-        raise at(
+        yield from _wrong(
             place, f"'{name}' is no identifier", "a lower-case letter, then up to 62 letters, digits or underscores"
         )
 
 
-def _table(table: Table) -> None:
+def _table(table: Table) -> Iterator[Mistake]:
     place = f"schema[{table.name}]"
-    _identifier(table.name, place)
+    yield from _identifier(table.name, place)
     if table.name in RESERVED_TABLES:
-        raise at(place, f"'{table.name}' is reserved", "another name")
+        yield from _wrong(place, f"'{table.name}' is reserved", "another name")
     if not TOPIC.fullmatch(table.topic):
-        raise at(
+        yield from _wrong(
             f"{place}.physicalName", f"'{table.topic}' is no topic name", "lower-case letters, digits, '.', '_', '-'"
         )
     names = [field.name for field in table.fields]
@@ -80,65 +89,69 @@ def _table(table: Table) -> None:
         names.append(table.attributes)
     sources = [field.source for field in table.fields]
     for what, values in (("name", names), ("physicalName", sources)):
-        if twice := next((value for value in values if values.count(value) > 1), None):
-            raise at(f"{place}.properties[{twice}]", f"this {what} is used twice", "each field its own")
+        for twice in _twice(values):
+            yield from _wrong(f"{place}.properties[{twice}]", f"this {what} is used twice", "each field its own")
     for name in names:
-        _identifier(name, f"{place}.properties[{name}]")
+        yield from _identifier(name, f"{place}.properties[{name}]")
         if name in RESERVED_COLUMNS:
-            raise at(f"{place}.properties[{name}]", "this name is reserved", "another name")
+            yield from _wrong(f"{place}.properties[{name}]", "this name is reserved", "another name")
     for field in table.fields:
-        _field(table, field, f"{place}.properties[{field.name}]")
+        yield from _field(table, field, f"{place}.properties[{field.name}]")
     if not table.attributes_mask.scrubs:
-        raise at(
+        yield from _wrong(
             f"{place}.properties[{table.attributes}].customProperties[mask]",
             f"is '{table.attributes_mask}', but unknown fields may hold anything",
             ", ".join(mask for mask in Mask if mask.scrubs),
         )
-    _event_time(table, place)
-    _key(table, place)
-    _format(table, place)
-    _limits(table, place)
-    if missing := [name for name in table.display if name not in names]:
-        raise at(f"{place}.customProperties[display]", f"there is no field '{missing[0]}'", ", ".join(names))
+    yield from _event_time(table, place)
+    yield from _key(table, place)
+    yield from _format(table, place)
+    yield from _limits(table, place)
+    for name in (name for name in table.display if name not in names):
+        yield from _wrong(f"{place}.customProperties[display]", f"there is no field '{name}'", ", ".join(names))
 
 
-def _field(table: Table, field: Field, place: str) -> None:
+def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
     if not field.source or "\x00" in field.source:
-        raise at(f"{place}.physicalName", "is empty or holds a NUL", "the name in the message")
+        yield from _wrong(f"{place}.physicalName", "is empty or holds a NUL", "the name in the message")
     if field.index not in TYPES[field.type].indexes:
-        raise at(
+        yield from _wrong(
             f"{place}.customProperties[index]",
             f"'{field.index}' does not fit type {field.type}",
             ", ".join(TYPES[field.type].indexes),
         )
-    _mask(field, place)
+    yield from _mask(field, place)
     if field.type is not FieldType.STRING and (field.enum or field.pattern or field.max_length):
-        raise at(place, f"enum, pattern and maxLength do not fit type {field.type}", "minimum and maximum for numbers")
-    _bounds(table, field, place)
+        yield from _wrong(
+            place, f"enum, pattern and maxLength do not fit type {field.type}", "minimum and maximum for numbers"
+        )
+    yield from _bounds(table, field, place)
     if field.pattern is not None:
-        check_regex(field.pattern, f"{place}.pattern")
+        yield from _found(check_regex, field.pattern, f"{place}.pattern")
     if field.time_format is not None:
         if field.type is not FieldType.TIMESTAMP:
-            raise at(f"{place}.customProperties[timeFormat]", f"does not fit type {field.type}", "timestamp")
-        _time_format(field.time_format, f"{place}.customProperties[timeFormat]")
+            yield from _wrong(f"{place}.customProperties[timeFormat]", f"does not fit type {field.type}", "timestamp")
+        yield from _found(_time_format, field.time_format, f"{place}.customProperties[timeFormat]")
 
 
-def _bounds(table: Table, field: Field, place: str) -> None:
+def _bounds(table: Table, field: Field, place: str) -> Iterator[Mistake]:
     bounds = {
         name: bound for name, bound in (("minimum", field.minimum), ("maximum", field.maximum)) if bound is not None
     }
     if bounds and field.type not in NUMERIC:
-        raise at(place, f"minimum and maximum do not fit type {field.type}", "integer or number")
+        yield from _wrong(place, f"minimum and maximum do not fit type {field.type}", "integer or number")
     least, greatest = value_range(field)
     for name, bound in bounds.items():
         if not least <= bound <= greatest:
-            raise at(
+            yield from _wrong(
                 f"{place}.logicalTypeOptions.{name}", f"{bound} is no {type_name(field)}", f"{least} to {greatest}"
             )
     if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
-        raise at(place, f"minimum {field.minimum} is over maximum {field.maximum}", "minimum <= maximum")
+        yield from _wrong(place, f"minimum {field.minimum} is over maximum {field.maximum}", "minimum <= maximum")
     if field.text_too and (field.type is not FieldType.DECIMAL or table.format is not Format.JSON):
-        raise at(f"{place}.customProperties[textToo]", "is for decimals of JSON messages", "physicalType: decimal(p,s)")
+        yield from _wrong(
+            f"{place}.customProperties[textToo]", "is for decimals of JSON messages", "physicalType: decimal(p,s)"
+        )
 
 
 def value_range(field: Field) -> tuple[Decimal, Decimal]:
@@ -151,24 +164,24 @@ def value_range(field: Field) -> tuple[Decimal, Decimal]:
     return Decimal("-1.7976931348623157e308"), Decimal("1.7976931348623157e308")
 
 
-def _mask(field: Field, place: str) -> None:
+def _mask(field: Field, place: str) -> Iterator[Mistake]:
     if field.pii and field.mask is Mask.NONE:
-        raise at(
+        yield from _wrong(
             place,
             "is classified as pii and would be stored in clear",
             "the custom property mask: hmac, scrub or scrub_addresses",
         )
     if field.mask is not Mask.NONE and field.type is not FieldType.STRING:
-        raise at(
+        yield from _wrong(
             f"{place}.customProperties[mask]", f"a field of type {field.type} cannot be masked", "logicalType: string"
         )
     if field.mask is Mask.HMAC and field.index is IndexType.TEXT:
-        raise at(f"{place}.customProperties[index]", "a masked value is no text", "keyword or none")
+        yield from _wrong(f"{place}.customProperties[index]", "a masked value is no text", "keyword or none")
     if field.mask is Mask.HMAC and not field.pii:
-        raise at(f"{place}.classification", "is masked by HMAC but not classified", "classification: pii")
+        yield from _wrong(f"{place}.classification", "is masked by HMAC but not classified", "classification: pii")
 
 
-def _event_time(table: Table, place: str) -> None:
+def _event_time(table: Table, place: str) -> Iterator[Mistake]:
     field = next((field for field in table.fields if field.name == table.event_time), None)
     if (
         field is None
@@ -176,20 +189,20 @@ def _event_time(table: Table, place: str) -> None:
         or not field.required
         or field.index is not IndexType.DATE
     ):
-        raise at(
+        yield from _wrong(
             f"{place}.properties[{table.event_time}]",
             "cannot be the event time",
             "a required, searchable field of type timestamp",
         )
 
 
-def _key(table: Table, place: str) -> None:
+def _key(table: Table, place: str) -> Iterator[Mistake]:
     for name in table.key:
         field = next((field for field in table.fields if field.name == name), None)
         if field is None or not field.required:
-            raise at(f"{place}.properties[{name}]", "is part of the key but not required", "required: true")
-        if field.mask is not Mask.NONE:
-            raise at(
+            yield from _wrong(f"{place}.properties[{name}]", "is part of the key but not required", "required: true")
+        if field is not None and field.mask is not Mask.NONE:
+            yield from _wrong(
                 f"{place}.properties[{name}]",
                 "is part of the key and masked",
                 "a key that stays the same when the masking key rotates",
@@ -198,68 +211,104 @@ def _key(table: Table, place: str) -> None:
         return
     where = f"{place}.customProperties[dedupeWindow]"
     if not table.key:
-        raise at(where, "a table without a key has no duplicates", "primaryKey: true on a property")
+        yield from _wrong(where, "a table without a key has no duplicates", "primaryKey: true on a property")
     if timedelta(days=1) / (1 if table.grain is Grain.DAY else 24) % table.dedupe_window:
-        raise at(where, f"does not divide the partition's {table.grain}", "e.g. 10m or 1h")
+        yield from _wrong(where, f"does not divide the partition's {table.grain}", "e.g. 10m or 1h")
 
 
-def _format(table: Table, place: str) -> None:
+def _format(table: Table, place: str) -> Iterator[Mistake]:
     if table.frame_start is not None:
-        check_regex(table.frame_start, f"{place}.customProperties[frameStart]")
+        yield from _found(check_regex, table.frame_start, f"{place}.customProperties[frameStart]")
         if not table.frame_start.startswith("^"):
-            raise at(f"{place}.customProperties[frameStart]", "is not anchored", "begin with ^, the start of a line")
+            yield from _wrong(
+                f"{place}.customProperties[frameStart]", "is not anchored", "begin with ^, the start of a line"
+            )
     if table.format is Format.JSON:
         if table.patterns or table.frame_start is not None or table.invalid_bytes is not InvalidBytes.REJECT:
-            raise at(
+            yield from _wrong(
                 f"{place}.customProperties",
                 "pattern, frameStart and invalidBytes do not fit format json",
                 "format: regex",
             )
         return
     if table.attributes is not None:
-        raise at(f"{place}.properties[{table.attributes}]", "a text line has no unknown fields to keep", "format: json")
+        yield from _wrong(
+            f"{place}.properties[{table.attributes}]", "a text line has no unknown fields to keep", "format: json"
+        )
     where = f"{place}.customProperties[pattern]"
     if not table.patterns:
-        raise at(where, "is missing", "an RE2 expression with named groups, or a list of them")
-    compiled = [_line_pattern(pattern, where) for pattern in table.patterns]
+        yield from _wrong(where, "is missing", "an RE2 expression with named groups, or a list of them")
+        return
+    broken = Mistakes()
+    compiled = [broken.get(check_regex, pattern, where) for pattern in table.patterns]
+    yield from broken.found
+    for pattern, one in zip(table.patterns, compiled, strict=True):
+        if one is not None:
+            yield from _line_pattern(pattern, one, where)
+    whole = [one for one in compiled if one is not None]
+    if len(whole) < len(compiled):
+        return
     sources = {field.source for field in table.fields}
-    found = {group for one in compiled for group in one.groupindex}
-    if missing := sorted(sources - found):
-        raise at(where, f"has no group '{missing[0]}'", f"a group for each field; found {', '.join(sorted(found))}")
-    if unused := sorted(found - sources):
-        raise at(where, f"no field takes the group '{unused[0]}'", "(?:…) for what is not kept")
-    required = sorted({field.source for field in table.fields if field.required})
-    if missing := [name for name in required if not all(name in one.groupindex for one in compiled)]:
-        raise at(where, f"one of the list has no group '{missing[0]}'", "every required field in each of the list")
-    if table.sample and not any(one.search(table.sample) for one in compiled):
-        raise at(f"{place}.customProperties[sample]", "does not match the pattern", "a message as it arrives")
+    groups = {group for one in whole for group in one.groupindex}
+    for name in sorted(sources - groups):
+        yield from _wrong(where, f"has no group '{name}'", f"a group for each field; found {', '.join(sorted(groups))}")
+    for name in sorted(groups - sources):
+        yield from _wrong(where, f"no field takes the group '{name}'", "(?:…) for what is not kept")
+    for name in sorted({field.source for field in table.fields if field.required} & groups):
+        if not all(name in one.groupindex for one in whole):
+            yield from _wrong(
+                where, f"one of the list has no group '{name}'", "every required field in each of the list"
+            )
+    if table.sample and not any(one.search(table.sample) for one in whole):
+        yield from _wrong(f"{place}.customProperties[sample]", "does not match the pattern", "a message as it arrives")
 
 
-def _line_pattern(pattern: str, where: str) -> re.Pattern[str]:
+def _line_pattern(pattern: str, compiled: re.Pattern[str], where: str) -> Iterator[Mistake]:
     """One pattern of a text line, apart from which fields it gives."""
-    compiled = check_regex(pattern, where)
     if not re.match(r"(\(\?[a-z]+\))?\^", pattern) or not pattern.endswith("$") or pattern.endswith("\\$"):
-        raise at(where, "is not anchored", "begin with ^ (flags before it) and end with $")
+        yield from _wrong(where, "is not anchored", "begin with ^ (flags before it) and end with $")
     if compiled.groups != len(compiled.groupindex):
-        raise at(where, "has a group without a name", "(?P<name>…) or (?:…)")
+        yield from _wrong(where, "has a group without a name", "(?P<name>…) or (?:…)")
     if len({name.lower() for name in compiled.groupindex}) != len(compiled.groupindex):
-        raise at(where, "has two groups whose names differ by case only", "names that the engine can tell apart")
-    return compiled
+        names = "names that the engine can tell apart"
+        yield from _wrong(where, "has two groups whose names differ by case only", names)
 
 
-def _limits(table: Table, place: str) -> None:
+def _limits(table: Table, place: str) -> Iterator[Mistake]:
     if not table.freshness_warn <= table.freshness_fail:
-        raise at(
+        yield from _wrong(
             "slaProperties[latency]", f"valueExt is below value for {table.name}", "value (warn) <= valueExt (fail)"
         )
     if table.retention < table.lateness:
-        raise at("slaProperties[retention]", f"is shorter than the lateness of {table.name}", "at least the lateness")
+        yield from _wrong(
+            "slaProperties[retention]", f"is shorter than the lateness of {table.name}", "at least the lateness"
+        )
     if table.bronze_retention < table.lateness:
-        raise at(f"{place}.customProperties[bronzeRetention]", "is shorter than the lateness", "at least the lateness")
+        yield from _wrong(
+            f"{place}.customProperties[bronzeRetention]", "is shorter than the lateness", "at least the lateness"
+        )
     if table.max_bytes > MAX_MESSAGE_BYTES:
-        raise at(f"{place}.customProperties[maxBytes]", f"is {table.max_bytes}", f"at most {MAX_MESSAGE_BYTES}")
+        yield from _wrong(
+            f"{place}.customProperties[maxBytes]", f"is {table.max_bytes}", f"at most {MAX_MESSAGE_BYTES}"
+        )
     if not table.topic_partitions <= 1024:
-        raise at(f"{place}.customProperties[topicPartitions]", f"is {table.topic_partitions}", "1 to 1024")
+        yield from _wrong(f"{place}.customProperties[topicPartitions]", f"is {table.topic_partitions}", "1 to 1024")
+
+
+def _wrong(place: str, problem: str, allowed: str = "") -> tuple[Mistake, ...]:
+    return at(place, problem, allowed).mistakes
+
+
+def _found(check: Callable[[str, str], object], text: str, place: str) -> list[Mistake]:
+    """The mistakes of a check that raises them."""
+    found = Mistakes()
+    found.get(check, text, place)
+    return found.found
+
+
+def _twice(values: Iterable[str]) -> list[str]:
+    """The values that are there more than once."""
+    return [value for value, number in Counter(values).items() if number > 1]
 
 
 def _time_format(text: str, place: str) -> None:

@@ -12,11 +12,7 @@ Standard properties where there is one: `name` (system), `version`, `team`, `sch
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from decimal import Decimal, localcontext
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from open_data_contract_standard.model import (
@@ -41,15 +37,13 @@ from platform_assets.contracts.model import (
     Mask,
     Table,
 )
-from platform_assets.contracts.service_levels import MAX_DURATION, ServiceLevels
+from platform_assets.contracts.service_levels import ServiceLevels, duration
 from platform_assets.contracts.types import TYPES
+from platform_assets.contracts.values import block, blocks, bound, choice, flag, text, texts, whole
+from platform_assets.errors import Mistakes
 
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted", "pii")
 PII = "pii"
-EXACT_DIGITS = 15
-"""Digits of a number that YAML, which reads it as a float, certainly keeps."""
-MAX_BOUND = 80
-"""Characters of a bound."""
 
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
@@ -62,7 +56,6 @@ FIXED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "timezone": (True, False),
     "defaultTimezone": ("UTC", "Etc/UTC"),
 }
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
 _FLAT = "flat fields; what is nested goes into the object property"
 _AS_IS = "values as they are in the message; gold's models transform"
 UNSUPPORTED: dict[str, str] = {
@@ -77,74 +70,89 @@ UNSUPPORTED: dict[str, str] = {
 }
 """Promises of a property that would not be kept, and what there is instead."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 OTHER_BOUNDS = (
     "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo",
     "mustBeBetween", "mustNotBeBetween",
 )  # fmt: skip
-_E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
 
-def map_contract(document: OpenDataContractStandard) -> Contract:
-    """The model of a document. Raises ContractError for what is missing, misunderstood or not supported."""
-    system = _text(document.name, "name", "the system's name, e.g. logs")
-    version = _text(document.version, "version", "a semantic version, e.g. 1.0.0")
-    if isinstance(document.team, Team):
-        owner = document.team.name or ""
-    else:
-        owner = next((member.username or member.name or "" for member in document.team or []), "")
-    if not owner:
-        raise at("team.name", "is missing", "the team that answers for this data")
+def map_contract(document: OpenDataContractStandard, found: Mistakes) -> tuple[Contract, frozenset[str]]:
+    """The model of a document, and the tables of it that are not whole because something of them is wrong.
+
+    What is missing, misunderstood or not supported goes to `found`, all of it.
+    """
+    system = found.get(text, document.name, "name", "the system's name, e.g. logs") or "unnamed"
+    version = found.get(text, document.version, "version", "a semantic version, e.g. 1.0.0") or "0.0.0"
+    if not (owner := _owner(document)):
+        found.note(at("team.name", "is missing", "the team that answers for this data"))
     for custom in document.customProperties or []:
-        raise at(
-            f"customProperties[{custom.property}]", "the document has none of its own", "those of tables and properties"
-        )
+        what = "the document has none of its own"
+        found.note(at(f"customProperties[{custom.property}]", what, "those of tables and properties"))
     if document.slaDefaultElement is not None:
-        raise at("slaDefaultElement", "is not supported", "element, at each of slaProperties")
+        found.note(at("slaDefaultElement", "is not supported", "element, at each of slaProperties"))
     objects = document.schema_ or []
-    levels = ServiceLevels(document.slaProperties or [], [str(table.name) for table in objects])
-    tables = tuple(_table(table, system, version, levels) for table in objects)
+    levels = found.get(ServiceLevels, document.slaProperties or [], [str(table.name) for table in objects])
+    tables, partial = [], set()
+    for item in objects:
+        inner = Mistakes()
+        if (table := inner.get(_table, item, system, version, levels, inner)) is not None:
+            tables.append(table)
+        if inner.found:
+            partial.add(str(item.name))
+        found.found += inner.found
     purpose = document.description.purpose if document.description else None
-    return Contract(system=system, version=version, description=(purpose or "").strip(), owner=owner, tables=tables)
+    return Contract(system, version, (purpose or "").strip(), owner, tuple(tables)), frozenset(partial)
 
 
-def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels) -> Table:
-    name = _text(table.name, "schema[].name", "the table's name")
+def _owner(document: OpenDataContractStandard) -> str:
+    if isinstance(document.team, Team):
+        return document.team.name or ""
+    return next((member.username or member.name or "" for member in document.team or []), "")
+
+
+def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels | None, found: Mistakes) -> Table:
+    name = text(table.name, "schema[].name", "the table's name")
     place = f"schema[{name}]"
-    custom = _custom(table.customProperties, TABLE_PROPERTIES, place)
-    _refuse(table, ("relationships",), place)
+    custom = _custom(table.customProperties, TABLE_PROPERTIES, place, found)
+    _refuse(table, ("relationships",), place, found)
     for rule in table.quality or []:
         if rule.type != "text":
-            raise at(
-                f"{place}.quality", "only rules of type 'text' are supported on a table", "put checks on properties"
-            )
+            only = "only rules of type 'text' are supported on a table"
+            found.note(at(f"{place}.quality", only, "put checks on properties"))
+    # A text line where the format is not known: what does not fit JSON is no mistake yet.
+    format_ = found.get(choice, Format, custom.get("format"), f"{place}.customProperties[format]") or Format.REGEX
+    where = f"{place}.customProperties[partitionGrain]"
     return Table(
         system=system,
         name=name,
         version=version,
         description=(table.description or "").strip(),
         topic=table.physicalName or f"{system}.{name}",
-        format=_choice(Format, custom.get("format"), f"{place}.customProperties[format]"),
-        grain=_choice(Grain, custom.get("partitionGrain", Grain.DAY), f"{place}.customProperties[partitionGrain]"),
-        **_columns(table.properties or [], f"{place}.properties", _null_values(custom, place, ())),
-        **_options(custom, place),
-        **levels.of(name),
+        format=format_,
+        grain=found.get(choice, Grain, custom.get("partitionGrain", Grain.DAY), where) or Grain.DAY,
+        **_columns(table.properties or [], f"{place}.properties", _null_values(custom, place, (), found), found),
+        **_options(custom, place, found),
+        **(levels.of(name, found) if levels else {}),
     )
 
 
-def _columns(items: Sequence[SchemaProperty], place: str, absent: tuple[str, ...]) -> dict[str, Any]:
+def _columns(items: Sequence[SchemaProperty], place: str, absent: tuple[str, ...], found: Mistakes) -> dict[str, Any]:
     """The fields, which of them are the event time and the key, and the property that keeps unknown fields.
 
     `absent`: the texts that stand for "absent" in each optional field that names none of its own.
     """
-    named = [(_text(item.name, f"{place}[].name", "the column's name"), item) for item in items]
+    what = "the column's name"
+    read = [(found.get(text, item.name, f"{place}[].name", what), item) for item in items]
+    named = [(name, item) for name, item in read if name is not None]
     flat = [(name, item) for name, item in named if item.logicalType != "object"]
+    fields = [_field(item, name, f"{place}[{name}]", absent, found) for name, item in flat]
+    objects = [(name, item) for name, item in named if item.logicalType == "object"]
     return {
-        "fields": tuple(_field(item, name, f"{place}[{name}]", absent) for name, item in flat),
-        "event_time": _event_time(flat, place),
-        "key": _key(flat, place),
-        **_attributes([(name, item) for name, item in named if item.logicalType == "object"], place),
+        "fields": tuple(field for field in fields if field is not None),
+        "event_time": found.get(_event_time, flat, place) or "",
+        "key": found.get(_key, flat, place) or (),
+        **(found.get(_attributes, objects, place, found) or {}),
     }
 
 
@@ -166,7 +174,7 @@ def _key(named: Iterable[tuple[str, SchemaProperty]], place: str) -> tuple[str, 
     return tuple(name for _, name in sorted(parts))
 
 
-def _attributes(named: Sequence[tuple[str, SchemaProperty]], place: str) -> dict[str, Any]:
+def _attributes(named: Sequence[tuple[str, SchemaProperty]], place: str, found: Mistakes) -> dict[str, Any]:
     """The object property's name and limit, where there is one."""
     if not named:
         return {}
@@ -177,105 +185,124 @@ def _attributes(named: Sequence[tuple[str, SchemaProperty]], place: str) -> dict
         )
     [(name, item)] = named
     place = f"{place}[{name}]"
-    _refuse(item, UNSUPPORTED, place)
+    _refuse(item, UNSUPPORTED, place, found)
     if item.required or item.primaryKey or item.partitioned or item.logicalTypeOptions or item.enum or item.quality:
         raise at(
             place, "the object property keeps unknown fields and promises nothing", "name, description, maxBytes, mask"
         )
-    custom = _custom(item.customProperties, ATTRIBUTES_PROPERTIES, place)
-    found: dict[str, Any] = {"attributes": name}
+    custom = _custom(item.customProperties, ATTRIBUTES_PROPERTIES, place, found)
+    kept: dict[str, Any] = {"attributes": name}
     if "maxBytes" in custom:
-        found["attributes_max_bytes"] = _whole(custom["maxBytes"], f"{place}.customProperties[maxBytes]")
+        kept["attributes_max_bytes"] = whole(custom["maxBytes"], f"{place}.customProperties[maxBytes]")
     if "mask" in custom:
-        found["attributes_mask"] = _choice(Mask, custom["mask"], f"{place}.customProperties[mask]")
-    return found
+        kept["attributes_mask"] = choice(Mask, custom["mask"], f"{place}.customProperties[mask]")
+    return kept
 
 
-def _options(custom: dict[str, Any], place: str) -> dict[str, Any]:
+def _options(custom: dict[str, Any], place: str, found: Mistakes) -> dict[str, Any]:
     """The table's custom properties that are values of their own, where given."""
     readers: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
-        "maxBytes": ("max_bytes", _whole),
-        "maxDepth": ("max_depth", _whole),
-        "maxFields": ("max_fields", _whole),
-        "topicPartitions": ("topic_partitions", _whole),
-        "maxAhead": ("max_ahead", _duration),
-        "lateness": ("lateness", _duration),
-        "bronzeRetention": ("bronze_retention", _duration),
-        "dedupeWindow": ("dedupe_window", _duration),
-        "pattern": ("patterns", _blocks),
-        "invalidBytes": ("invalid_bytes", lambda value, where: _choice(InvalidBytes, value, where)),
-        "frameStart": ("frame_start", _block),
-        "sample": ("sample", _block),
-        "display": ("display", _texts),
+        "maxBytes": ("max_bytes", whole),
+        "maxDepth": ("max_depth", whole),
+        "maxFields": ("max_fields", whole),
+        "topicPartitions": ("topic_partitions", whole),
+        "maxAhead": ("max_ahead", duration),
+        "lateness": ("lateness", duration),
+        "bronzeRetention": ("bronze_retention", duration),
+        "dedupeWindow": ("dedupe_window", duration),
+        "pattern": ("patterns", blocks),
+        "invalidBytes": ("invalid_bytes", lambda value, where: choice(InvalidBytes, value, where)),
+        "frameStart": ("frame_start", block),
+        "sample": ("sample", block),
+        "display": ("display", texts),
     }
-    return {
-        attribute: read(custom[name], f"{place}.customProperties[{name}]")
+    values = {
+        attribute: found.get(read, custom[name], f"{place}.customProperties[{name}]")
         for name, (attribute, read) in readers.items()
         if name in custom
     }
+    return {attribute: value for attribute, value in values.items() if value is not None}
 
 
-def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...]) -> Field:
-    type_, precision, scale = stored_type(item, place)
-    _refuse(item, UNSUPPORTED, place)
-    custom = _custom(item.customProperties, FIELD_PROPERTIES, place)
-    options = item.logicalTypeOptions or {}
-    for option, value in options.items():
-        if option not in TYPES[type_].options:
-            allowed = ", ".join(TYPES[type_].options) or "none for this type"
-            raise at(f"{place}.logicalTypeOptions.{option}", f"is not supported for {type_}", allowed)
-        if option in FIXED_OPTIONS and value not in FIXED_OPTIONS[option]:
-            raise at(
-                f"{place}.logicalTypeOptions.{option}", f"is {value!r}", ", ".join(map(str, FIXED_OPTIONS[option]))
-            )
+def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...], found: Mistakes) -> Field | None:
+    """The field; None when its type is not known."""
+    _refuse(item, UNSUPPORTED, place, found)
+    custom = _custom(item.customProperties, FIELD_PROPERTIES, place, found)
     if item.classification is not None and item.classification not in CLASSIFICATIONS:
-        raise at(f"{place}.classification", f"is {item.classification!r}", ", ".join(CLASSIFICATIONS))
-    mask = _choice(Mask, custom.get("mask", Mask.NONE), f"{place}.customProperties[mask]")
-    default_index = IndexType.TEXT if mask.scrubs and type_ is FieldType.STRING else TYPES[type_].indexes[0]
-    enum, pattern = _quality(item.quality or [], place)
-    if item.enum is not None:
-        enum = _only(enum, _texts([entry.value for entry in item.enum], f"{place}.enum"), f"{place}.enum")
-    if "pattern" in options:
-        where = f"{place}.logicalTypeOptions.pattern"
-        pattern = _only(pattern, _text(options["pattern"], where, "an RE2 expression"), where)
-    max_length = options.get("maxLength")
+        found.note(at(f"{place}.classification", f"is {item.classification!r}", ", ".join(CLASSIFICATIONS)))
+    mask = found.get(choice, Mask, custom.get("mask", Mask.NONE), f"{place}.customProperties[mask]")
+    enum, pattern = found.get(_allowed, item, place) or ((), None)
+    where = f"{place}.customProperties[timeFormat]"
+    given = custom.get("timeFormat")
+    time_format = None if given is None else found.get(text, given, where, "a strptime format")
+    if (stored := found.get(stored_type, item, place)) is None:
+        return None
+    type_, precision, scale = stored
+    scrubbed = mask is not None and mask.scrubs and type_ is FieldType.STRING
+    index = custom.get("index", IndexType.TEXT if scrubbed else TYPES[type_].indexes[0])
+    limits = _limits(item.logicalTypeOptions or {}, type_, place, found)
     return Field(
         name=name,
         type=type_,
         description=(item.description or "").strip(),
         required=bool(item.required),
         source=item.physicalName or name,
-        mask=mask,
+        # Not understood is no mask, and what should have one is a mistake already.
+        mask=mask or (Mask.HMAC if item.classification == PII else Mask.NONE),
         pii=item.classification == PII,
-        index=_choice(IndexType, custom.get("index", default_index), f"{place}.customProperties[index]"),
+        index=found.get(choice, IndexType, index, f"{place}.customProperties[index]") or TYPES[type_].indexes[0],
         enum=enum,
         pattern=pattern,
-        minimum=_bound(options.get("minimum"), f"{place}.logicalTypeOptions.minimum"),
-        maximum=_bound(options.get("maximum"), f"{place}.logicalTypeOptions.maximum"),
         precision=precision,
         scale=scale,
-        text_too=_flag(custom.get("textToo", False), f"{place}.customProperties[textToo]"),
-        max_length=None if max_length is None else _whole(max_length, f"{place}.logicalTypeOptions.maxLength"),
-        time_format=_text(custom["timeFormat"], f"{place}.customProperties[timeFormat]", "a strptime format")
-        if "timeFormat" in custom
-        else None,
-        null_values=_null_values(custom, place, () if item.required else absent),
-        examples=tuple(
-            value if isinstance(value, str | int | float | bool) else str(value) for value in item.examples or []
-        ),
+        text_too=found.get(flag, custom.get("textToo", False), f"{place}.customProperties[textToo]") or False,
+        time_format=time_format,
+        null_values=_null_values(custom, place, () if item.required else absent, found),
+        examples=tuple(v if isinstance(v, str | int | float | bool) else str(v) for v in item.examples or []),
+        **limits,
     )
 
 
-def _null_values(custom: dict[str, Any], place: str, default: tuple[str, ...]) -> tuple[str, ...]:
+def _null_values(custom: dict[str, Any], place: str, default: tuple[str, ...], found: Mistakes) -> tuple[str, ...]:
     if "nullValues" not in custom:
         return default
-    return _texts(custom["nullValues"], f"{place}.customProperties[nullValues]")
+    return found.get(texts, custom["nullValues"], f"{place}.customProperties[nullValues]") or ()
 
 
-def _refuse(item: SchemaProperty | SchemaObject, unsupported: Iterable[str], place: str) -> None:
+def _limits(options: dict[str, Any], type_: FieldType, place: str, found: Mistakes) -> dict[str, Any]:
+    """Bounds and length of a field; all of its options are looked at."""
+    for option, value in options.items():
+        where = f"{place}.logicalTypeOptions.{option}"
+        if option not in TYPES[type_].options:
+            allowed = ", ".join(TYPES[type_].options) or "none for this type"
+            found.note(at(where, f"is not supported for {type_}", allowed))
+        elif option in FIXED_OPTIONS and value not in FIXED_OPTIONS[option]:
+            found.note(at(where, f"is {value!r}", ", ".join(map(str, FIXED_OPTIONS[option]))))
+    limits: dict[str, Any] = {
+        name: found.get(bound, options.get(name), f"{place}.logicalTypeOptions.{name}")
+        for name in ("minimum", "maximum")
+        if name in TYPES[type_].options
+    }
+    if "maxLength" in TYPES[type_].options and (length := options.get("maxLength")) is not None:
+        limits["max_length"] = found.get(whole, length, f"{place}.logicalTypeOptions.maxLength")
+    return limits
+
+
+def _refuse(item: SchemaProperty | SchemaObject, unsupported: Iterable[str], place: str, found: Mistakes) -> None:
     for name in unsupported:
         if getattr(item, name) not in (None, False):
-            raise at(f"{place}.{name}", "is not supported", UNSUPPORTED[name])
+            found.note(at(f"{place}.{name}", "is not supported", UNSUPPORTED[name]))
+
+
+def _allowed(item: SchemaProperty, place: str) -> tuple[tuple[str, ...], str | None]:
+    """(allowed values, pattern) of a field, in whichever of the standard's ways they are said."""
+    enum, pattern = _quality(item.quality or [], place)
+    if item.enum is not None:
+        enum = _only(enum, texts([entry.value for entry in item.enum], f"{place}.enum"), f"{place}.enum")
+    if "pattern" in (options := item.logicalTypeOptions or {}):
+        where = f"{place}.logicalTypeOptions.pattern"
+        pattern = _only(pattern, text(options["pattern"], where, "an RE2 expression"), where)
+    return enum, pattern
 
 
 def _quality(rules: Iterable[DataQuality], place: str) -> tuple[tuple[str, ...], str | None]:
@@ -300,10 +327,10 @@ def _quality(rules: Iterable[DataQuality], place: str) -> tuple[tuple[str, ...],
             )
         if "validValues" in arguments:
             where = f"{place}.quality.arguments.validValues"
-            enum = _only(enum, _texts(arguments["validValues"], where), where)
+            enum = _only(enum, texts(arguments["validValues"], where), where)
         if "pattern" in arguments:
             where = f"{place}.quality.arguments.pattern"
-            pattern = _only(pattern, _text(arguments["pattern"], where, "an RE2 expression"), where)
+            pattern = _only(pattern, text(arguments["pattern"], where, "an RE2 expression"), where)
     return enum, pattern
 
 
@@ -314,86 +341,16 @@ def _only(before: _T | None, now: _T, place: str) -> _T:
     return now
 
 
-def _duration(value: Any, place: str) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value) if isinstance(value, str) else None
-    if match is None:
-        raise at(place, f"{value!r} is no duration", "a whole number with s, m, h or d, e.g. 10m or 2d")
-    duration = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    if duration > MAX_DURATION:
-        raise at(place, f"is {value}", f"at most {MAX_DURATION.days}d")
-    return duration
-
-
-def _custom(properties: Sequence[CustomProperty] | None, allowed: Sequence[str], place: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _custom(
+    properties: Sequence[CustomProperty] | None, allowed: Sequence[str], place: str, found: Mistakes
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for item in properties or []:
+        where = f"{place}.customProperties[{item.property}]"
         if item.property is None or item.property not in allowed:
-            raise at(f"{place}.customProperties[{item.property}]", "is not known", ", ".join(allowed))
-        if item.property in found:
-            raise at(f"{place}.customProperties[{item.property}]", "is given twice", "once")
-        found[item.property] = item.value
-    return found
-
-
-def _text(value: Any, place: str, allowed: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise at(place, "is missing" if value in (None, "") else f"{value!r} is no text", allowed)
-    return value
-
-
-def _block(value: Any, place: str) -> str:
-    """A text that YAML may end with a line break of its own."""
-    return _text(value, place, "a text").rstrip("\n")
-
-
-def _blocks(value: Any, place: str) -> tuple[str, ...]:
-    """One text, or a list of them."""
-    return (_block(value, place),) if isinstance(value, str) else _texts(value, place)
-
-
-def _texts(value: Any, place: str) -> tuple[str, ...]:
-    if (
-        not isinstance(value, list)
-        or not all(isinstance(entry, str) for entry in value)
-        or len(set(value)) != len(value)
-    ):
-        raise at(
-            place, f"{value!r} is no list of distinct texts", "a list of texts (quote yes, no, on, off and numbers)"
-        )
-    return tuple(value)
-
-
-def _whole(value: Any, place: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-        raise at(place, f"{value!r} is not a positive whole number", "1 to 2147483647")
-    return int(value)
-
-
-def _bound(value: Any, place: str) -> Decimal | None:
-    """A bound, exactly as it is written."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise at(place, f"{value!r} is no bound", "a number, or a number in quotes")
-    text = value.strip() if isinstance(value, str) else repr(value)
-    # The length bounds what `Decimal` has to hold.
-    if len(text) > MAX_BOUND or not _NUMBER.fullmatch(text):
-        raise at(place, f"{value!r} is no bound", f"a number of at most {MAX_BOUND} characters")
-    with localcontext(prec=MAX_BOUND):
-        bound = Decimal(text).normalize()
-    if isinstance(value, float) and len(bound.as_tuple().digits) > EXACT_DIGITS:
-        raise at(place, f"{value!r} may not be what was written: YAML rounds so many digits", "the number in quotes")
-    return Decimal(f"{bound:f}")
-
-
-def _flag(value: Any, place: str) -> bool:
-    if not isinstance(value, bool):
-        raise at(place, f"is {value!r}", "true, false")
-    return value
-
-
-def _choice(kind: type[_E], value: Any, place: str) -> _E:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise at(place, "is missing" if value is None else f"is {value!r}", ", ".join(kind)) from error
+            found.note(at(where, "is not known", ", ".join(allowed)))
+        elif item.property in values:
+            found.note(at(where, "is given twice", "once"))
+        else:
+            values[item.property] = item.value
+    return values

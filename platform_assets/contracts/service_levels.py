@@ -1,10 +1,11 @@
 """A table's freshness, retention and rate of rejects, from the document's `slaProperties`.
 
-Belongs here: reading them and which table each is for. Does not belong here: whether they fit together (`checks.py`).
+Belongs here: reading them and which table each is for, and durations. Does not belong here: whether they fit (`checks.py`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 from open_data_contract_standard.model import ServiceLevelAgreementProperty
 
 from platform_assets.contracts.errors import at
+from platform_assets.errors import Mistakes
 
 MAX_DURATION = timedelta(days=365_250)
 """A thousand years: further back than the oldest event by more, the calendar would end."""
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _UNIT_NAMES = {
     **dict.fromkeys(("s", "second", "seconds"), 1),
     **dict.fromkeys(("m", "min", "minute", "minutes"), 60),
@@ -41,22 +44,23 @@ class ServiceLevels:
                     raise at(place, f"{sla.property} is given twice for {table or 'all tables'}", "once")
                 self._levels[table, sla.property] = (index, sla)
 
-    def of(self, table: str) -> dict[str, Any]:
+    def of(self, table: str, found: Mistakes) -> dict[str, Any]:
         """Values of the table's freshness, retention and quarantine rate, where given; its own win over everybody's."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name in ("latency", "retention", "errorRate"):
             index, sla = self._levels.get((table, name)) or self._levels.get(("", name)) or (0, None)
             place = f"slaProperties[{index}]"
             if sla is None:
                 continue
             if name == "errorRate":
-                found["quarantine_rate"] = _share(sla.value, sla.unit, place)
+                values["quarantine_rate"] = found.get(_share, sla.value, sla.unit, place)
             elif name == "retention":
-                found["retention"] = _amount(sla.value, sla.unit, place)
+                values["retention"] = found.get(_amount, sla.value, sla.unit, place)
             else:
-                found["freshness_warn"] = _amount(sla.value, sla.unit, place)
-                found["freshness_fail"] = _amount(sla.valueExt, sla.unit, f"{place}.valueExt")
-        return found
+                values["freshness_warn"] = warn = found.get(_amount, sla.value, sla.unit, place)
+                if warn is not None:  # what is wrong with the unit is told once
+                    values["freshness_fail"] = found.get(_amount, sla.valueExt, sla.unit, f"{place}.valueExt")
+        return {attribute: value for attribute, value in values.items() if value is not None}
 
 
 def _elements(sla: ServiceLevelAgreementProperty) -> list[str]:
@@ -82,3 +86,14 @@ def _amount(value: Any, unit: str | None, place: str) -> timedelta:
     if not 1 <= value * seconds <= MAX_DURATION.total_seconds():
         raise at(place, f"{value!r} {unit} is no duration", f"one second to {MAX_DURATION.days} days")
     return timedelta(seconds=value * seconds)
+
+
+def duration(value: Any, place: str) -> timedelta:
+    """A duration such as 10m or 2d. Raises ContractError for what is none, or too long."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value) if isinstance(value, str) else None
+    if match is None:
+        raise at(place, f"{value!r} is no duration", "a whole number with s, m, h or d, e.g. 10m or 2d")
+    length = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    if length > MAX_DURATION:
+        raise at(place, f"is {value}", f"at most {MAX_DURATION.days}d")
+    return length

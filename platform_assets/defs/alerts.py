@@ -161,10 +161,11 @@ def _see(room: "AlertRoom", sightings: Callable[[], Iterator["Sighting"]]) -> No
 
 
 def _own_rules(settings: "Settings", contract: Contract, room: "AlertRoom") -> None:
+    from platform_assets.alerts.declared import rules_of
     from platform_assets.alerts.judge import look_once
-    from platform_assets.alerts.read import rules_of
 
-    look_once(settings, contract, rules_of(settings, contract), room, partial(broker_ends, settings, contract))
+    rules = tuple(rules_of(settings, contract).valid.values())
+    look_once(settings, contract, rules, room, partial(broker_ends, settings, contract))
 
 
 def broker_ends(settings: "Settings", contract: Contract) -> "Ends":

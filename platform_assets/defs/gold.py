@@ -34,7 +34,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
 from platform_assets.defs.gold_run import GoldRun, Result
-from platform_assets.defs.lane import UNFINISHED
+from platform_assets.defs.lane import UNFINISHED, stopped_now
 from platform_assets.defs.partitions import DAYS, day_of
 from platform_assets.defs.specs import Layer, gold_key, owners
 from platform_assets.errors import AssayError
@@ -81,6 +81,8 @@ def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:
         description="Launches a refresh when silver is ahead of gold and none is at work.",
     )
     def tick(context: SensorEvaluationContext) -> RunRequest | SkipReason:
+        if mistakes := stopped_now(contract.system):
+            return SkipReason(f"gold stands still, the contract is wrong: {'; '.join(map(str, mistakes))}")
         return next_refresh(context, contract, datetime.now(UTC))
 
     return Definitions(assets=[assets], jobs=[job], sensors=[tick])

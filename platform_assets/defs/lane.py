@@ -9,7 +9,7 @@ The same assets are made in two ways, and the job says which:
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from dagster import (
@@ -39,7 +39,7 @@ from platform_assets.defs.checks import check_specs
 from platform_assets.defs.partitions import DAYS, day_of
 from platform_assets.defs.run import LaneRun, Result
 from platform_assets.defs.specs import Layer, lane_specs, topic_spec
-from platform_assets.errors import AssayError
+from platform_assets.errors import AssayError, Mistake
 
 
 class LaneConfig(Config):
@@ -85,6 +85,8 @@ def lane_definitions(contract: Contract) -> Definitions:
         description="Launches the next lane run once a minute; it takes over from the one before at its first commit.",
     )
     def tick(context: SensorEvaluationContext) -> RunRequest | SkipReason:
+        if mistakes := stopped_now(contract.system):
+            return SkipReason(f"the lane stands still, its contract is wrong: {'; '.join(map(str, mistakes))}")
         return next_lane_run(context, contract.system, datetime.now(UTC))
 
     return Definitions(
@@ -92,6 +94,14 @@ def lane_definitions(contract: Contract) -> Definitions:
         jobs=[follow, rebuild],
         sensors=[tick],
     )
+
+
+def stopped_now(system: str) -> Sequence[Mistake]:
+    """The mistakes of the system's contract as the file is now: a run would load it and find no lane."""
+    from platform_assets.registry import stopped
+    from platform_assets.settings import Settings
+
+    return stopped(Settings.load(), system)
 
 
 def next_lane_run(context: SensorEvaluationContext, system: str, now: datetime) -> RunRequest | SkipReason:

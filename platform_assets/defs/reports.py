@@ -28,7 +28,7 @@ from pydantic import Field
 from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
 from platform_assets.errors import AssayError
-from platform_assets.reports.declare import load_reports
+from platform_assets.reports.declare import declared_reports
 from platform_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ReportsConfig(Config):
 def report_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     """The jobs and their schedules."""
     systems = Settings.load().systems
-    jobs = [_job(contract) for contract in contracts.values() if load_reports(contract.system, systems)]
+    jobs = [_job(contract) for contract in contracts.values() if declared_reports(contract.system, systems).valid]
     schedules = [
         ScheduleDefinition(job=one, cron_schedule=MORNING, default_status=DefaultScheduleStatus.RUNNING) for one in jobs
     ]
@@ -63,12 +63,14 @@ def _job(contract: Contract) -> JobDefinition:
     def report(context: OpExecutionContext, config: ReportsConfig) -> Output[None]:
         day = date.fromisoformat(config.day) if config.day else (datetime.now(UTC) - timedelta(days=1)).date()
         try:
-            pages, deaf = make_reports(contract, day)
+            pages, deaf, failed = make_reports(contract, day)
         except AssayError as error:
             raise Failure(str(error)) from error
         metadata = {name: MetadataValue.path(page) for name, page in pages.items()}
-        if deaf:
-            raise Failure(f"made, but not told to {', '.join(deaf)}", metadata=metadata)
+        said = [f"not made: {'; '.join(failed)}"] if failed else []
+        said += [f"not told to {', '.join(deaf)}"] if deaf else []
+        if said:
+            raise Failure("; ".join(said), metadata=metadata)
         return Output(None, metadata=metadata)
 
     @job(
@@ -83,8 +85,8 @@ def _job(contract: Contract) -> JobDefinition:
     return reports
 
 
-def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[str]]:
-    """Make, keep and tell all reports of a day: (page by report, targets that did not take one).
+def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[str], list[str]]:
+    """Make, keep and tell all reports of a day: (page by report, targets that did not take one, why a report was not made).
 
     They go out on time also when the marts lag behind silver, and then say so.
     """
@@ -100,12 +102,18 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
     marts = LakeMarts(settings.lake_path, known)
     pages: dict[str, str] = {}
     deaf: list[str] = []
-    for name, declared in load_reports(contract.system, settings.systems).items():
-        built = build(contract.system, declared, day, marts, missing=missing)
+    found = declared_reports(contract.system, settings.systems)
+    failed = [str(mistake) for mistake in found.mistakes]
+    for name, declared in found.valid.items():
+        try:
+            built = build(contract.system, declared, day, marts, missing=missing)
+        except AssayError as error:  # of this report alone: the others are made
+            failed.append(f"{name}: {error}")
+            continue
         page = keep(built, settings.home)
         pages[name] = str(page)
         deaf += send(built, page, settings.values)
-    return pages, sorted(set(deaf))
+    return pages, sorted(set(deaf)), failed
 
 
 def missing_rows(lake: Path, contract: Contract, marts: "Sequence[Mart]", day: date, until: datetime) -> int:

@@ -57,6 +57,11 @@ def topic_key(table: Table) -> AssetKey:
     return key("topic", table)
 
 
+def contract_key(system: str) -> AssetKey:
+    """`contract/<system>`: what stands for a system whose contract is wrong."""
+    return AssetKey(["contract", system])
+
+
 def gold_key(system: str, mart: str) -> AssetKey:
     """`gold/<system>/<mart>`."""
     return AssetKey(["gold", system, mart])

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from platform_assets.alerts.declared import bound_rules, rules_of
 from platform_assets.alerts.model import Rule
 from platform_assets.alerts.platform import RATE_WINDOW, Counted, Vitals
-from platform_assets.alerts.read import rules_of
 from platform_assets.alerts.watch import Watch
 from platform_assets.contracts.model import Contract
 from platform_assets.lake.layout import Lake, TableSet
@@ -36,7 +36,7 @@ class LaneAlerts:
             settings,
             contract,
             {name: found.silver for name, found in tables.items()},
-            lambda: rules_of(settings, contract) if rules is None else rules,
+            lambda: rules_of(settings, contract) if rules is None else bound_rules(contract, rules),
             lambda table, upto: settled_before(tables[table], upto, datetime.now(UTC) - RATE_WINDOW),
             index=index,
         )

@@ -1,21 +1,24 @@
-"""What a system's folder says about its reports: `systems/<system>/reports.yaml`, read and checked.
+"""What a system's folder says about its reports: `systems/<system>/reports.yaml`, read and checked, each report by itself.
 
-Belongs here: the declaration's shape and its errors. Does not belong here: whether a mart has the columns (`build.py` knows).
+Belongs here: the declaration's shape and its mistakes. Does not belong here: whether a mart has the columns (`build.py` knows).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from platform_assets.errors import AssayError
+from platform_assets.contracts.document import Declared, model_mistakes, parse_document, read_text
+from platform_assets.contracts.read import packaged_systems
+from platform_assets.errors import AssayError, Mistake, Mistakes, told
 
+FILE_NAME = "reports.yaml"
+_HINT = "see docs/reports.md"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Order = Annotated[str, StringConstraints(pattern=r"^-?[a-z][a-z0-9_]{0,62}$")]
 MOST_ROWS = 1000
@@ -101,31 +104,69 @@ class Report(_Strict):
     sections: tuple[Section, ...] = Field(min_length=1)
 
 
-class _File(_Strict):
-    reports: tuple[Report, ...]
+def declared_reports(system: str, root: Path | None = None) -> Declared[Report]:
+    """The reports in `<root>/<system>/reports.yaml`, by default the packaged one; none when there is no file.
+
+    A report that is wrong is left out; the mistakes name file, line, place and what is wrong.
+    """
+    path = (root or packaged_systems()) / system / FILE_NAME
+    if not (path.exists() or path.is_symlink()):
+        return Declared()
+    found = Mistakes()
+    text = found.get(read_text, path, "a file of reports")
+    reports = _declared(text) if text is not None else Declared[Report]()
+    named = tuple(replace(mistake, file=str(path)) for mistake in (*found.found, *reports.mistakes))
+    return Declared(reports.valid, named)
 
 
 def load_reports(system: str, root: Path | None = None) -> dict[str, Report]:
-    """The reports that a system declares in `<root>/<system>/reports.yaml`, by name; the packaged systems' by default.
-
-    Raises AssayError naming what is wrong.
-    """
-    base: Path | Traversable = root if root is not None else files("platform_assets.systems")
-    source = base / system / "reports.yaml"
-    return parse_reports(source.read_text(encoding="utf-8"), f"{system}/reports.yaml") if source.is_file() else {}
+    """The valid reports of a system, by name."""
+    return dict(declared_reports(system, root).valid)
 
 
 def parse_reports(text: str, where: str) -> dict[str, Report]:
-    """The reports of a document. Raises AssayError with the place of the first mistake."""
+    """The reports of a document named `where`. Raises AssayError with every mistake."""
+    reports = _declared(text)
+    if reports.mistakes:
+        mistakes = [replace(mistake, file=where) for mistake in reports.mistakes]
+        raise AssayError(*told(mistakes), mistakes=mistakes)
+    return dict(reports.valid)
+
+
+def _declared(text: str) -> Declared[Report]:
+    found = Mistakes()
+    document = parse_document(text, found)
+    if document is None:
+        return Declared(mistakes=tuple(found.found))
+    raw = document.value
+    entries = raw.get("reports") if isinstance(raw, dict) else None
+    if not isinstance(entries, list):
+        found.found.append(Mistake("reports: is no list of reports", _HINT, "reports"))
+        entries = []
+    for key in raw if isinstance(raw, dict) else ():
+        if key != "reports":
+            found.found.append(Mistake(f"{key}: is not known", "reports, a list", str(key)))
+    read = [_entry(number, entry, found) for number, entry in enumerate(entries)]
+    names = Counter(report.name for report in read if report is not None)
+    for name in (name for name, number in names.items() if number > 1):
+        found.found.append(
+            Mistake(f"reports[{name}]: two reports have the same name", "each its own", f"reports[{name}]")
+        )
+    wrong = {place.removeprefix("reports[").partition("]")[0] for place in (mistake.place for mistake in found.found)}
+    valid = {report.name: report for report in read if report is not None and report.name not in wrong}
+    mistakes = dict.fromkeys(document.located(mistake) for mistake in found.found)
+    return Declared(valid, tuple(sorted(mistakes, key=lambda mistake: mistake.line or 0)))
+
+
+def _entry(number: int, entry: Any, found: Mistakes) -> Report | None:
+    """One report; None when it is wrong, and its mistakes go to `found`."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    here = f"reports[{name if isinstance(name, str) else number}]"
     try:
-        found = _File.model_validate(yaml.safe_load(text) or {})
-    except yaml.YAMLError as error:
-        raise AssayError(f"{where} is not YAML: {' '.join(str(error).split())[:200]}", "correct it") from error
+        return Report.model_validate(entry)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise AssayError(f"{where}: {place}: {first['msg']}", "see the reports of another system") from error
-    by_name = {report.name: report for report in found.reports}
-    if len(by_name) != len(found.reports):
-        raise AssayError(f"{where}: two reports have the same name", "give each its own")
-    return by_name
+        for mistake, _ in model_mistakes(error, entry, _HINT):
+            place = f"{here}.{mistake.place}" if mistake.place else here
+            said = mistake.message.removeprefix(f"{mistake.place or 'the document'}: ")
+            found.found.append(replace(mistake, message=f"{place}: {said}", place=place))
+    return None

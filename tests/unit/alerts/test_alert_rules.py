@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from samples import LOGS, RULES, rules
 
 from platform_assets.alerts.buckets import session
+from platform_assets.alerts.declared import rules_of
 from platform_assets.alerts.model import Aggregate, AlertError, Function, Measure, Severity
 from platform_assets.alerts.platform import PLATFORM_RULES
-from platform_assets.alerts.read import load_rules, parse_rules
+from platform_assets.alerts.read import declared_rules, load_rules, parse_rules
 from platform_assets.alerts.runbooks import runbooks
 from platform_assets.alerts.sql import check_rules
 from platform_assets.contracts.read import load_contracts
+from platform_assets.settings import Settings
 
 
 def test_a_rule_is_what_its_file_says() -> None:
@@ -94,3 +97,35 @@ def test_every_rule_has_its_page_and_binds() -> None:
         assert text.startswith("# ") and f"Rule `{name}`." in text
         assert "](" not in text, "a link that leads elsewhere where the API shows it"
         assert all(f"\n## {part}\n" in text for part in ("What it means", "Look here", "Do this"))
+
+
+def test_a_wrong_rule_is_left_out_alone_and_every_mistake_is_told(tmp_path: Path) -> None:
+    text = RULES.replace("    above: 10\n", "    abov: 10\n", 1).replace("max(latency_ms)", "max(service)")
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "alerts.yaml").write_text(text)
+    found = declared_rules(LOGS, tmp_path)
+    wrong = {mistake.place.split(".")[1] for mistake in found.mistakes}
+    assert wrong == {"many", "slow"}
+    assert set(found.valid) == {rule.name for rule in parse_rules(RULES, LOGS)} - wrong
+    lines = text.splitlines()
+    assert [lines[(mistake.line or 0) - 1].strip() for mistake in found.mistakes if "abov:" in mistake.message] == [
+        "abov: 10"
+    ]
+    (folder / "alerts.yaml").write_text("rules: [")
+    assert not declared_rules(LOGS, tmp_path).valid
+    assert declared_rules(LOGS, tmp_path).mistakes
+
+
+def test_a_rule_whose_sql_does_not_bind_is_left_out_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    text = RULES.replace("level IN ('ERROR', 'FATAL')", "levl IN ('ERROR', 'FATAL')", 1)
+    assert text != RULES
+    (folder / "alerts.yaml").write_text(text)
+    found = rules_of(Settings(tmp_path, tmp_path / "lake", {"ASSAY_SYSTEMS": str(tmp_path)}), LOGS)
+    [mistake] = found.mistakes
+    assert "levl" in mistake.message
+    assert "levl" in text.splitlines()[(mistake.line or 0) - 1]
+    assert mistake.file == str(folder / "alerts.yaml")
+    assert len(found.valid) == len(parse_rules(RULES, LOGS)) - 1

@@ -15,7 +15,7 @@ import yaml
 
 from platform_assets.contracts.errors import ContractError
 from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask
-from platform_assets.contracts.read import load_contracts, parse_contract, read_contract
+from platform_assets.contracts.read import load_contracts, load_systems, parse_contract, read_contract
 from platform_assets.contracts.types import arrow_type, sql_type
 
 DOCUMENT: dict[str, Any] = {
@@ -465,6 +465,13 @@ def test_a_folder_of_systems(tmp_path: Path) -> None:
     (tmp_path / "shop" / "contract.yaml").write_text(changed(lambda document: None))
     (tmp_path / "empty").mkdir()
     (tmp_path / "note.txt").write_text("no system")
+    (tmp_path / "_drafts").mkdir()
+    found = load_systems(tmp_path)
+    assert list(found.contracts) == ["shop"]
+    assert [str(mistake) for mistake in found.broken["empty"]] == [
+        f"{tmp_path}/empty/contract.yaml: cannot be read (it is missing) - a contract is a UTF-8 YAML file"
+    ]
+    (tmp_path / "empty").rmdir()
     assert list(load_contracts(tmp_path)) == ["shop"]
     (tmp_path / "shop").rename(tmp_path / "stall")
     with pytest.raises(ContractError, match="'stall'"):
@@ -528,3 +535,95 @@ def test_null_values_of_a_table_hold_for_its_optional_fields_that_name_none() ->
     orders = parse_contract(changed(change)).table("orders")
     absent = {field.name: field.null_values for field in orders.fields}
     assert (absent["id"], absent["note"], absent["code"]) == ((), ("-", ""), ("none",))
+
+
+def mistakes_in(text: str) -> list[tuple[int | None, str]]:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text)
+    return [(mistake.line, mistake.place) for mistake in caught.value.mistakes]
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line() -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        document["apiVersion"] = "v2.0.0"  # the standard is too old
+        document["slaProperties"][0]["unit"] = "fortnight"
+        custom(document, 0, "maxAhead", "soon")
+        custom(document, 0, "typo", 1)
+        fields = properties(document)
+        fields["line"]["logicalType"] = "int"  # no such type
+        fields["id"]["requird"] = True  # no property of the standard
+        fields["state"]["required"] = "perhaps"  # the standard's model wants a boolean
+        fields["email"]["customProperties"][0]["value"] = "md5"  # no such mask
+        fields["amount"]["logicalTypeOptions"] = {"minimum": 5, "maximum": 1, "maxLength": 3}
+        properties(document, 1)["at"]["customProperties"][0]["value"] = "%Y"
+
+    text = changed(spoil)
+    found = mistakes_in(text)
+    assert {place for _, place in found} == {
+        "apiVersion",
+        "slaProperties[0]",
+        "schema[orders].customProperties[maxAhead]",
+        "schema[orders].customProperties[typo]",
+        "schema[orders].properties[line].logicalType",
+        "schema[orders].properties[id].requird",
+        "schema[orders].properties[state].required",
+        "schema[orders].properties[email].customProperties[mask]",
+        "schema[orders].properties[amount]",
+        "schema[orders].properties[amount].logicalTypeOptions.maxLength",
+        "schema[lines].properties[at].customProperties[timeFormat]",
+    }
+    lines = text.splitlines()
+    by_place = {place: lines[line - 1] for line, place in found if line}
+    assert len(by_place) == len(found)
+    assert by_place["apiVersion"] == "apiVersion: v2.0.0"
+    assert by_place["schema[orders].properties[id].requird"].strip() == "requird: true"
+    assert by_place["schema[orders].properties[state].required"].strip() == "required: perhaps"
+    assert by_place["schema[orders].customProperties[typo]"].strip() == "- property: typo"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.write_text("kind: [unclosed"), "not YAML"),
+        (lambda path: path.write_text("- a\n- list\n"), "no mapping"),
+        (lambda path: path.write_text(""), "no mapping"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+        (lambda path: path.write_bytes(b"# " + b"x" * 3_000_000), "larger than"),
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: (path.unlink(), path.mkdir()), "no regular file"),
+        (lambda path: (path.unlink(), path.symlink_to("gone")), "missing"),
+        (lambda path: path.write_text("a: &a [*a]"), "not YAML"),
+        (
+            lambda path: path.write_text(
+                "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+                + "".join(f"a{n + 1}: &a{n + 1} [{','.join([f'*a{n}'] * 10)}]\n" for n in range(9))
+            ),
+            "values",
+        ),
+        (lambda path: path.write_text("kind: DataContract\nschema: [1, {name: {}}]\nteam: 7\n? [a]\n: b\n"), ""),
+    ],
+)
+def test_one_system_that_is_wrong_in_whatever_way_leaves_the_others(
+    tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    for name in ("shop", "stall"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "contract.yaml").write_text(
+            changed(lambda document: None).replace("name: shop\n", f"name: {name}\n")
+        )
+    assert not load_systems(tmp_path).broken
+    spoil(tmp_path / "stall" / "contract.yaml")
+    found = load_systems(tmp_path)
+    assert list(found.contracts) == ["shop"]
+    assert found.broken["stall"]
+    assert said in str(found.broken["stall"][0])
+    assert str(tmp_path / "stall" / "contract.yaml") in str(found.broken["stall"][0])
+
+
+def test_two_broken_contracts_are_told_together(tmp_path: Path) -> None:
+    for name in ("shop", "stall"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "contract.yaml").write_text(changed(lambda document: document.pop("version")))
+    with pytest.raises(ContractError) as caught:
+        load_contracts(tmp_path)
+    assert {Path(mistake.file).parent.name for mistake in caught.value.mistakes} == {"shop", "stall"}

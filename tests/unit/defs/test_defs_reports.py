@@ -63,9 +63,9 @@ def test_a_report_says_that_it_is_incomplete(behind: bool, tmp_path: Path, monke
     with receiver() as people:
         settings = Settings(tmp_path, lake.root, {"ASSAY_ALERT_URLS": people.url})
         monkeypatch.setattr(Settings, "load", lambda: settings)
-        pages, deaf = make_reports(LOGS, DAY)
+        pages, deaf, failed = make_reports(LOGS, DAY)
         [title] = people.titles()
-    assert deaf == []
+    assert (deaf, failed) == ([], [])
     assert title == f"Error report{' (incomplete)' if behind else ''} of logs, {DAY}"
     page = Path(pages["errors"]).read_text(encoding="utf-8")
     assert ("<h1>Error report (incomplete)</h1>" in page) is behind

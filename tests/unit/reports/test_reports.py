@@ -19,7 +19,7 @@ from platform_assets.errors import AssayError
 from platform_assets.reports import render
 from platform_assets.reports.build import Built, build
 from platform_assets.reports.charts import svg
-from platform_assets.reports.declare import Kind, load_reports, parse_reports
+from platform_assets.reports.declare import Kind, declared_reports, load_reports, parse_reports
 from platform_assets.reports.render import to_csv, to_html, to_json
 from platform_assets.reports.send import keep, message, send
 from platform_assets.serve.page import FOLDER
@@ -232,3 +232,27 @@ def test_who_takes_attachments_gets_the_page_with_its_data_as_text(
 def test_the_reports_of_logs_are_well_formed() -> None:
     assert set(load_reports("logs")) == {"errors"}
     assert load_reports("nothing_declared") == {}
+
+
+def test_a_wrong_report_is_left_out_alone_and_every_mistake_is_told(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    good = "{title: S, kind: table, mart: m, columns: [a]}"
+    (tmp_path / "shop" / "reports.yaml").write_text(
+        "reports:\n"
+        f"  - {{name: good, title: G, sections: [{good}]}}\n"
+        "  - name: bad\n"
+        "    sections:\n"
+        "      - {title: S, kind: tabel, mart: m, columns: [a]}\n"
+        "      - {title: S, kind: table, mart: m, columns: [a], limt: 3}\n"
+        f"  - {{name: twice, title: T, sections: [{good}]}}\n"
+        f"  - {{name: twice, title: T, sections: [{good}]}}\n"
+    )
+    found = declared_reports("shop", tmp_path)
+    assert set(found.valid) == {"good"}
+    told = {(mistake.place, mistake.line) for mistake in found.mistakes}
+    assert told == {
+        ("reports[bad].title", 3),
+        ("reports[bad].sections[0].kind", 5),
+        ("reports[bad].sections[1].limt", 6),
+        ("reports[twice]", 7),
+    }
