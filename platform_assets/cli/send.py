@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -17,25 +17,25 @@ from platform_assets.cli.session import Command, Session, Stop, json_option, pas
 from platform_assets.errors import AssayError
 
 if TYPE_CHECKING:
+    from platform_assets.cli.publish import RangeProducer
     from platform_assets.contracts.model import Table
     from platform_assets.stream.produce import Record
 
 CHUNK = 256 * 1024
-LOOK_S = 0.2
-"""How often a source that gives nothing is left to see whether to stop."""
 BYTES_IN_FLIGHT = 64 * 1024 * 1024
 """The producer's memory is bounded in records; large records must be bounded in bytes."""
 
 
 @dataclass
 class Sent:
-    """What was sent: acknowledged records, bytes of the files, and `[first, last]` offsets by partition."""
+    """What was sent: acknowledged records, bytes of their text, and `[first, last]` offsets by partition."""
 
     topic: str
     records: int = 0
     bytes: int = 0
     cut: int = 0
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    grown: list[str] = field(default_factory=list)
 
 
 @click.command(
@@ -43,7 +43,7 @@ class Sent:
     examples=(
         "assay send logs.access access.log",
         "assay send logs.broker server.log.* --rate 5000",
-        "zcat access.log.gz | assay send logs.access -",
+        "assay send logs.access access.log.*.gz",
         "kubectl logs -f web | assay send logs.access -",
     ),
 )
@@ -57,37 +57,39 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
 
     TABLE is `system.table` or the topic's name. A FILE holds lines, JSON lines, or records of several lines as the table's
     contract says; `-` is standard input, whose records are sent as they come (one of several lines when the next begins, or
-    at the end). Bytes are sent as they are: what is wrong with them is found out, and kept, by the lane.
+    at the end). Files compressed with gzip, zstd, bzip2 or xz are unpacked, whatever their names; other binary files are
+    refused before anything is sent. Bytes are sent as they are: what is wrong with them is found out, and kept, by the lane.
     """
     from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for
+    from platform_assets.stream.opened import Stopped
     from platform_assets.stream.produce import send_paced
+    from platform_assets.stream.topics import StreamError
 
     target = session.table(table)
     _check_files(files)
     sent = Sent(target.topic)
-    total = None if "-" in files else sum(Path(name).stat().st_size for name in files)
+    sizes = [Path(name).stat().st_size for name in files if _is_regular(name)]
     producer = producer_for(session.settings, target)
+    failed: StreamError | None = None
     with stopping() as stop, render.byte_progress() as progress:
-        task = progress.add_task(target.topic, total=total, records=0)
+        task = progress.add_task(target.topic, total=sum(sizes) if len(sizes) == len(files) else None, records=0)
 
         def advance(count: int) -> None:
             progress.update(task, records=producer.delivered)
             if stop.is_set():
-                raise _Stopped
+                raise Stopped
             del count
 
         def pause(seconds: float) -> None:
             if stop.wait(seconds):
-                raise _Stopped
+                raise Stopped
 
         def batches() -> Iterator[list[Record]]:
             waiting = 0
             for name in files:
-                for records, size in _records(name, target, sent, stop):
+                for records in _records(name, target, sent, stop, lambda size: progress.update(task, advance=size)):
                     yield [(None, record) for record in records]
-                    sent.bytes += size
-                    progress.update(task, advance=size)
                     waiting += sum(map(len, records))
                     if waiting > BYTES_IN_FLIGHT:
                         producer.flush()
@@ -95,57 +97,92 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
 
         try:
             send_paced(producer, batches(), rate, advance, pause)
-        except _Stopped:
+        except Stopped:
             producer.flush()
+        except StreamError as error:
+            failed = error
+            _flush_rest(producer)
         sent.records, sent.offsets = producer.delivered, producer.ranges()
         _tell(sent, as_json)
+        if failed is not None:
+            raise AssayError(failed.message, f"{sent.records:,} records before it were sent; {failed.hint}") from failed
 
 
-class _Stopped(Exception):
-    """Ctrl-C between two batches: what was handed over is still acknowledged and told."""
+def _flush_rest(producer: RangeProducer) -> None:
+    """Wait for what was handed over before something else failed, which is the error that is told."""
+    from platform_assets.stream.topics import StreamError
+
+    with suppress(StreamError):
+        producer.flush()
+
+
+def _is_regular(name: str) -> bool:
+    return name != "-" and Path(name).is_file()
 
 
 def _check_files(files: tuple[str, ...]) -> None:
-    """Before anything is sent: a wrong third file must not leave two files in the topic."""
+    """Before anything is sent: a wrong third file must not leave two files in the topic.
+
+    What a pipe holds is known only when it is read.
+    """
+    from platform_assets.stream.content import Content, UnreadableFile
+
     for name in files:
+        if name == "-":
+            continue
         path = Path(name)
-        if name != "-" and not path.exists():
+        if not path.exists():
             raise AssayError(f"there is no file {name}", "nothing was sent")
-        if name != "-" and path.is_dir():
+        if path.is_dir():
             raise AssayError(f"{name} is a folder", "name the files in it; nothing was sent")
-        if name != "-" and not os.access(path, os.R_OK):
+        if not os.access(path, os.R_OK):
             raise AssayError(f"we may not read {name}", "nothing was sent")
+        if path.is_socket() or path.is_block_device():
+            raise AssayError(f"{name} is neither a file nor a pipe", "nothing was sent")
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                try:
+                    Content(file, name)
+                except UnreadableFile as error:
+                    raise AssayError(error.message, f"{error.hint}; nothing was sent") from error
 
 
-def _records(name: str, table: Table, sent: Sent, stop: Stop) -> Iterator[tuple[list[bytes], int]]:
-    """The records of one file, with the bytes of the file that they stand for."""
+def _records(
+    name: str, table: Table, sent: Sent, stop: Stop, advance: Callable[[int], object]
+) -> Iterator[list[bytes]]:
+    """The records of one file; `advance` is told the bytes of the file that were read."""
+    from platform_assets.stream.content import Content
     from platform_assets.stream.files import Framer
+    from platform_assets.stream.opened import Opened
 
     framer = Framer(table)
-    told = 0
-    with _open(name) as source:
-        while _ready(source, stop) and (chunk := source.read(CHUNK)):
-            if records := framer.feed(chunk):
-                yield records, framer.consumed - told
-                told = framer.consumed
-        if not stop.is_set() and (records := framer.finish()):
-            yield records, framer.consumed - told
+    counted = taken = 0
+    with _open(name) as file:
+        source = Opened(file.fileno(), name, stop.is_set)
+        content = Content(source, name)
+        while chunk := content.read(CHUNK):
+            records = framer.feed(chunk)
+            advance(content.taken - taken)
+            taken = content.taken
+            if records:
+                sent.bytes += framer.consumed - counted
+                counted = framer.consumed
+                yield records
+        # A line that was being written is sent whole.
+        records = framer.feed(source.rest_of_line()) if framer.in_line and not content.codec else []
+        records += framer.finish()
+        sent.bytes += framer.consumed - counted
+        yield records
+        if source.has_more():
+            sent.grown.append(name)
     sent.cut += framer.cut
 
 
 def _open(name: str) -> FileIO:
-    """Without a buffer: a read gives what there is, and does not wait until somebody slow has written all that it asks for."""
+    """Without a buffer, and without waiting for whoever writes to a pipe of that name."""
     if name == "-":
         return os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
-    return Path(name).open("rb", buffering=0)
-
-
-def _ready(source: FileIO, stop: Stop) -> bool:
-    """Wait until there is something to read, or the end; False when told to stop. (A read goes on after a signal.)"""
-    while not stop.is_set():
-        if select.select([source], [], [], LOOK_S)[0]:
-            return True
-    return False
+    return FileIO(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
 
 
 def _tell(sent: Sent, as_json: bool) -> None:
@@ -158,6 +195,8 @@ def _tell(sent: Sent, as_json: bool) -> None:
     out.print(f"{sent.topic}: {sent.records:,} records, {render.size(sent.bytes)}", soft_wrap=True)
     if sent.cut:
         out.print(f"{sent.cut:,} records were too long and cut; they will be refused as too large", soft_wrap=True)
+    for name in sent.grown:
+        out.print(f"{name} has grown since: its new lines were not sent (`assay tail` follows files)", soft_wrap=True)
     if sent.offsets:
         rows = [(number, f"{first}..{last}") for number, (first, last) in sorted(sent.offsets.items())]
         out.print(render.grid(("partition", "offsets"), rows, right=("partition",)))

@@ -42,6 +42,11 @@ class Framer:
         """Bytes fed and not yet handed out."""
         return self._line.size + self._record.size
 
+    @property
+    def in_line(self) -> bool:
+        """Whether the bytes fed so far end within a line."""
+        return bool(self._line.size)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The records that this chunk completes; a multi-line record is complete when the next one starts."""
         end = chunk.rfind(b"\n") + 1

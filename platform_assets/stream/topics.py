@@ -59,6 +59,10 @@ def explain(error: KafkaError) -> StreamError:
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     ):
         return StreamError(f"the broker forbids it ({error.str()})", "the role lacks a permission (ACL)")
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+        return StreamError(
+            "a record is larger than the broker takes", "raise max.message.bytes of the topic, or leave the record out"
+        )
     return StreamError(f"the broker says: {error.str()}", "see the broker's log")
 
 

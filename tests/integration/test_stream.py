@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import uuid
 from collections.abc import Iterator
 
@@ -172,3 +173,12 @@ def test_wrong_credentials_are_one_line(services: Settings) -> None:
 
 def test_an_absent_topic_is_absent(reader: TopicReader, topic: str) -> None:
     assert reader.describe([f"{topic}_none"]) == {}
+
+
+def test_a_record_larger_than_the_topic_takes_is_said(services: Settings) -> None:
+    name = f"t{uuid.uuid4().hex[:10]}.stream"
+    ensure_topics(services.kafka_conf("admin"), [TopicSpec(name, 1, config={"max.message.bytes": "10000"})])
+    producer = RecordProducer(services.kafka_conf("producer"), name)
+    noise = random.Random(1).randbytes(50_000)
+    with pytest.raises(StreamError, match="a record is larger than the broker takes"):
+        send_paced(producer, [[(None, b"small")], [(None, noise)]], None)
