@@ -24,9 +24,9 @@ from jgo.maven import MavenContext
 _HERE = Path(__file__).parent
 LOCK_FILE = _HERE / "artifacts.lock"
 
-# Module name -> (artifact, class of the plugin). `analysis-common` stays out: its Thai tokenizer needs locales that
-# small Java runtimes lack, and an index must not depend on the Java it happens to run on.
+# Module name -> (artifact, class of the plugin).
 OPENSEARCH_MODULES = {
+    "analysis-common": ("analysis-common", "org.opensearch.analysis.common.CommonAnalysisModulePlugin"),
     "transport-netty4": ("transport-netty4-client", "org.opensearch.transport.Netty4ModulePlugin"),
     "lang-painless": ("lang-painless", "org.opensearch.painless.PainlessModulePlugin"),
     "mapper-extras": ("mapper-extras-client", "org.opensearch.index.mapper.MapperExtrasModulePlugin"),
@@ -84,6 +84,8 @@ def wanted(context: MavenContext) -> Iterable[tuple[str, list[Any]]]:
         *closure("org.opensearch", "opensearch", release),
         *alone("org.opensearch", "opensearch-plugin-classloader", release),
         *alone("org.apache.logging.log4j", "log4j-core", opensearch["log4j"]),
+        *alone("com.ibm.icu", "icu4j", opensearch["icu"]),
+        *alone("com.ibm.icu", "icu4j-localespi", opensearch["icu"]),
     ]
     yield "opensearch/lib", core
     yield "opensearch/agent", closure("org.opensearch", "opensearch-agent", release)

@@ -98,7 +98,7 @@ class SearchNode:
             "-Djava.awt.headless=true",
             f"-Djava.io.tmpdir={folder / 'tmp'}",
             "-Dfile.encoding=UTF-8",
-            "-Djava.locale.providers=SPI,CLDR",
+            "-Djava.locale.providers=CLDR,SPI",
             "-Dio.netty.noUnsafe=true",
             "-Dio.netty.noKeySetOptimization=true",
             "-Dio.netty.recycler.maxCapacityPerThread=0",
