@@ -91,12 +91,28 @@ _CLAUSES: dict[str, Callable[[Any], bool]] = {
     "term": _plain,
     "prefix": _plain,
     "match_phrase": _plain,
+    "match_bool_prefix": _plain,
+    "wildcard": _plain,
+    "match_all": lambda inner: inner == {},
+    "intervals": lambda inner: len(inner) == 1 and all(_in_a_row(one) for one in inner.values()),
     "exists": lambda inner: _plain(inner) and set(inner) == {"field"},
     "ids": lambda inner: set(inner) == {"values"} and isinstance(inner["values"], list),
     "terms": lambda inner: len(inner) == 1 and all(isinstance(some, list) for some in inner.values()),
     "match": lambda inner: all(_plain(one) and set(one) <= {"query", "operator"} for one in inner.values()),
     "range": lambda inner: all(_plain(one) and set(one) <= BOUNDS for one in inner.values()),
 }
+_RULES = {"match": {"query", "ordered", "max_gaps"}, "wildcard": {"pattern", "max_expansions"}}
+
+
+def _in_a_row(rule: dict[str, Any]) -> bool:
+    """Whether it looks for words, and patterns of words, one behind the other."""
+    [(kind, inner)] = rule.items()
+    if kind == "all_of":
+        known = set(inner) == {"intervals", "ordered", "max_gaps"}
+        return known and all(_in_a_row(one) for one in inner["intervals"])
+    return kind in _RULES and _plain(inner) and set(inner) == _RULES[kind]
+
+
 _FIGURES = {
     "max": {"field"},
     "sum": {"field"},

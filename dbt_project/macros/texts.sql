@@ -1,7 +1,7 @@
-{# A text with what varies cut out, so that like messages count together. At most 300 characters of its first line. #}
+{# A text with what varies cut out, colours too, so that like messages count together. At most 300 characters of its first line. #}
 {% macro template_of(text) -%}
   left(regexp_replace(regexp_replace(regexp_replace(
-    left(split_part({{ text }}, chr(10), 1), 1000),
+    left(regexp_replace(split_part({{ text }}, chr(10), 1), '{{ ansi_pattern() }}', '', 'g'), 1000),
     '{{ uuid_pattern() }}', '<uuid>', 'g'),
     '\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{16,})\b', '<hex>', 'g'),
     '[0-9]+(?:[.,:][0-9]+)*', '<n>', 'g'), 300)
@@ -13,6 +13,11 @@
     left(regexp_extract({{ path }}, '^[^?#]*'), 2000),
     '{{ uuid_pattern() }}', ':id', 'g'),
     '/[0-9]+\b', '/:id', 'g'), 256)
+{%- endmacro %}
+
+{# An escape sequence of a terminal; `platform_assets/ansi.py` has the same. #}
+{% macro ansi_pattern() -%}
+  (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]
 {%- endmacro %}
 
 {% macro uuid_pattern() -%}

@@ -44,7 +44,8 @@ def overview(settings: Settings, contracts: Iterable[Contract], problems: Iterab
 def searchable_age(settings: Settings, table: Table) -> float | None:
     """Seconds since the newest event that search finds; None when there is none. Raises AssayError."""
     from platform_assets.search.client import connect
-    from platform_assets.search.query import parse_time, search
+    from platform_assets.search.query import search
+    from platform_assets.search.times import parse_time
 
     client = connect(settings.opensearch_url, settings.opensearch_auth("reader"), settings.opensearch_ca, check=False)
     try:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -30,10 +31,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from platform_assets.ansi import SEQUENCE
 from platform_assets.plain import plain
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ANSI = re.compile(SEQUENCE)
 _PIPE_WIDTH = 200
+_AROUND = 50
 
 
 class _Console(Console):
@@ -56,9 +60,20 @@ def clean(text: str) -> str:
 
 
 def one_line(value: object, width: int = 120) -> str:
-    """Any value on one line, cut to `width` characters."""
-    text = clean(" ".join(str("" if value is None else value).split()))
+    """Any value on one line, without its colours, cut to `width` characters."""
+    text = clean(" ".join(_ANSI.sub("", str("" if value is None else value)).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def pointed(text: str, position: int) -> str:
+    """The text around a place on one line, and a caret below that place."""
+    start = max(0, position - _AROUND)
+    before, behind = (
+        clean(" ".join(part.splitlines())) for part in (text[start:position], text[position : position + _AROUND])
+    )
+    head = "…" if start else ""
+    tail = "…" if position + _AROUND < len(text) else ""
+    return f"  {head}{before}{behind}{tail}\n  {' ' * cell_len(head + before)}^"
 
 
 class Lines:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from platform_assets.contracts.model import Contract, Table
-    from platform_assets.search.query import Masker
+    from platform_assets.search.clauses import Masker
     from platform_assets.settings import Settings
 
 Row = dict[str, Any]
@@ -25,6 +25,7 @@ Row = dict[str, Any]
     cls=Command,
     examples=(
         'assay search logs "level:ERROR status:500" --last 24h',
+        "assay search logs '(level:FATAL OR status:>=500) java.io.IOException'",
         "assay search logs 'service:payments latency_ms:>1000 -level:DEBUG \"timed out\"' --last 15m",
         "assay search logs status:404 --table access --from 2015-05-17 --to 2015-05-18 --json",
         "assay search logs 'status:>=500' --last 24h --as-of 2015-05-20",
@@ -60,14 +61,17 @@ def search(
 ) -> None:
     """Find events, newest first.
 
-    QUERY holds words, "phrases" and field:value, all of which must hold; a leading - negates. A value may be a list
-    (level:ERROR,FATAL), a comparison (status:>=500), a range (latency_ms:100..250), a prefix (host:web-*), or * for present at
-    all. Personal data is stored as keyed hashes: where the key is at hand, its clear value finds them.
+    QUERY holds words, "phrases" and field:value, all of which must hold; a leading - or NOT negates, OR and parentheses
+    combine. A value may be a list (level:ERROR,FATAL or level:(ERROR FATAL)), a comparison (status:>=500), a range
+    (latency_ms:100..250), a pattern (host:web-*), or * for present at all. Names that are no plain words go into quotation
+    marks: attributes."x request id":7. Personal data is stored as keyed hashes: where the key is at hand, its clear value
+    finds them.
     """
     if cursor and not name:
         raise click.UsageError("--cursor needs --table", ctx)
     from platform_assets.cli import render
     from platform_assets.search.client import connect
+    from platform_assets.search.errors import QueryError
 
     contract = session.contract(system)
     asked = _Question(query, *_span(last, since, until, as_of), limit, cursor)
@@ -75,6 +79,10 @@ def search(
     client = connect(settings.opensearch_url, settings.opensearch_auth("reader"), settings.opensearch_ca)
     try:
         found = _find(client, settings, contract, session.table_of(contract, name) if name else None, asked)
+    except QueryError as error:
+        if error.position is not None:
+            click.echo(render.pointed(query, error.position), err=True)
+        raise
     finally:
         client.close()
     if as_json:
@@ -95,7 +103,7 @@ def _span(
 ) -> tuple[datetime | None, datetime | None]:
     """(since, until) of the options; None is no bound. Raises QueryError."""
     from platform_assets.search.errors import QueryError
-    from platform_assets.search.query import parse_as_of, parse_duration, parse_time
+    from platform_assets.search.times import parse_as_of, parse_duration, parse_time
 
     if last and since:
         raise QueryError("a search has either --last or --from, not both")

@@ -20,7 +20,7 @@ from platform_assets.gold.marts import LENGTHS, Mart, Slot
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane.sessions import session
 from platform_assets.search.documents import keyed_id
-from platform_assets.search.query import parse_time
+from platform_assets.search.times import parse_time
 
 MAX_ROWS = 10_000
 """Rows that are asked about at once."""

@@ -14,9 +14,10 @@ from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import IndexType, Table
 from platform_assets.search.asking import Deadline, ask
+from platform_assets.search.clauses import to_query
 from platform_assets.search.names import read_alias
-from platform_assets.search.query import parse_duration, to_query
 from platform_assets.search.syntax import Clause
+from platform_assets.search.times import parse_duration
 
 TOTAL_LIMIT = 10_000
 BUCKETS = 90

@@ -23,7 +23,8 @@ from platform_assets.errors import AssayError, one_line
 _QUERY_FAILED = "query_phase_execution_exception"
 _OVER = "Time exceeded"
 """What OpenSearch says of a search that did not end in time and must not be answered in part."""
-_CLAUSES = "maxClauseCount is set to"
+_CLAUSES = ("maxClauseCount is set to", "expanded to too many terms")
+"""What it says of a question with more words than it looks for at once, and of a pattern that stands for more."""
 
 
 class SearchError(AssayError):
@@ -43,7 +44,14 @@ class TimeExceeded(Unavailable):
 
 
 class QueryError(SearchError):
-    """A person's query that we do not understand; the message says which part and what is known."""
+    """A person's query that we do not understand; the message says which part and what is known.
+
+    `position` is where in the query's text, in characters from 0; None where no single place is at fault.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, position: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.position = position
 
 
 class TooManyClauses(SearchError):
@@ -78,8 +86,11 @@ def translate(error: OpenSearchException, doing: str) -> SearchError:
         # The node answers 500 to both, although it is well; and 400 to some of the second, which it finds earlier.
         case TransportError() if _root_type(error) == _QUERY_FAILED and _OVER in reason_of(error):
             return too_long(doing)
-        case TransportError() if _CLAUSES in reason_of(error):
-            return TooManyClauses(f"the question has too many parts ({doing})", "ask for fewer words or values at once")
+        case TransportError() if any(words in reason_of(error) for words in _CLAUSES):
+            return TooManyClauses(
+                f"the question has too many parts ({doing})",
+                "ask for fewer words or values at once, or write more of a word before its star",
+            )
         case SSLError():
             return SearchError(
                 f"OpenSearch has a certificate that we do not trust ({doing})",

@@ -18,7 +18,7 @@ from opensearchpy.exceptions import AuthorizationException, NotFoundError, OpenS
 
 from platform_assets.search.asking import Deadline, ask
 from platform_assets.search.errors import QueryError, translate
-from platform_assets.search.query import iso
+from platform_assets.search.times import iso
 
 MAX_GROUPS = 10_000
 """Rows or groups in one answer of OpenSearch."""

@@ -16,7 +16,7 @@ from platform_assets.alerts.index import document
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.alerts.room import AlertRoom
 from platform_assets.search.errors import QueryError, SearchError
-from platform_assets.search.query import parse_duration
+from platform_assets.search.times import parse_duration
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Key, Role

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.search.query import parse_as_of, parse_duration
+from platform_assets.search.times import parse_as_of, parse_duration
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_RANGE

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from platform_assets.contracts.model import Contract, FieldType, IndexType, Mask, Table
 from platform_assets.contracts.model import Field as FieldOf
 from platform_assets.search.errors import QueryError
-from platform_assets.search.query import parse_as_of, parse_duration, parse_time
 from platform_assets.search.syntax import MAX_LENGTH, MAX_VALUES, Clause, Value
+from platform_assets.search.times import parse_as_of, parse_duration, parse_time
 from platform_assets.serve.cursors import MAX_LENGTH as MAX_CURSOR
 from platform_assets.serve.limits import DEFAULT_RANGE, MAX_PAGE, MAX_RANGE
 
@@ -90,8 +90,9 @@ class SearchParams(TimeRange):
     q: Text = Field(
         "",
         max_length=MAX_LENGTH,
-        description='Words, "phrases" and field:value; all must hold, a leading - negates. Values: `a,b`, `>=500`, `1..5`, '
-        "`web-*`, `*` for present.",
+        description='Words, "phrases" and field:value; all must hold, a leading - negates; AND, OR, NOT and parentheses. '
+        "Values: `a,b` or `(a b)`, `>=500`, `1..5`, `web-*`, `*` for present. Names as they are, or in quotation marks: "
+        '`attributes."x request id":7`.',
         examples=['level:ERROR status:>=500 "timed out"'],
     )
     table: str | None = Field(None, description="Only this table. By default every table that has the fields.")

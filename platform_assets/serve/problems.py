@@ -37,6 +37,7 @@ _SCHEMA = {
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What is wrong, in one line."},
         "hint": {"type": "string", "description": "What to do next."},
+        "position": {"type": "integer", "description": "Where in `q` the mistake is, in characters from 0."},
         "errors": {"type": "array", "items": {"type": "object"}},
         "request": {"type": "string", "description": "The request's id, for the operator."},
     },
@@ -84,6 +85,8 @@ def from_error(error: AssayError, request_id: str) -> Json:
             found = problem(request_id, 429, error.message, error.hint)
             found.headers["Retry-After"] = str(error.retry_after_s)
             return found
+        case QueryError() if error.position is not None:
+            return problem(request_id, 422, error.message, error.hint, position=error.position)
         case QueryError() | TooManyClauses() | KeyReused():
             return problem(request_id, 422, error.message, error.hint)
         case InProgress():

@@ -21,9 +21,10 @@ from platform_assets.search.asking import Deadline
 from platform_assets.search.charts import Counts, count
 from platform_assets.search.errors import QueryError, too_long
 from platform_assets.search.names import parse_document_id
-from platform_assets.search.query import Page, parse_time, search
+from platform_assets.search.query import Page, search
 from platform_assets.search.surroundings import surroundings
 from platform_assets.search.syntax import Clause, Value
+from platform_assets.search.times import parse_time
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role

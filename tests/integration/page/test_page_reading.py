@@ -12,7 +12,8 @@ from browser import Visit
 from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, Site, needs_chromium
 from playwright.sync_api import Browser, Route, expect
 
-from platform_assets.search.syntax import parse
+from platform_assets.ansi import SEQUENCE
+from platform_assets.search.syntax import Clause, Value, parse
 from platform_assets.serve.keys import KeyStore, Role
 
 pytestmark = [pytest.mark.services, needs_chromium]
@@ -227,5 +228,44 @@ def test_a_click_says_literally_what_was_clicked(visit: Visit, site: Site) -> No
         [found] = parse(said)
         assert (found.field, [one.text for one in found.values]) == ("service", [value]), said
         assert found.values[0].quoted or re.fullmatch(r"[\w-]+", value)
-    twice = "async ([path]) => { const m = await import(path); return m.narrowed('a -b:c d:\"x y\"', 'b:c', false) }"
-    assert page.evaluate(twice, [module]) == 'a d:"x y" b:c'
+    names = [
+        "x-request-id",
+        "x request id",
+        'q"q',
+        "a:b",
+        "",
+        "OR",
+        "*",
+        "back\\slash",
+        "ключ",
+        "(p)",
+        "a.b",
+        "~x",
+        "a,b",
+    ]
+    name = "async ([path, names]) => { const m = await import(path); return names.map(n => m.clause(`attributes.${n}`, 7)) }"
+    for member, said in zip(names, page.evaluate(name, [module, names]), strict=True):
+        assert parse(said) == [Clause(f"attributes.{member}", (Value("7"),))], said
+    narrow = "async ([path, query]) => { const m = await import(path); return m.narrowed(query, 'b:c', false) }"
+    for query, wanted in (
+        ('a -b:c d:"x y"', 'a d:"x y" b:c'),
+        ("a OR b", "(a OR b) b:c"),
+        ("(a OR b) NOT c", "(a OR b) NOT c b:c"),
+        ('"a OR b" level:(A B)', '"a OR b" level:(A B) b:c'),
+    ):
+        assert page.evaluate(narrow, [module, query]) == wanted
+
+
+def test_colours_are_no_part_of_a_text(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place())
+    module = str(page.locator("script[type=module]").get_attribute("src")).replace("main.js", "text.js")
+    say = "async ([path, text, block]) => { const m = await import(path); return m.visible(text, { block }) }"
+    text = "\x1b[31mERROR\x1b[0m Time\x9b1mout \x1b[Kx"
+    assert page.evaluate(say, [module, text, False]) == re.sub(SEQUENCE, "", text) == "ERROR Timeout x"
+    assert page.evaluate(say, [module, text, True]).startswith("\\u001b[31mERROR\\u001b[0m")
+
+
+def test_the_place_of_a_mistake_is_marked(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place(q="😀 nosuch:x y"))
+    expect(page.locator(".wrong mark")).to_have_text("nosuch:x")
+    visit.wrong.clear()  # the browser's own line about the status 422

@@ -16,7 +16,7 @@ from platform_assets.errors import AssayError
 from platform_assets.gold.marts import load_marts
 from platform_assets.gold.project import project_folder
 from platform_assets.local.demo import SAMPLE_DAY, demonstration, sampled_day
-from platform_assets.search.query import to_query
+from platform_assets.search.clauses import to_query
 from platform_assets.settings import Settings
 
 LOGS = load_contracts()["logs"]

@@ -18,7 +18,15 @@ def test_data_cannot_steer_the_terminal() -> None:
     hostile = "a\x1b[2Jb\rc\x9b31m\u202ed"
     shown = render.one_line(hostile)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e" for c in shown)
-    assert "\\x1b[2Jb" in shown
+    assert shown == "ab c\\x202ed"
+
+
+def test_a_caret_points_at_a_place() -> None:
+    assert render.pointed("level:ERROR lvel:x", 12) == f"  level:ERROR lvel:x\n  {' ' * 12}^"
+    assert render.pointed("漢字 x", 3) == f"  漢字 x\n  {' ' * 5}^"
+    assert render.pointed("a", 1) == "  a\n   ^"
+    line, caret = render.pointed("w " * 100 + "\x1b(" + " z" * 100, 201).split("\n")
+    assert (line[caret.index("^")], line[2], line[-1]) == ("(", "…", "…")
 
 
 def test_json_carries_every_character_and_no_raw_control(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,8 @@ def test_percentiles_are_within_one_percent_and_merge(values: list[float], cut: 
         ("trace 4bf92f3577b34da6a3ce929d0e0e4736, flag 0xFF", "trace <hex>, flag <hex>"),
         ("first line\n\tat java.io", "first line"),
         ("Straße ≠ 7", "Straße ≠ <n>"),
+        ("\x1b[31mERROR\x1b[0m \x1b[38;5;208mtook\x1b[K 5 ms", "ERROR took <n> ms"),
+        ("\x9b1mTime\x9bmout 7", "Timeout <n>"),
     ],
 )
 def test_like_messages_have_one_template(text: str, template: str) -> None:

@@ -153,6 +153,12 @@ def test_a_question_that_costs_too_much_says_what_to_do() -> None:
     assert (large.status_code, json.loads(large.body)["hint"]) == (422, "ask less")
 
 
+def test_a_mistake_in_a_query_has_a_position() -> None:
+    found = from_error(QueryError("no field", "known: a", position=7), "r")
+    assert (found.status_code, json.loads(found.body)["position"]) == (422, 7)
+    assert "position" not in json.loads(from_error(QueryError("a time range"), "r").body)
+
+
 def test_the_events_of_a_body_are_counted_before_more_is_made_of_them() -> None:
     cannot_be_written = b'"\\ud800"'
     with pytest.raises(QueryError, match="1 to 1000 events, this one has more"):

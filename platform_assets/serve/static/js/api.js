@@ -8,11 +8,11 @@ import { parseJson } from "./text.js";
 
 const KEY = "assay.key";
 
-/** An answer that is no result: `status` 0 when there was none at all. */
+/** An answer that is no result: `status` 0 when there was none at all; `position` is where in the query the mistake is. */
 class Problem extends Error {
-  constructor(status, detail, hint = "", request = "") {
+  constructor(status, detail, hint = "", request = "", position = undefined) {
     super(detail);
-    Object.assign(this, { status, hint, request });
+    Object.assign(this, { status, hint, request, position });
   }
 }
 
@@ -57,7 +57,7 @@ async function send(path, { params = {}, method = "GET", body, signal, as = key.
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  const problem = new Problem(response.status, said.detail ?? response.statusText, said.hint, said.request);
+  const problem = new Problem(response.status, said.detail ?? response.statusText, said.hint, said.request, said.position);
   if (response.status === 401 && as === key.get()) refused(problem);
   throw problem;
 }

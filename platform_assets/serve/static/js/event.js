@@ -6,7 +6,7 @@
 import { ask, seg } from "./api.js";
 import { canPick, keyOf, tableOf } from "./hits.js";
 import { badge, copy, facts, failed, html, levelKind, loading, moment, nothing, shown } from "./parts.js";
-import { asJson, asText, clause, count, filterable, flatten, many } from "./text.js";
+import { asJson, asText, clause, count, filterable, flatten, many, nameable } from "./text.js";
 
 const VALUE_LENGTH = 5000;
 const AROUND = 12;
@@ -91,7 +91,7 @@ export class OpenEvent {
     const more = table.attributes
       ? flatten(hit[table.attributes] ?? {}, table.attributes).filter(([path]) => path !== table.attributes)
       : [];
-    const member = (name, value) => table.attributes_searchable && filterable(value) && /^[\w.]+$/.test(name);
+    const member = (name, value) => table.attributes_searchable && filterable(value) && nameable(name);
     const where = Object.entries(hit[COORDINATES] ?? {}).map(([name, value]) => [name, value]);
     return html`<table class="fields">
         <tbody>

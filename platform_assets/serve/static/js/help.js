@@ -4,12 +4,14 @@ import { html } from "./parts.js";
 const SYNTAX = [
   ["timeout", "a word, in any text, or the whole of an id"],
   ['"payment failed"', "these words in this order"],
-  ["level:ERROR,FATAL", "a field is any of these values"],
+  ["level:ERROR,FATAL", "a field is any of these values; also level:(ERROR FATAL)"],
   ["status:>=500", "also >, <, <= and 100..250"],
-  ["host:web-*", "begins with"],
+  ["host:web-*  time*", "begins so; ? is any one character"],
   ["trace_id:*", "is there at all"],
   ["-service:users", "not so"],
+  ["(a OR b) NOT c", "also AND, &&, ||, !; a blank is an AND"],
   ["attributes.region:eu", "a member of the attributes"],
+  ['attributes."x request id":7', "one whose name is no plain word"],
 ];
 
 const KEYS = [

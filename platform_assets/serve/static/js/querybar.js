@@ -4,6 +4,7 @@
  * Belongs here: what the search and the live tail share. Does not: asking.
  */
 import { html, nothing, select } from "./parts.js";
+import { visible } from "./text.js";
 import { times } from "./timerange.js";
 
 /** Table and query; `set` takes the parameters that change. What is half typed stays when the view is drawn again. */
@@ -36,7 +37,19 @@ function example(system) {
 /** What a question is, without what is only of the reader. */
 export const asked = (params) => ({ q: params.q, table: params.table, ...times(params) });
 
-export const wrong = (problem) =>
+/** What is wrong with a query, and where in it. */
+export const wrong = (problem, query = "") =>
   problem?.status === 422
-    ? html`<p class="wrong" role="alert">${problem.message}${problem.hint ? html` <span class="dim">(${problem.hint})</span>` : nothing}</p>`
+    ? html`<div class="wrong" role="alert">
+        <p>${problem.message}${problem.hint ? html` <span class="dim">(${problem.hint})</span>` : nothing}</p>
+        ${problem.position === undefined ? nothing : place([...query], problem.position)}
+      </div>`
     : nothing;
+
+/** The characters of a query, marked from where the mistake is to the next blank, or behind the last. */
+function place(characters, at) {
+  const blank = characters.findIndex((one, i) => i > at && /\s/.test(one));
+  const end = blank < 0 ? characters.length : blank;
+  const text = (from, to) => visible(characters.slice(from, to).join(""));
+  return html`<code class="place">${text(0, at)}<mark>${at < characters.length ? text(at, end) : "\u00a0"}</mark>${text(end)}</code>`;
+}

@@ -203,7 +203,7 @@ export function search(app) {
     },
     render: () => html`<div class="search ${asking ? "busy" : ""}">
       <div class="ask">${question(app.system, params, set)} ${range(params, set)} ${person.render()}</div>
-      ${wrong(problem)} ${summary()}
+      ${wrong(problem, params.q)} ${summary()}
       <div aria-busy=${asking ? "true" : "false"}>${results()}</div>
     </div>`,
   };

@@ -51,7 +51,9 @@ export function tail(app) {
   /** The latest events of a table, from its last commits on once one is known; `more` when there are others of those. */
   async function latest(table) {
     const known = at.get(table.table);
-    const q = known && !hidesCommit(table) ? `${params.q ?? ""} ${CURSOR}:>=${known.seq - OVERLAP}` : (params.q ?? "");
+    const asked = params.q?.trim() ?? "";
+    const since = known && !hidesCommit(table) ? `${CURSOR}:>=${known.seq - OVERLAP}` : "";
+    const q = since && asked ? `${since} (${asked})` : since || asked;
     const [from, to] = [-BACK_MS, AHEAD_MS].map((ms) => new Date(Date.now() + ms).toISOString());
     const most = known ? KEPT : AT_FIRST;
     const found = [];
@@ -150,7 +152,7 @@ export function tail(app) {
         <button id="pause" class="button" aria-pressed=${paused ? "true" : "false"}
           @click=${pause}>${paused ? "Go on" : "Pause"} <kbd aria-hidden="true">p</kbd></button>
       </div>
-      ${wrong(problem)}
+      ${wrong(problem, params.q)}
       <div class="bar"><p class="live" role="status">${state()}</p><span class="grow"></span><span class="dim small">the latest ${KEPT} at most</span></div>
       ${problem && problem.status !== 422 && hits === null ? failed(problem, begin) : nothing}
       ${missed ? html`<p class="notice">More arrives than is looked at here: only the newest ${KEPT} of each look, so that late ones may be missing. A query narrows it.</p>` : nothing}

@@ -5,8 +5,11 @@
  * leaves this module as text, never as markup.
  */
 
-/** Control, format (direction, zero width), lone surrogate and line separator characters, and letters without a shape. */
-const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
+/**
+ * Escape sequences of terminals, as `ansi.py` has them; control, format (direction, zero width), lone surrogate and line separator
+ * characters, and letters without a shape.
+ */
+const HIDDEN = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
 const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
@@ -20,14 +23,19 @@ function escaped(character) {
   return SHORT[character] ?? (code > 0xffff ? `\\u{${hex}}` : `\\u${hex.padStart(4, "0")}`);
 }
 
-/** Text in pieces, `{text, hidden}`: those that are hidden hold an escape. With `block`, lines and tabs stay as they are. */
+/**
+ * Text in pieces, `{text, hidden}`: those that are hidden hold escapes. With `block`, lines and tabs stay as they are; without, the
+ * escape sequences of terminals (colours) are left out.
+ */
 export function pieces(text, { block = false } = {}) {
   const found = [];
   let at = 0;
   for (const match of text.matchAll(HIDDEN)) {
     if (block && (match[0] === "\n" || match[0] === "\t")) continue;
     if (match.index > at) found.push({ text: text.slice(at, match.index), hidden: false });
-    found.push({ text: escaped(match[0]), hidden: true });
+    const sequence = /^[\x1b\x9b]./s.test(match[0]);
+    if (!sequence) found.push({ text: escaped(match[0]), hidden: true });
+    else if (block) found.push({ text: escaped(match[0][0]) + match[0].slice(1), hidden: true });
     at = match.index + match[0].length;
   }
   if (at < text.length) found.push({ text: text.slice(at), hidden: false });
@@ -120,8 +128,11 @@ export function duration(text) {
 
 // -- the query ---------------------------------------------------------------------------------------------------------------
 
-const TOKEN = /-?(?:[A-Za-z_][\w.]*:)?(?:"(?:[^"\\]|\\.)*"|[^\s"])+/g;
-const BARE = /^[A-Za-z0-9_][A-Za-z0-9_-]*$/;
+const MARK = /\\.|"(?:[^"\\]|\\.)*"|[()]|\s+|[^\s"()\\]+|./gsu;
+const OPERATOR = /^(?:AND|OR|NOT|!)$|&&|\|\|/;
+const EITHER = /^OR$|\|\|/;
+const BARE = /^(?!(?:AND|OR|NOT)$)[A-Za-z0-9_][A-Za-z0-9_-]*$/;
+const NAME = /^[A-Za-z_]\w*(?:\.[\w@$/-]+)*$/;
 const FILTER_LENGTH = 500;
 
 /** Whether a click can look for this value: it must fit into one line of a query. */
@@ -130,18 +141,39 @@ export function filterable(value) {
   return text.trim() !== "" && text.length <= FILTER_LENGTH && typeof value !== "object" && !/[\p{Cc}\p{Cs}]/u.test(text);
 }
 
+/** Whether a query can name this member: names fit into one line too. */
+export const nameable = (name) => name.length <= FILTER_LENGTH && !/[\p{Cc}\p{Cs}]/u.test(name);
+
+const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
+
 /** `field:value` as the query language takes it literally. */
 export function clause(field, value) {
   const text = String(value);
-  return `${field}:${BARE.test(text) ? text : `"${text.replace(/[\\"]/g, "\\$&")}"`}`;
+  return `${NAME.test(field) ? field : quoted(field)}:${BARE.test(text) ? text : quoted(text)}`;
 }
 
-/** The query with that clause, or its negation; not twice, and never both. */
+/** What stands between the blanks of a query, parentheses and quotation marks as a whole. */
+function parts(query) {
+  const found = [""];
+  let depth = 0;
+  for (const [mark] of query.matchAll(MARK)) {
+    if (mark === "(") depth += 1;
+    if (mark === ")") depth -= 1;
+    if (depth < 1 && /^\s/.test(mark)) found.push("");
+    else found[found.length - 1] += mark;
+  }
+  return found.filter((one) => one !== "");
+}
+
+/** The query with that clause, or its negation; where nothing but blanks joins its parts, not twice and never both. */
 export function narrowed(query, wanted, without) {
   const added = without ? `-${wanted}` : wanted;
-  const tokens = query.match(TOKEN) ?? [];
-  const others = tokens.filter((one) => one !== wanted && one !== `-${wanted}`);
-  return [...others, added].join(" ");
+  const given = parts(query);
+  const bare = (one) => one.replace(/"(?:[^"\\]|\\.)*"/gs, "").replace(/\(.*\)/gs, "");
+  if (!given.some((one) => OPERATOR.test(bare(one))))
+    return [...given.filter((one) => one !== wanted && one !== `-${wanted}`), added].join(" ");
+  if (given.some((one) => EITHER.test(bare(one)))) return `(${query.trim()}) ${added}`;
+  return given.at(-1) === added ? query : `${query.trim()} ${added}`;
 }
 
 // -- CSV ---------------------------------------------------------------------------------------------------------------------
