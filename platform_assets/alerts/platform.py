@@ -40,12 +40,25 @@ INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
 TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
 CONFLICT = _rule("key_conflict", Severity.WARNING, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
+TAIL = _rule("tail_stopped", Severity.CRITICAL, "{subject}: {detail}")
 CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
 DECLARATION = _rule("declaration_wrong", Severity.WARNING, "{subject}: {detail}")
 
 PLATFORM_RULES = {
     rule.name: rule
-    for rule in (FRESHNESS, QUARANTINE, POISON, GAP, INDEX, TROUBLE, CONFLICT, RUN_FAILED, CHECK_FAILED, DECLARATION)
+    for rule in (
+        FRESHNESS,
+        QUARANTINE,
+        POISON,
+        GAP,
+        INDEX,
+        TROUBLE,
+        CONFLICT,
+        RUN_FAILED,
+        CHECK_FAILED,
+        DECLARATION,
+        TAIL,
+    )
 }
 """By name."""
 

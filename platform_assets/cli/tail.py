@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import ExitStack
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from platform_assets.stream.tail import FileTail
 
 IDLE_S = 0.2
+SETTLED_S = 90.0
+"""A tail that has run for so long is well: the alert of an earlier end is over."""
 
 
 @click.command(cls=Command, examples=("assay tail logs.access /var/log/nginx/access.log",))
@@ -27,32 +33,35 @@ IDLE_S = 0.2
 @click.option(
     "--quiet-after",
     type=click.FloatRange(min=0.1),
-    default=2.0,
+    default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="A record of several lines counts as complete after so long without a new line.",
+    help="The last record of several lines counts as complete after so long without a new line.",
 )
+@click.option("--accept-loss", is_flag=True, help="Go on with what there is, where the rest of a file cannot be found.")
 @pass_session
-def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: float) -> None:
+def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: float, accept_loss: bool) -> None:
     """Follow growing files into a table's topic until Ctrl-C.
 
-    Survives rotation, truncation and restarts: where it was is kept under the home. A file is read from its beginning
-    the first time. A crash between the broker's acknowledgement and the note of it sends the last records again; tables with
-    a key drop them.
+    Survives rotation, also to compressed files, truncation and restarts: where it was is kept under the home. A file is read
+    from its beginning the first time. When the rest of a file cannot be found, or a file may not be read, the command raises
+    the alert `tail_stopped` and ends with 1. A crash between the broker's acknowledgement and the note of it sends the last
+    records again; tables with a key drop them.
     """
-    import logging
-
     from platform_assets.cli.publish import producer_for
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     target = session.table(table)
     with ExitStack() as held:
-        tails = [held.enter_context(_Held(session, target, path, quiet_after)) for path in files]
+        tails = []
+        for path in files:
+            with _alerting(session, target, path):
+                tails.append(held.enter_context(_Held(session, target, path, quiet_after, accept_loss)))
         producer = producer_for(session.settings, target)
         with stopping() as stop:
             click.echo(f"following {len(tails)} file(s) into {target.topic}; Ctrl-C ends", err=True)
             try:
-                _follow(tails, producer, stop)
+                _follow(session, target, tails, producer, stop)
             finally:
                 click.echo(f"{target.topic}: {producer.delivered:,} records", err=True)
 
@@ -60,9 +69,10 @@ def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: flo
 class _Held:
     """A tail with its position, held by one process only."""
 
-    def __init__(self, session: Session, table: Table, path: Path, quiet_s: float) -> None:
+    def __init__(self, session: Session, table: Table, path: Path, quiet_s: float, accept_loss: bool) -> None:
         self._folder = session.settings.home / "tail" / table.topic
         self._table, self._path, self._quiet_s = table, path.absolute(), quiet_s
+        self._accept_loss = accept_loss
         self._stack = ExitStack()
 
     def __enter__(self) -> FileTail:
@@ -79,7 +89,14 @@ class _Held:
                 )
             positions = PositionFile(self._folder / f"{name}.json")
             try:
-                tail = FileTail(self._path, self._table, positions, quiet_s=self._quiet_s)
+                tail = FileTail(
+                    self._path,
+                    self._table,
+                    positions,
+                    quiet_s=self._quiet_s,
+                    scratch=self._folder,
+                    accept_loss=self._accept_loss,
+                )
             except (json.JSONDecodeError, TypeError) as error:
                 raise AssayError(
                     f"{positions.path} is damaged", "delete it to read the file from its beginning again"
@@ -92,14 +109,61 @@ class _Held:
         self._stack.close()
 
 
-def _follow(tails: list[FileTail], producer: RangeProducer, stop: Stop) -> None:
+@contextmanager
+def _alerting(session: Session, table: Table, path: Path) -> Iterator[None]:
+    """What ends the following of this file is an alert besides an error."""
+    from platform_assets.stream.content import UnreadableFile
+    from platform_assets.stream.tail import Lost
+
+    try:
+        yield
+    except (Lost, UnreadableFile, OSError) as error:
+        told: AssayError
+        if isinstance(error, OSError):
+            told = AssayError(
+                f"{path} cannot be followed ({error.strerror or error})", "put that right, and start again"
+            )
+        else:
+            told = error
+        _see(session, table, path, str(told))
+        raise told from error
+
+
+def _see(session: Session, table: Table, path: Path, trouble: str) -> None:
+    """Raise or end the alert of a file. Its store may be what is wrong: the command's own error matters more."""
+    from platform_assets.alerts.platform import TAIL, sighting
+    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.text import DETAIL_LENGTH, neutral
+
+    now = datetime.now(UTC)
+    subject = neutral(f"{table.qualified_name} from {path.absolute()}", DETAIL_LENGTH)
+    seen = sighting(TAIL, subject, now, breach=bool(trouble), detail=neutral(trouble, DETAIL_LENGTH))
+    try:
+        room = AlertRoom(session.settings, table.system, index=False)
+        try:
+            room.see([seen])
+        finally:
+            room.close()
+    except Exception:
+        logging.getLogger(__name__).warning("the alert of %s could not be stored", path, exc_info=session.debug)
+
+
+def _follow(session: Session, table: Table, tails: list[FileTail], producer: RangeProducer, stop: Stop) -> None:
+    # Until then the alert of an earlier end counts as going on, even if all is well again.
+    settled = time.monotonic() + SETTLED_S
     while not stop.is_set():
         moved = False
         for tail in tails:
-            if records := tail.poll():
+            with _alerting(session, table, tail.path):
+                records = tail.poll()
+            if records:
                 producer.send([(None, record) for record in records])
                 producer.flush()
                 moved = True
             tail.commit()
+        if settled and time.monotonic() >= settled:
+            settled = 0.0
+            for tail in tails:
+                _see(session, table, tail.path, "")
         if not moved:
             stop.wait(IDLE_S)

@@ -140,7 +140,7 @@ class Content:
                 "records are sent in UTF-8: iconv -f UTF-16 -t UTF-8 FILE | assay send TABLE -",
             )
         what = next((what for at, sign, what in _FOREIGN if head.startswith(sign, at)), None)
-        if self.codec and what is None and (codec := _codec(lambda n: head[:n])):
+        if self.codec and what is None and (codec := codec_of(head)):
             what = f"compressed twice, with {codec} inside"
         elif what is None and _is_binary(head):
             what = "a binary file"
@@ -182,6 +182,11 @@ class _Partial:
 
     def __init__(self, stream: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile) -> None:
         self.read = stream.read1
+
+
+def codec_of(head: bytes) -> str:
+    """The compression that these first bytes begin; empty for none."""
+    return _codec(lambda size: head[:size])
 
 
 def _codec(peek: Callable[[int], bytes]) -> str:

@@ -1,13 +1,14 @@
 """Following a growing file into a topic: rotation, truncation, restart.
 
 Belongs here: which bytes of which file come next, and remembering them. Does not belong here: cutting bytes into
-records (`files.py`), sending them (`produce.py`).
+records (`files.py`), finding the files around the followed one (`rotated.py`), sending (`produce.py`).
 
 A file is known by device, inode and a fingerprint of what was read of it, so that a rotated file is found again under
-its new name (rename and create), a truncated one is noticed even when it has grown again, and its copy (copytruncate)
-gives the rest. Rotated files are looked for beside the file as `<name>.1`, `<name>-20260115`, `<name>.2026-01-15-09`;
-compressed ones are not read. What cannot be found any more is said in the log; whatever changed after it is read. Not
-noticed: what a file got and lost again (copytruncate) before its first byte was read.
+its new name or compressed, a truncated one is noticed even when it has grown again, and its copy (copytruncate) gives the
+rest. A copy is a file that holds what was read, was not there when reading began, and is no older than what was read: an
+old rotated file with the same first lines is none. When the rest of a file cannot be found, the tail raises `Lost` and
+keeps its position, until somebody accepts the loss. Not noticed: what a file got and lost again (copytruncate) before its
+first byte was read.
 
 Delivery is at least once: `commit` is called after the producer's acknowledgement, so a crash between the two sends the
 records of one poll again. Tables with a key drop them; in tables without a key they are distinct records. Positions
@@ -16,28 +17,38 @@ may be kept anywhere (`Positions`), also in a Kafka transaction together with th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import re
-import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from platform_assets.contracts.model import Table
+from platform_assets.stream.content import UnreadableFile, codec_of
 from platform_assets.stream.files import SEND_LIMIT, Framer
+from platform_assets.stream.rotated import (
+    WINDOW,
+    Identity,
+    Named,
+    fingerprint,
+    identity,
+    open_file,
+    real_path,
+    rotated,
+    unpacked,
+    with_identity,
+)
+from platform_assets.stream.topics import StreamError
 
 _LOG = logging.getLogger(__name__)
-_ROTATED = re.compile(r"[.-]\d[\d.T_-]*")
-_WINDOW = 1024
-"""Bytes at the file's head, and again before the position, that make the fingerprint."""
-_NUMBER_DIGITS = 4
-"""A rotated file's suffix of up to so many digits counts rotations; a longer one is a date."""
 _TRIES = 10
+
+
+class Lost(StreamError):
+    """What was written behind the position cannot be found any more."""
 
 
 class Positions(Protocol):
@@ -80,48 +91,60 @@ class Mark:
 
     device: int
     inode: int
+    path: str  # where the file was, symbolic links resolved
     position: int
     seen: int
     check: str  # fingerprint of the bytes before `seen`; an inode may have been given to another file
-    modified: int | None = None  # the file's time of change then, ns: which files are newer; None in marks of old
+    modified: int  # the file's time of change then, ns: a copy of it is no older
+    known: list[list[int]]  # inode and size of the rotated files when reading began: no copies of this one
 
 
 @dataclass(frozen=True, slots=True)
 class _Previous:
     """The file read last: what was written since comes next."""
 
-    identity: tuple[int, int] | None  # None: it was gone when the tail began, and its inode may be another file's
+    identity: Identity | None  # None: it was gone when the tail began, and its inode may be another file's
     modified: int
+    known: list[list[int]]  # of its mark
 
 
 class _Source:
-    """One open file, read from `position` on. Takes over the descriptor: names change hands while a tail looks."""
+    """One open file, read from `position` on. Takes over the descriptor: names change hands while a tail looks.
 
-    def __init__(self, descriptor: int, position: int, table: Table, limit: int) -> None:
-        self.start = position
-        self.seen = position
-        self.framer = Framer(table, limit)
-        self._fd = descriptor
+    `named` is the file that the name led to, which differs from the descriptor's where that was compressed.
+    """
+
+    def __init__(
+        self, descriptor: int, named: os.stat_result, path: Path, known: list[list[int]], position: int, framer: Framer
+    ) -> None:
+        self.identity = identity(named)
+        self.start = self.seen = position
+        self.framer = framer
+        self.behind = False
+        self._fd, self._path, self.known = descriptor, path, known
+        self._plain = identity(os.fstat(descriptor)) == self.identity
+        self.modified = named.st_mtime_ns
         self._check = fingerprint(descriptor, position)
-
-    def status(self) -> os.stat_result:
-        return os.fstat(self._fd)
 
     def read(self, size: int) -> bytes:
         chunk = os.pread(self._fd, size, self.seen)
+        status = os.fstat(self._fd)
+        self.behind = status.st_size > self.seen + len(chunk)
         if chunk:
             self.seen += len(chunk)
             self._check = fingerprint(self._fd, self.seen)
+            if self._plain:  # when the text was unpacked says nothing
+                self.modified = status.st_mtime_ns
         return chunk
 
     def intact(self) -> bool:
         """Whether the file still begins with what was read of it."""
-        return self.status().st_size >= self.seen and fingerprint(self._fd, self.seen) == self._check
+        return os.fstat(self._fd).st_size >= self.seen and fingerprint(self._fd, self.seen) == self._check
 
     def mark(self) -> Mark:
-        status = self.status()
+        device, inode = self.identity
         position = self.start + self.framer.consumed
-        return Mark(status.st_dev, status.st_ino, position, self.seen, self._check, status.st_mtime_ns)
+        return Mark(device, inode, str(self._path), position, self.seen, self._check, self.modified, self.known)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -130,8 +153,9 @@ class _Source:
 class FileTail:
     """Follows one file; `poll` gives the next records, `commit` remembers that they arrived.
 
-    `quiet_s`: after so long without growth a multi-line record is taken as complete, and a rotated file as finished.
-    A last line without a line end waits for its end until the file is rotated. `cut` counts records over `limit` bytes.
+    `quiet_s`: after so long without growth a multi-line record is taken as complete; `rotated_s`: after so long a rotated
+    file is. A last line without a line end waits for its end until the file is rotated. `cut` counts records over `limit`
+    bytes. `scratch` is the folder in which compressed files are unpacked, nameless. Raises Lost, unless `accept_loss`.
     """
 
     def __init__(
@@ -140,16 +164,20 @@ class FileTail:
         table: Table,
         positions: Positions,
         *,
-        quiet_s: float = 2.0,
+        quiet_s: float = 10.0,
+        rotated_s: float = 2.0,
         limit: int = SEND_LIMIT,
+        scratch: Path | None = None,
+        accept_loss: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path.absolute()
         self.cut = 0
         self._table = table
         self._positions = positions
-        self._quiet_s = quiet_s
+        self._quiet_s, self._rotated_s = quiet_s, rotated_s
         self._limit = limit
+        self._scratch = scratch
         self._clock = clock
         self._grew_at = clock()
         self._previous: _Previous | None = None
@@ -157,10 +185,10 @@ class FileTail:
         self._unsaved: Mark | None = None
         self._saved: Mark | None = None
         if (saved := positions.load()) is not None:
-            self._resume(Mark(**json.loads(saved)))
+            self._resume(Mark(**json.loads(saved)), accept_loss)
 
     def poll(self, size: int = 1024 * 1024) -> list[bytes]:
-        """The records completed by the next `size` bytes; empty when there is nothing new. Raises OSError."""
+        """The records completed by the next `size` bytes; empty when there is nothing new. Raises OSError and Lost."""
         source = self._source or self._open_next()
         if source is None:
             return []
@@ -171,11 +199,11 @@ class FileTail:
         now = self._clock()
         if chunk:
             self._grew_at = now
-        elif now - self._grew_at >= self._quiet_s:
-            if self._is_current(source):
+        elif self._is_current(source):
+            if now - self._grew_at >= self._quiet_s:
                 records = source.framer.flush_lines()
-            else:
-                return self._finish(source)
+        elif now - self._grew_at >= self._rotated_s:
+            return self._finish(source)
         self._unsaved = source.mark()
         return records
 
@@ -197,17 +225,55 @@ class FileTail:
             self._source.close()
             self._source = None
 
-    def _resume(self, mark: Mark) -> None:
-        descriptor = self._find(mark, [self.path, *self._rotated_paths()])
-        if descriptor is None:
-            _LOG.warning("%s: the file read last is gone; what it held after byte %d is lost", self.path, mark.position)
-            if mark.modified is not None:  # those rotated after it are read
-                self._previous = _Previous(None, mark.modified)
-        else:
-            self._start(descriptor, mark.position)
+    def _resume(self, mark: Mark, accept_loss: bool) -> None:
+        folders = {self.path.parent, real_path(self.path).parent, Path(mark.path).parent}
+        same = with_identity((mark.device, mark.inode), folders)
+        # A followed file of another inode was replaced by its copy, as editors do: told by its content, if there is enough.
+        replaced = [self.path] if mark.seen >= WINDOW else []
+        if self._continue(mark, same, mark.known) or self._continue(mark, [*self._copies(mark), *replaced], None):
+            return
+        self._previous = _Previous(None, mark.modified, mark.known)  # those rotated after it are read
+        if mark.seen == 0 and self._after_previous() is not None:
+            return
+        lost = (
+            f"{self.path}: the file read last, {mark.path}, is gone; what it held after byte {mark.position:,} is lost"
+        )
+        if not accept_loss:
+            raise Lost(lost, "put it back beside the followed file, or go on without it: --accept-loss")
+        _LOG.warning("%s", lost)
 
-    def _start(self, descriptor: int, position: int) -> _Source:
-        self._source = _Source(descriptor, position, self._table, self._limit)
+    def _continue(self, mark: Mark, paths: Iterable[Path], known: list[list[int]] | None) -> bool:
+        """Go on in the first of these files that holds what the mark has seen. `known` None: look which ones there are."""
+        for path in paths:
+            try:
+                descriptor = open_file(path)
+                named = os.fstat(descriptor)
+                descriptor = unpacked(descriptor, path, self._scratch)
+            except FileNotFoundError:
+                continue
+            except UnreadableFile as error:
+                _LOG.warning("%s", error)
+                continue
+            # Nothing seen fits any file: only the inode tells.
+            fits = mark.seen > 0 or identity(named) == (mark.device, mark.inode)
+            holds = os.fstat(descriptor).st_size >= mark.seen and fingerprint(descriptor, mark.seen) == mark.check
+            if fits and holds:
+                self._start(descriptor, named, path, mark.position, known)
+                return True
+            os.close(descriptor)
+        return False
+
+    def _copies(self, mark: Mark) -> list[Path]:
+        """Rotated files that may be copies of the marked one, compressed or not, the newest first."""
+        return [file.path for file in reversed(_since(rotated(self.path), mark))]
+
+    def _start(
+        self, descriptor: int, named: os.stat_result, path: Path, position: int, known: list[list[int]] | None = None
+    ) -> _Source:
+        if known is None:
+            known = [[file.identity[1], file.size] for file in rotated(self.path)]
+        framer = Framer(self._table, self._limit)
+        self._source = _Source(descriptor, named, real_path(path), known, position, framer)
         self._grew_at = self._clock()
         return self._source
 
@@ -216,8 +282,7 @@ class FileTail:
         records = source.framer.finish()
         self._unsaved = source.mark()
         self.cut += source.framer.cut
-        status = source.status()
-        self._previous = _Previous(_identity(status), status.st_mtime_ns)
+        self._previous = _Previous(source.identity, source.modified, source.known)
         self.close()
         return records
 
@@ -227,41 +292,23 @@ class FileTail:
         self._previous = None
         self.cut += source.framer.cut
         self.close()
-        copy = self._find(mark, self._rotated_paths())
-        if copy is not None:
-            self._start(copy, mark.position)
+        if self._continue(mark, self._copies(mark), None):
             return []
-        _LOG.warning("%s: truncated; what was written between byte %d and then is lost", self.path, mark.seen)
+        if source.behind:
+            raise Lost(
+                f"{self.path}: emptied before it was read to its end; what it held after byte {mark.seen:,} is lost",
+                "put a copy of it beside it, or go on without it: --accept-loss",
+            )
+        _LOG.warning("%s: emptied; what was written in the moment after byte %d was read is lost", self.path, mark.seen)
         self._unsaved = replace(mark, position=0, seen=0, check=fingerprint(None, 0))
         return source.framer.finish()
 
     def _is_current(self, source: _Source) -> bool:
         """Whether the source is what the followed path names now (a path that names nothing was rotated too)."""
         try:
-            return _identity(self.path.stat()) == _identity(source.status())
+            return identity(self.path.stat()) == source.identity
         except FileNotFoundError:
             return False
-
-    def _find(self, mark: Mark, paths: list[Path]) -> int | None:
-        """A descriptor of the file among these that holds what the mark has seen; the same file before a copy of it."""
-        found: int | None = None
-        for path in paths:
-            try:
-                descriptor = _open(path)
-            except FileNotFoundError:
-                continue
-            status = os.fstat(descriptor)
-            same = (mark.device, mark.inode) == _identity(status)
-            holds = status.st_size >= mark.seen and fingerprint(descriptor, mark.seen) == mark.check
-            if holds and (same or (mark.seen and found is None)):  # nothing seen fits any file: only the inode tells
-                if found is not None:
-                    os.close(found)
-                found = descriptor
-                if same:
-                    return found
-            else:
-                os.close(descriptor)
-        return found
 
     def _open_next(self) -> _Source | None:
         """The file after the one read last, from its beginning; None if there is none yet."""
@@ -269,74 +316,47 @@ class FileTail:
             chosen = self._after_previous()
             if chosen is None:
                 return None
-            path, identity = chosen
+            path, wanted = chosen
             try:
-                descriptor = _open(path)
+                descriptor = open_file(path)
             except FileNotFoundError:
                 continue
+            named = os.fstat(descriptor)
             # Files may have been renamed between looking and opening.
-            if _identity(os.fstat(descriptor)) == identity and self._after_previous() == chosen:
-                return self._start(descriptor, 0)
+            if identity(named) == wanted and self._after_previous() == chosen:
+                if path != self.path:
+                    descriptor = unpacked(descriptor, path, self._scratch)
+                elif codec_of(os.pread(descriptor, 16, 0)):
+                    os.close(descriptor)
+                    raise UnreadableFile(
+                        f"{path} is compressed", "`assay send` sends it; a tail follows text that grows"
+                    )
+                return self._start(descriptor, named, path, 0)
             os.close(descriptor)
         return None
 
-    def _after_previous(self) -> tuple[Path, tuple[int, int]] | None:
+    def _after_previous(self) -> tuple[Path, Identity] | None:
         """Name and identity of the file that was written after the one read last: a rotated one or the followed one."""
         if self._previous is not None:
-            names = self._rotated()
-            places = [place for place, (_, status) in enumerate(names) if _identity(status) == self._previous.identity]
-            if places:
-                later = names[places[0] + 1 :]
-            else:  # deleted or compressed meanwhile
-                later = [(path, status) for path, status in names if status.st_mtime_ns >= self._previous.modified]
+            files = self._rotated_since(self._previous)
+            places = [place for place, file in enumerate(files) if file.identity == self._previous.identity]
+            later = files[places[0] + 1 :] if places else _since(files, self._previous)
             if later:
-                return later[0][0], _identity(later[0][1])
+                return later[0].path, later[0].identity
         try:
-            return self.path, _identity(self.path.stat())
+            return self.path, identity(self.path.stat())
         except FileNotFoundError:  # not there yet, or between rename and create
             return None
 
-    def _rotated_paths(self) -> list[Path]:
-        return [path for path, _ in self._rotated()]
-
-    def _rotated(self) -> list[tuple[Path, os.stat_result]]:
-        """Rotated files beside the followed one, oldest first: dates rise, numbers fall."""
-        found: list[tuple[int, str, int, Path, os.stat_result]] = []
-        for entry in self.path.parent.iterdir() if self.path.parent.is_dir() else ():
-            suffix = entry.name.removeprefix(self.path.name)
-            if suffix == entry.name or not _ROTATED.fullmatch(suffix):
-                continue
-            try:
-                status = entry.stat()
-            except FileNotFoundError:  # renamed since it was listed
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                continue
-            if suffix[1:].isdigit() and len(suffix) <= _NUMBER_DIGITS + 1:
-                found.append((1, "", -int(suffix[1:]), entry, status))
-            else:
-                found.append((0, suffix, 0, entry, status))
-        return [(path, status) for *_, path, status in sorted(found, key=lambda entry: entry[:3])]
+    def _rotated_since(self, previous: _Previous) -> list[Named]:
+        """Rotated files; where the previous one has a number within its name, those that have one too."""
+        like: list[Path] = []
+        if previous.identity is not None:
+            like = with_identity(previous.identity, {self.path.parent, real_path(self.path).parent})
+        return rotated(self.path, like[0] if like else None)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
-def _open(path: Path) -> int:
-    """A descriptor for reading. Raises OSError when the path names no regular file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is no regular file")
-    return descriptor
-
-
-def fingerprint(descriptor: int | None, seen: int) -> str:
-    """Of the first and the last bytes before `seen`; equal for a file and its copy."""
-    digest = hashlib.sha256(str(seen).encode())
-    if descriptor is not None and seen:
-        window = min(_WINDOW, seen)
-        digest.update(os.pread(descriptor, window, 0))
-        digest.update(os.pread(descriptor, window, seen - window))
-    return digest.hexdigest()[:32]
+def _since(files: list[Named], mark: Mark | _Previous) -> list[Named]:
+    """Files that came, or changed, since a file was read up to there."""
+    known = {tuple(entry) for entry in mark.known}
+    return [file for file in files if file.modified >= mark.modified and (file.identity[1], file.size) not in known]
