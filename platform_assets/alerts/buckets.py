@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import pyarrow.compute as pc
 
 from platform_assets.alerts import sql
 from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.late import spans
 from platform_assets.alerts.model import Kind, Rule, group_key
 from platform_assets.contracts.model import Table
 from platform_assets.lake.files import DataFile
@@ -33,7 +35,9 @@ from platform_assets.lake.table import LakeTable
 FOLDER = "_alerts"
 """Where snapshots lie, below the lake's root."""
 LATE = timedelta(minutes=2)
-"""A row that comes this much later than the newest is still counted; one that is later by a window more is not."""
+"""A row that is older than the newest by more has windows that are no longer kept: they are judged by silver, afterwards."""
+LANDED = timedelta(minutes=10)
+"""Where nothing tells how far rows were judged, those that have landed so lately are judged, however old they are."""
 GRACE = timedelta(seconds=10)
 """How long a rule that looks for too little waits for what is on its way."""
 GROUPS = 1000
@@ -72,6 +76,7 @@ class Buckets:
         self._parts = {rule.name: sql.cells_of(rule, table) for rule in rules}
         self._cells: pa.Table = sql.CELLS.empty_table()
         self._fresh: pa.Table = sql.CELLS.empty_table()
+        self._past: pa.Table = sql.PAST_CELLS.empty_table()  # added since the last `judged_past`
         self._rewrite = 0
         self._newest: datetime | None = None  # event time of the newest row that is no history
         self.heard: datetime | None = None  # when the last row that is no history landed
@@ -120,12 +125,15 @@ class Buckets:
 
     def forget(self) -> None:
         """Begin anew: the next call reads a snapshot, or silver."""
-        self._cells, self._fresh = sql.CELLS.empty_table(), sql.CELLS.empty_table()
+        self._cells, self._fresh, self._past = (s.empty_table() for s in (sql.CELLS, sql.CELLS, sql.PAST_CELLS))
         self._newest, self.heard, self.covered = None, None, None
         self.broken, self._broken_at = {}, None
 
     def _recent(self) -> tuple[list[DataFile], str]:
-        """Files and condition for the rows that any rule still looks at."""
+        """Files and condition for the rows that any rule still looks at, and for those that have landed lately.
+
+        Nothing tells how far the latter were judged: what was told of them is known by its incidents.
+        """
         time = self._table.event_time
         known = [f for f in self._silver.files() if time in f.high]
         if not known:
@@ -133,8 +141,10 @@ class Buckets:
         newest = min(max(f.high[time] for f in known), datetime.now(UTC))
         lengths = [rule.seen_within if sql.remembers(rule) else rule.window + LATE for rule in self._rules.values()]
         oldest = newest - max(lengths, default=timedelta(0))
-        files = [f for f in known if f.high[time] >= oldest]
-        return files, f"\"{time}\" >= TIMESTAMPTZ '{oldest.isoformat()}'"
+        landed = max((f.high["_landed_at"] for f in known if "_landed_at" in f.high), default=newest) - LANDED
+        files = [f for f in known if f.high[time] >= oldest or f.high.get("_landed_at", landed) >= landed]
+        moments = [f"TIMESTAMPTZ '{moment.isoformat()}'" for moment in (oldest, landed)]
+        return files, f'("{time}" >= {moments[0]} OR _landed_at >= {moments[1]})'
 
     def _add(self, rows: pa.Table) -> None:
         if rows.num_rows == 0:
@@ -148,6 +158,9 @@ class Buckets:
         fresh = pa.concat_tables([sql.CELLS.empty_table(), *self._cells_of_rows()])
         self._con.unregister("rows")
         self._fresh = pa.concat_tables([self._fresh, fresh])
+        clock = _micros(self.clock())
+        past = self._ask(sql.PAST, fresh=fresh, clock=clock, groups=GROUPS)
+        self._past = pa.concat_tables([self._past, past.cast(sql.PAST_CELLS)])
         self._cells = self._ask(sql.MERGE, fresh=fresh).cast(sql.CELLS)
         self._expire()
 
@@ -167,7 +180,8 @@ class Buckets:
         """Judge a rule no more: its windows lack rows."""
         self.broken[name] = why
         self._broken_at = self._broken_at or datetime.now(UTC)
-        self._cells, self._fresh = (c.filter(pc.field("rule") != name) for c in (self._cells, self._fresh))
+        others = (c.filter(pc.field("rule") != name) for c in (self._cells, self._fresh, self._past))
+        self._cells, self._fresh, self._past = others
 
     def _expire(self) -> None:
         kept = self._ask(sql.EXPIRE, clock=_micros(self.clock()), groups=GROUPS).cast(sql.CELLS)
@@ -193,7 +207,45 @@ class Buckets:
             return
         for row in self._ask(sql.BREACHES).to_pylist():
             rule = self._rules[row["rule"]]
-            yield self._sighting(rule, row["grp"], row["until"], True, row["value"], row["since"])
+            seen = self._sighting(rule, row["grp"], row["until"], True, row["value"], row["since"])
+            yield replace(seen, late=datetime.now(UTC) - seen.at > rule.window + LATE)
+
+    def past(self) -> Iterator[Sighting]:
+        """Windows beyond their threshold among those that had passed when rows came for them, by silver as it is now."""
+        clock = _micros(self.clock())
+        for name in sorted(set(self._past.column("rule").to_pylist()) - self.broken.keys()):
+            mine = self._past.filter(pc.field("rule") == name)
+            for first, last in spans(mine.column("bucket").to_pylist()):
+                try:
+                    cells = self._read_again(self._rules[name], first, last)
+                except duckdb.Error as error:
+                    self._leave_out(name, type(error).__name__)
+                    break
+                self._con.register("past", mine)
+                self._con.register("cells", cells)
+                for row in self._con.sql(sql.RUNS, params={"clock": clock}).to_arrow_table().to_pylist():
+                    seen = self._sighting(self._rules[name], row["grp"], row["until"], True, row["value"], row["since"])
+                    yield replace(seen, late=True, past=True)
+
+    def _read_again(self, rule: Rule, first: int, last: int) -> pa.Table:
+        """The rule's cells of these buckets, of all the rows that silver has."""
+        time, width = self._table.event_time, sql.width(rule) * sql.MICROSECOND
+        begin, end = _EPOCH + first * width, _EPOCH + (last + 1) * width
+        files = [f for f in self._silver.files() if time not in f.high or (f.high[time] >= begin and f.low[time] < end)]
+        where = f"\"{time}\" >= TIMESTAMPTZ '{begin.isoformat()}' AND \"{time}\" < TIMESTAMPTZ '{end.isoformat()}'"
+        cells = sql.CELLS.empty_table()
+        for rows in self._silver.batches(self._files, files, READ_ROWS, where=where) if files else ():
+            self._con.register("rows", rows)
+            fresh = self._con.sql(self._parts[rule.name]).to_arrow_table().cast(sql.CELLS)
+            self._con.unregister("rows")
+            self._con.register("cells", cells)
+            self._con.register("fresh", fresh)
+            cells = self._con.sql(sql.MERGE).to_arrow_table().cast(sql.CELLS)
+        return cells
+
+    def judged_past(self) -> None:
+        """What `past` said has been stored."""
+        self._past = sql.PAST_CELLS.empty_table()
 
     def standing(self, open_keys: Iterable[tuple[str, str]], now: datetime, *, idle: bool) -> Iterator[Sighting]:
         """How it is now: of what is open, and of what comes too little or not at all."""
@@ -231,7 +283,7 @@ class Buckets:
 
     def save(self) -> None:
         """Write a snapshot of what has been judged, whole or not at all. A lane that writes at the same time does no harm."""
-        if self.covered is None or self._fresh.num_rows:
+        if self.covered is None or self._fresh.num_rows or self._past.num_rows:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         newest, heard = ("" if time is None else time.isoformat() for time in (self._newest, self.heard))

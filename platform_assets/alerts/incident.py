@@ -1,7 +1,10 @@
 """The life of an incident, as a pure function: what was known, what is seen now, what is known then.
 
 Belongs here: opening, escalating, reminding, resolving, cool-down, and the id. Does not: storing (`store.py`), sending
-(`notify.py`), or judging a window (`buckets.py`).
+(`notify.py`), judging a window (`buckets.py`), or incidents that are found afterwards (`late.py`).
+
+Every incident is stored. In the cool-down after one that people were told of, the next is held back (`held_until`) unless it is
+worse than what they know; it is told when it gets worse, or when it is still open after the cool-down.
 
 Sightings may come twice, late, and from two lanes: a sighting that is already accounted for changes nothing. `at` is a moment
 of the rule's own clock (event time for windows); `now` is the wall clock and decides on reminders, bookkeeping, and what cannot
@@ -43,6 +46,8 @@ class Sighting:
     value: float
     threshold: float
     severity: Severity | None = None
+    late: bool = False  # the windows had passed when the rows came that filled them
+    past: bool = False  # and nobody judges them any more: found by reading silver again
     words: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -88,6 +93,11 @@ class Alert:
     send_after: datetime | None = None
     attempts: int = 0
     delivered: str = ""
+    late: bool = False  # found when its windows had passed: the rows came late
+    held_until: datetime | None = (
+        None  # not told before this moment of the rule's clock, unless it is worse than `told`
+    )
+    told: str | None = None  # of one that is held back: the severity that people know of
 
     @property
     def key(self) -> tuple[str, str]:
@@ -99,9 +109,9 @@ class Alert:
         return self.muted_until is not None and now < self.muted_until
 
 
-def incident_id(system: str, rule: str, group: str, ordinal: int) -> str:
-    """The id of the n-th incident of a rule and group: whoever opens it gives it the same."""
-    return hashlib.sha256("\0".join((system, rule, group, str(ordinal))).encode()).hexdigest()[:20]
+def incident_id(system: str, rule: str, group: str, of: str) -> str:
+    """The id of an incident of a rule and group, by its ordinal as text: whoever opens it gives it the same."""
+    return hashlib.sha256("\0".join((system, rule, group, of)).encode()).hexdigest()[:20]
 
 
 def step(system: str, before: Alert | None, seen: Sighting, now: datetime) -> Alert | None:
@@ -119,6 +129,9 @@ def _put_right(before: Alert, now: datetime) -> Alert:
     if before.state == RESOLVED:
         ahead = before.resolved_at is not None and before.resolved_at > until
         return replace(before, resolved_at=None) if ahead else before
+    cooled = now + timedelta(seconds=before.cool_down_s)
+    if before.held_until is not None and before.held_until > cooled + AHEAD:
+        before = replace(before, held_until=cooled)
     told = before.notified_at
     if max(before.breached_at, before.updated_at, told or before.updated_at) <= until:
         return before
@@ -142,14 +155,31 @@ def _next(system: str, before: Alert | None, seen: Sighting, now: datetime) -> A
 
 
 def _opened(system: str, before: Alert | None, seen: Sighting, now: datetime) -> Alert | None:
-    """None while the former incident cools down: also for whatever it has accounted for already."""
-    if before is not None and before.resolved_at is not None and seen.at < before.resolved_at + seen.rule.cool_down:
+    """None for whatever the former incident has accounted for already."""
+    if before is not None and before.resolved_at is not None and seen.at <= before.resolved_at:
         return None
-    name, group = seen.key
     ordinal = 1 if before is None else before.ordinal + 1
     since = seen.since if before is None or before.resolved_at is None else max(seen.since, before.resolved_at)
+    return hold(incident(system, seen, now, ordinal, since), before, seen)
+
+
+def hold(made: Alert, before: Alert | None, seen: Sighting) -> Alert:
+    """The new incident, held back when it comes in the cool-down of the one before and is not worse than what people know."""
+    if before is None or before.resolved_at is None:
+        return made
+    until, told = before.resolved_at + seen.rule.cool_down, before.severity
+    if before.held_until is not None and before.told is not None:  # people were told of an earlier one
+        until, told = before.held_until, before.told
+    if seen.at >= until or _rank(made.severity) > _rank(told):
+        return made
+    return replace(made, notify=None, held_until=until, told=told)
+
+
+def incident(system: str, seen: Sighting, now: datetime, ordinal: int, since: datetime, of: str = "") -> Alert:
+    """An open incident; `of` tells its id from those of other incidents with this ordinal."""
+    name, group = seen.key
     return Alert(
-        alert_id=incident_id(system, name, group, ordinal),
+        alert_id=incident_id(system, name, group, of or str(ordinal)),
         revision=0,
         ordinal=ordinal,
         rule=name,
@@ -158,7 +188,7 @@ def _opened(system: str, before: Alert | None, seen: Sighting, now: datetime) ->
         service=seen.group.get("service"),
         group=group,
         state=OPEN,
-        severity=_severity(seen).value,
+        severity=severity_of(seen).value,
         opened_at=since,
         breached_at=seen.at,
         updated_at=now,
@@ -169,11 +199,12 @@ def _opened(system: str, before: Alert | None, seen: Sighting, now: datetime) ->
         runbook=seen.rule.runbook,
         cool_down_s=seen.rule.cool_down.total_seconds(),
         notify=OPENED,
+        late=seen.late,
     )
 
 
 def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
-    severity = _severity(seen)
+    severity = severity_of(seen)
     risen = severity.rank > Severity(before.severity).rank
     told = before.notified_at
     reminder = (
@@ -183,11 +214,17 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
         and now - told >= seen.rule.cool_down
         and seen.at > before.breached_at
     )
+    held = before.held_until is not None
+    freed = before.held_until is not None and (
+        seen.at >= before.held_until or severity.rank > _rank(before.told or before.severity)
+    )
     touch = min(TOUCH, seen.rule.resolve_after / 2)
-    if not (risen or reminder or (seen.at > before.breached_at and now - before.updated_at >= touch)):
+    if not (risen or freed or reminder or (seen.at > before.breached_at and now - before.updated_at >= touch)):
         return None
     notify = before.notify
-    if risen and (notify != OPENED or before.delivered):
+    if freed:
+        notify = OPENED
+    elif not held and risen and (notify != OPENED or before.delivered):
         notify = ESCALATED
     elif reminder:
         notify = ONGOING
@@ -199,16 +236,18 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
         value=seen.value,
         summary=summary(before.system, seen),
         notify=notify,
+        held_until=None if freed else before.held_until,
+        told=None if freed else before.told,
     )
-    return _to_be_sent(before, after)
+    return to_be_sent(before, after)
 
 
 def _resolved(before: Alert, seen: Sighting, now: datetime) -> Alert:
-    after = replace(before, state=RESOLVED, resolved_at=seen.at, updated_at=now, notify=RESOLVED)
-    return _to_be_sent(before, after)
+    notify = RESOLVED if before.held_until is None else None  # who was not told of it need not know that it is over
+    return to_be_sent(before, replace(before, state=RESOLVED, resolved_at=seen.at, updated_at=now, notify=notify))
 
 
-def _to_be_sent(before: Alert, after: Alert) -> Alert:
+def to_be_sent(before: Alert, after: Alert) -> Alert:
     """A new message starts with fresh bookkeeping; so does one that some have and that says less than is known now."""
     if after.notify == before.notify and not (before.delivered and after.severity != before.severity):
         return after
@@ -220,7 +259,12 @@ def unsent(alert: Alert) -> Alert:
     return replace(alert, notify_error=None, send_after=None, attempts=0, delivered="")
 
 
-def _severity(seen: Sighting) -> Severity:
+def _rank(severity: str) -> int:
+    return Severity(severity).rank
+
+
+def severity_of(seen: Sighting) -> Severity:
+    """How bad it is."""
     return seen.severity or seen.rule.severity_of(seen.value)
 
 

@@ -36,7 +36,7 @@ BATCH = 500
 """Documents a request: a backlog after an outage comes in pieces."""
 NAME = "alerts"
 """What the index is called beside the tables of its system."""
-HIDDEN = ("cool_down_s", "send_after", "attempts", "delivered", "revision", "ordinal")
+HIDDEN = ("cool_down_s", "send_after", "attempts", "delivered", "revision", "ordinal", "told")
 """Bookkeeping of the table that nobody searches for."""
 
 
@@ -51,6 +51,7 @@ def mapping() -> dict[str, Any]:
         "string": {"type": "keyword", "ignore_above": 1024},
         "int64": {"type": "long"},
         "double": {"type": "double"},
+        "bool": {"type": "boolean"},
     }
     date = {"type": "date_nanos", "format": "rfc3339_lenient"}
     properties = {f.name: date if f.type == UTC_MICROS else kinds[str(f.type)] for f in SCHEMA if f.name not in HIDDEN}

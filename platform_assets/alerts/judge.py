@@ -84,7 +84,10 @@ class Judge:
             self._buckets is None or self._buckets.covered is None
         ):  # nothing loaded: that is not the same as nothing there
             return []
-        changed = self._room.see(self._buckets.standing(self._room.open_keys(), now, idle=idle), now)
+        with self._forgetting(self._buckets):
+            changed = self._room.see(self._buckets.past(), now)
+            self._buckets.judged_past()
+        changed += self._room.see(self._buckets.standing(self._room.open_keys(), now, idle=idle), now)
         if time.monotonic() - self._saved >= SAVE_S:
             self.save()
         return changed

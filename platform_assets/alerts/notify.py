@@ -142,11 +142,13 @@ def _target(number: int, url: str) -> Target:
 
 def message(alert: Alert, values: Mapping[str, str]) -> tuple[str, str, str]:
     """(title, body, Apprise's type) of what is to be told. Values of data in the summary are neutral already."""
-    state = _WORDS[alert.notify or OPENED]
+    state = _WORDS[alert.notify or OPENED] + (" (late)" if alert.late else "")
     title = plain(f"[{alert.severity}] {state} {alert.system}: {alert.rule}", 200)
     lines = [alert.summary, f"since {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC"]
     if alert.resolved_at is not None:
         lines[1] += f", until {alert.breached_at:%Y-%m-%d %H:%M:%S} UTC"
+    if alert.late:
+        lines.append("late: the events came when their time had passed")
     lines += [f"runbook: {runbook(alert.runbook, values)}", f"alert: {alert.alert_id}"]
     kind = (
         "success"

@@ -72,7 +72,7 @@ def sighting(
     Whatever in `detail` comes from data must be neutral.
     """
     words = {"subject": subject, "detail": detail}
-    return Sighting(rule, {"subject": subject}, at, at, breach, value, rule.threshold, severity, words)
+    return Sighting(rule, {"subject": subject}, at, at, breach, value, rule.threshold, severity, words=words)
 
 
 @dataclass(frozen=True, slots=True)

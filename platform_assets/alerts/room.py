@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from platform_assets.alerts.incident import ESCALATED, OPEN, RESOLVED, Alert, Sighting, step, unsent
 from platform_assets.alerts.index import AlertIndex
+from platform_assets.alerts.late import step_past
 from platform_assets.alerts.model import AlertError, Severity
 from platform_assets.alerts.notify import Target, message, targets
 from platform_assets.alerts.store import AlertStore, Incidents, latest
@@ -136,9 +137,13 @@ def _changed(system: str, known: Incidents, seen: list[Sighting], now: datetime)
     last = latest(known)
     changed: dict[str, Alert] = {}
     for sighting in seen:
-        after = step(system, last.get(sighting.key), sighting, now)
+        if sighting.past:
+            after = step_past(system, {**known, **changed}.values(), sighting, now)
+        else:
+            after = step(system, last.get(sighting.key), sighting, now)
+            if after is not None:
+                last[sighting.key] = after
         if after is not None:
-            last[sighting.key] = after
             changed[after.alert_id] = after
     return list(changed.values())
 

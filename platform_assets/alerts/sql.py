@@ -40,6 +40,9 @@ CELLS: pa.Schema = pa.schema(
     ]
 )
 
+PAST_CELLS = pa.schema([CELLS.field(name) for name in ("rule", "grp", "bucket")])
+"""Which cells were added so late that their windows are judged by silver."""
+
 MERGE = """
 SELECT rule, grp, bucket, sum(total) AS total, max(peak) AS peak, sum(whole) AS whole, sum(n)::BIGINT AS n,
     min(first) AS first, max(last) AS last
@@ -66,6 +69,37 @@ SELECT rule, grp, min(last) AS since, max(last) AS until, max({_VALUE}) AS value
 FROM sums JOIN rules USING (rule)
 WHERE above IS NOT NULL AND bucket >= touched AND n >= at_least AND {_VALUE} > above GROUP BY rule, grp
 """  # noqa: S608 (constants)
+
+PAST = f"""
+SELECT DISTINCT rule, grp, bucket FROM fresh JOIN rules USING (rule)
+WHERE above IS NOT NULL AND bucket <> {SEEN} AND (bucket + 1) * width <= $clock - late
+QUALIFY dense_rank() OVER (PARTITION BY rule ORDER BY grp) <= $groups
+"""  # noqa: S608 (constants)
+"""Cells that were added behind the buckets that whole windows are kept of."""
+
+RUNS = f"""
+WITH asked AS (SELECT DISTINCT rule, grp FROM past),
+sums AS (
+    SELECT rule, grp, cells.bucket, last, sum(total) OVER win AS total, max(peak) OVER win AS peak,
+        sum(whole) OVER win AS whole, sum(n) OVER win AS n
+    FROM cells JOIN asked USING (rule, grp) WHERE cells.bucket <> {SEEN}
+    WINDOW win AS (PARTITION BY rule, grp ORDER BY cells.bucket RANGE BETWEEN {BUCKETS - 1} PRECEDING AND CURRENT ROW)
+),
+ends AS (
+    SELECT rule, grp, bucket, last, {_VALUE} AS value FROM sums JOIN rules USING (rule)
+    WHERE n >= at_least AND {_VALUE} > above AND (bucket + 1) * width <= $clock - late AND EXISTS (
+        SELECT 1 FROM past WHERE past.rule = sums.rule AND past.grp = sums.grp
+            AND sums.bucket BETWEEN past.bucket AND past.bucket + {BUCKETS - 1})
+),
+cut AS (
+    SELECT *, coalesce(bucket - lag(bucket) OVER win > {BUCKETS}, false) AS anew FROM ends
+    WINDOW win AS (PARTITION BY rule, grp ORDER BY bucket)
+),
+runs AS (SELECT *, sum(anew::INT) OVER (PARTITION BY rule, grp ORDER BY bucket) AS run FROM cut)
+SELECT rule, grp, min(last) AS since, max(last) AS until, max(value) AS value FROM runs
+GROUP BY rule, grp, run ORDER BY since
+"""  # noqa: S608 (constants)
+"""Windows beyond their threshold among those that the cells in `past` belong to, those that follow each other as one."""
 
 STANDING = f"""
 WITH ends AS (SELECT *, CASE WHEN below IS NULL THEN $clock // width ELSE ($clock - $grace) // width - 1 END AS final FROM rules),
@@ -147,6 +181,7 @@ def parameters(rules: Iterable[Rule], late: timedelta) -> pa.Table:
             "measure": _kind_of(rule),
             "width": width(rule),
             "keep": (rule.window + late) // MICROSECOND,
+            "late": late // MICROSECOND,
             "seen": rule.seen_within // MICROSECOND,
             "above": rule.above,
             "below": rule.below,
@@ -154,8 +189,9 @@ def parameters(rules: Iterable[Rule], late: timedelta) -> pa.Table:
         }
         for rule in rules
     ]
-    kinds = [("rule", pa.string()), ("kind", pa.string()), ("measure", pa.string()), ("width", pa.int64()), ("keep", pa.int64()),
-             ("seen", pa.int64()), ("above", pa.float64()), ("below", pa.float64()), ("at_least", pa.int64())]  # fmt: skip
+    kinds = [("rule", pa.string()), ("kind", pa.string()), ("measure", pa.string()), ("width", pa.int64()),
+             ("keep", pa.int64()), ("late", pa.int64()), ("seen", pa.int64()), ("above", pa.float64()),
+             ("below", pa.float64()), ("at_least", pa.int64())]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from platform_assets.alerts.buckets import session
 from platform_assets.alerts.incident import RESOLVED, Alert
+from platform_assets.alerts.late import PAST
 from platform_assets.alerts.model import AlertError
 from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.faultpoints import fault_point
@@ -34,7 +35,7 @@ STEP = timedelta(days=1)
 TRIES = 20
 
 _TYPES = {
-    "str": pa.string(), "str | None": pa.string(), "int": pa.int64(), "float": pa.float64(),
+    "bool": pa.bool_(), "str": pa.string(), "str | None": pa.string(), "int": pa.int64(), "float": pa.float64(),
     "datetime": UTC_MICROS, "datetime | None": UTC_MICROS,
 }  # fmt: skip
 SCHEMA: pa.Schema = pa.schema(
@@ -130,9 +131,11 @@ class AlertStore:
 
 
 def latest(incidents: Incidents) -> dict[tuple[str, str], Alert]:
-    """The last incident of each rule and group."""
+    """The last incident of each rule and group, those left out that were found afterwards."""
     found: dict[tuple[str, str], Alert] = {}
     for alert in incidents.values():
+        if alert.ordinal == PAST:
+            continue
         if alert.key not in found or found[alert.key].ordinal < alert.ordinal:
             found[alert.key] = alert
     return found

@@ -69,7 +69,10 @@ def _rows(found: list[Alert]) -> list[tuple[object, ...]]:
 
 
 def _note(alert: Alert) -> str:
-    notes = [f"acknowledged by {alert.acknowledged_by}"] if alert.acknowledged_by else []
+    notes = ["late"] if alert.late else []
+    if alert.held_until is not None:
+        notes.append(f"not told: not worse than what was told; held until {alert.held_until:%Y-%m-%d %H:%M} UTC")
+    notes += [f"acknowledged by {alert.acknowledged_by}"] if alert.acknowledged_by else []
     if alert.muted_until is not None and alert.muted(datetime.now(UTC)):
         notes.append(f"muted until {alert.muted_until:%Y-%m-%d %H:%M} UTC")
     return ", ".join(filter(None, [*notes, alert.notify_error]))

@@ -332,7 +332,7 @@ def _failed(
 ) -> Iterator["Sighting"]:
     """Jobs without an open alert whose last finished run has failed lately: the sensor of failed runs looks at each run once.
 
-    Seen at the end of the run, so that an alert that has been resolved since, or that cools down, is not opened again.
+    Seen at the end of the run, so that an alert that has been resolved since is not opened again.
     """
     lately = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - FAILED_LATELY)
     jobs = {run.job_name for run in instance.get_runs(lately, limit=FAILED_MOST) if system_of(run, systems) == system}

@@ -16,8 +16,10 @@ from samples import LOGS, private_room, rules
 from support import event
 
 from platform_assets.alerts.buckets import FOLDER, KEPT, Buckets, forget_snapshots
-from platform_assets.alerts.incident import Sighting
+from platform_assets.alerts.incident import OPENED, Alert, Sighting
+from platform_assets.alerts.index import document as document_of
 from platform_assets.alerts.judge import IDLE, Ends, Judge, keeps_up, look_once
+from platform_assets.alerts.notify import message
 from platform_assets.lane.settle import Settled
 from platform_assets.settings import Settings
 
@@ -91,6 +93,95 @@ def test_a_window_that_was_full_before_the_newest_row_is_found(lake: SmallLake, 
     assert seen.at == now - timedelta(seconds=100)
     (still,) = buckets.standing([seen.key], now, idle=False)
     assert (still.breach, still.value) == (False, 1.0)
+
+
+def judged(lake: SmallLake, *commits: Settled) -> list[Alert]:
+    """What a run that hears of these commits stores, with the looks in between; then it is killed, or ends."""
+    with closing(private_room(lake.root)) as room:
+        judge = Judge(lake.contract, rules("many"), lake.tables.silver, lake.root, room)
+        judge.catch_up()
+        for commit in commits:
+            judge.offer(commit.after, commit.seq, commit.rows)
+            judge.look(datetime.now(UTC), idle=False)
+        judge.look(datetime.now(UTC), idle=False)
+        judge.save()
+        judge.close()
+        return room.alerts()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_events_that_fill_a_window_that_has_passed_are_a_late_alert_once(
+    lake: SmallLake, now: datetime, kept: bool
+) -> None:
+    """In two halves, with a restart between, which may have lost its snapshot; then again for the same windows."""
+    then = now - timedelta(minutes=25)
+    assert judged(lake, carry(lake, errors(0, 1, now)), carry(lake, errors(100, 6, then))) == []
+    if not kept:
+        for path in (lake.root / FOLDER).iterdir():
+            path.unlink()
+    (alert,) = judged(lake, carry(lake, errors(200, 6, then + timedelta(seconds=20)) + errors(1, 1, now)))
+    assert (alert.service, alert.late, alert.value, alert.notify) == ("payments", True, 12.0, OPENED)
+    assert alert.opened_at == then + timedelta(seconds=20)
+    assert document_of(alert)["late"] is True
+    title, body, _ = message(alert, {})
+    assert "(late)" in title and "late" in body
+    for number in (300, 400):
+        (again,) = judged(lake, carry(lake, errors(number, 2, then + timedelta(seconds=10))))
+        assert again.alert_id == alert.alert_id and again.notify == OPENED and again.attempts == 0
+    other = judged(lake, carry(lake, errors(500, 11, then, service="users")))
+    assert sorted(a.service or "" for a in other) == ["payments", "users"]
+
+
+def test_late_events_that_come_while_nothing_hears_are_found_after_it(lake: SmallLake, now: datetime) -> None:
+    """A lane that was killed between silver and its alerts."""
+    judged(lake, carry(lake, errors(0, 1, now)))
+    carry(lake, errors(100, 11, now - timedelta(minutes=25)))
+    (alert,) = judged(lake)
+    assert alert.late
+
+
+def test_a_window_that_was_told_of_in_its_time_is_not_told_of_late(lake: SmallLake, now: datetime) -> None:
+    then = now - timedelta(minutes=25)
+    (known,) = judged(lake, carry(lake, errors(0, 11, then)))
+    more = judged(lake, carry(lake, errors(100, 1, now)), carry(lake, errors(200, 11, then + timedelta(seconds=5))))
+    assert [alert.alert_id for alert in more] == [known.alert_id]
+
+
+def test_a_rule_that_fails_on_what_it_reads_again_is_left_out(lake: SmallLake, now: datetime) -> None:
+    (many,) = rules("many")
+    rule = replace(many, where="message::INT > 500")
+    then = now - timedelta(minutes=25)
+    first = carry(lake, errors(0, 1, now, message="501"))
+    carry(lake, errors(100, 1, then, message="secret"))
+    buckets = Buckets(lake.contract, (rule,), lake.tables.silver, lake.root / FOLDER)
+    buckets.offer(first.after, first.seq, first.rows)  # reads silver: the cast fails there already
+    assert buckets.broken == {"many": "ConversionException"}
+    buckets.broken.clear()
+    late = carry(lake, errors(200, 11, then, message="501"))
+    buckets.offer(late.after, late.seq, late.rows)
+    assert list(buckets.past()) == [] and buckets.broken == {"many": "ConversionException"}
+    buckets.close()
+
+
+def test_late_events_are_judged_up_to_lateness_and_history_never(lake: SmallLake, now: datetime) -> None:
+    lateness = lake.contract.lateness
+    judged(lake, carry(lake, errors(0, 1, now)))
+    old = carry(lake, errors(100, 50, now - lateness - timedelta(minutes=5)))
+    assert judged(lake, old) == []
+    (alert,) = judged(lake, carry(lake, errors(200, 50, now - lateness + timedelta(minutes=5))))
+    assert alert.late
+
+
+def test_a_backlog_read_at_once_is_judged_window_by_window(lake: SmallLake, now: datetime) -> None:
+    """An hour in one commit: what happened in it is found, although it is behind the newest row by then."""
+    hour = [
+        row
+        for m in range(60, 0, -1)
+        for row in errors(1000 * m, 12 if m in (50, 20) else 1, now - timedelta(minutes=m))
+    ]
+    found = judged(lake, carry(lake, hour))
+    assert sorted(alert.opened_at for alert in found) == [now - timedelta(minutes=m) for m in (50, 20)]
+    assert all(alert.late for alert in found)
 
 
 def test_history_moves_nothing(lake: SmallLake, now: datetime) -> None:
@@ -250,6 +341,7 @@ def test_a_rule_that_fails_on_data_is_left_out_and_no_other(
         assert {alert.rule for alert in judge.offer(settled.after, settled.seq, settled.rows)} == {"many"}
         judge.close()
         monkeypatch.setattr("platform_assets.alerts.buckets.RETRY", timedelta(0))
+        monkeypatch.setattr("platform_assets.alerts.buckets.LANDED", timedelta(0))
         later = Judge(lake.contract, both, lake.tables.silver, lake.root, room)  # its windows have no such row any more
         assert {(a.rule, a.service) for a in later.catch_up()} == {("cast", "users")}
         assert later.broken == {}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import START, made_up_rule
+from samples import START, made_up_rule, private_room
 
 from platform_assets.alerts.incident import ESCALATED, ONGOING, OPEN, OPENED, RESOLVED, Alert, Sighting, step
+from platform_assets.alerts.late import step_past
 from platform_assets.alerts.model import Escalation, Severity
-from platform_assets.alerts.store import KEPT, kept_since
+from platform_assets.alerts.store import KEPT, kept_since, latest
 
 RULE = made_up_rule()
 Moves = Sequence[tuple[int, bool]]
@@ -56,14 +59,21 @@ def fed(moves: Moves) -> tuple[Life, list[Sighting]]:
 
 @settings(deadline=None)
 @given(MOVES)
-def test_one_at_a_time_with_cool_down_between(moves: Moves) -> None:
+def test_one_at_a_time_and_every_one_is_stored(moves: Moves) -> None:
+    """In the cool-down of one that people were told of, others are stored and held back."""
     life, _ = fed(moves)
     alerts = sorted(life.alerts.values(), key=lambda alert: alert.ordinal)
     assert [alert.ordinal for alert in alerts] == list(range(1, len(alerts) + 1))
     assert all(alert.state == RESOLVED for alert in alerts[:-1])
     for alert, following in itertools.pairwise(alerts):
         assert alert.resolved_at is not None
-        assert following.opened_at >= alert.resolved_at + RULE.cool_down
+        assert following.opened_at >= alert.resolved_at
+    told = [alert for alert in alerts if any(alert_id == alert.alert_id for alert_id, _, _ in life.told)]
+    assert all(alert.held_until is not None for alert in alerts if alert not in told)
+    firsts = {alert_id: second for alert_id, why, second in reversed(life.told) if why == OPENED}
+    for alert, following in itertools.pairwise(told):
+        assert alert.resolved_at is not None
+        assert firsts[following.alert_id] >= (alert.resolved_at - START + RULE.cool_down).total_seconds()
     for alert in alerts:
         if alert.resolved_at is not None:
             assert alert.resolved_at - alert.breached_at >= RULE.resolve_after
@@ -93,6 +103,9 @@ def test_people_are_told_once_and_again_after_the_cool_down_only(moves: Moves) -
     life, _ = fed(moves)
     for alert_id, alert in life.alerts.items():
         reasons = [why for told, why, _ in life.told if told == alert_id]
+        if alert.held_until is not None:
+            assert reasons == []
+            continue
         assert reasons[0] == OPENED
         assert reasons.count(OPENED) == 1
         assert reasons.count(RESOLVED) == (alert.state == RESOLVED)
@@ -114,6 +127,136 @@ def test_worse_is_told_at_once_and_better_is_not() -> None:
         life.see(sighting(second, True, value, rule))
     assert [why for _, why, _ in life.told] == [OPENED, ESCALATED]
     assert life.last is not None and life.last.severity == "critical"
+
+
+WORSE = replace(RULE, escalate=Escalation(100, Severity.CRITICAL))
+"""Resolves after 60 s, cools down for 300 s; from 100 on it is critical."""
+
+
+def story(*moves: tuple[int, int]) -> tuple[Life, list[tuple[str, float]], list[tuple[str, bool]]]:
+    """(second, value; 0: no breach) to: the life, what was told and when, severity and whether it was held back of each incident.
+
+    Each step is seen twice.
+    """
+    life = Life()
+    for second, value in moves:
+        seen = sighting(second, value > 0, value, WORSE)
+        life.see(seen)
+        life.see(seen)
+    alerts = sorted(life.alerts.values(), key=lambda alert: alert.ordinal)
+    return life, [(why, at) for _, why, at in life.told], [(a.severity, a.held_until is not None) for a in alerts]
+
+
+def test_critical_in_the_cool_down_of_a_warning_is_told_at_once() -> None:
+    _, told, alerts = story((0, 11), (60, 0), (100, 500))
+    assert told == [(OPENED, 0), (RESOLVED, 60), (OPENED, 100)]
+    assert alerts == [("warning", False), ("critical", False)]
+
+
+def test_the_same_in_the_cool_down_is_stored_and_held_back() -> None:
+    _, told, alerts = story((0, 11), (60, 0), (100, 12), (160, 0), (200, 13), (260, 0))
+    assert told == [(OPENED, 0), (RESOLVED, 60)]
+    assert alerts == [("warning", False), ("warning", True), ("warning", True)]
+
+
+def test_held_back_and_then_worse_is_told_at_once() -> None:
+    """What people know of in the cool-down is what counts: critical after critical is held back, also behind a warning."""
+    _, told, alerts = story((0, 11), (10, 500), (20, 11), (80, 0), (100, 12), (110, 600), (170, 0))
+    assert told == [(OPENED, 0), (ESCALATED, 10), (RESOLVED, 80)]
+    assert alerts == [("critical", False), ("critical", True)]
+    life, told, alerts = story((0, 11), (60, 0), (100, 12), (110, 600), (170, 0), (200, 700), (260, 0))
+    assert told == [(OPENED, 0), (RESOLVED, 60), (OPENED, 110), (RESOLVED, 170)]
+    assert alerts == [("warning", False), ("critical", False), ("critical", True)]
+    assert life.last is not None and life.last.held_until == START + timedelta(seconds=170 + 300)
+
+
+def test_what_lasts_beyond_the_cool_down_is_told() -> None:
+    _, told, alerts = story((0, 11), (60, 0), (100, 12), *((second, 12) for second in range(110, 400, 10)), (460, 0))
+    assert told == [(OPENED, 0), (RESOLVED, 60), (OPENED, 360), (RESOLVED, 460)]
+    assert alerts == [("warning", False)] * 2
+
+
+def test_those_held_back_do_not_lengthen_the_cool_down() -> None:
+    """A rule that comes and goes for ever is told of once in a cool-down, not never."""
+    _, told, _ = story(*((at, 11 if at % 100 == 0 else 0) for at in range(0, 1000, 20)))
+    assert [at for why, at in told if why == OPENED] == [0, 400, 800]
+
+
+def test_groups_have_a_cool_down_each(tmp_path: Path) -> None:
+    """And what is stored is all that a restarted process needs."""
+
+    def seen(service: str, second: int, value: float) -> Sighting:
+        return replace(sighting(second, value > 0, value, WORSE), group={"service": service})
+
+    moves = (
+        ("a", 0, 11), ("a", 60, 0), ("b", 70, 11), ("a", 80, 500), ("b", 130, 0), ("b", 140, 12), ("a", 150, 0), ("a", 160, 9)
+    )  # fmt: skip
+    for move in moves:
+        with closing(private_room(tmp_path)) as room:
+            room.see([seen(*move)], seen(*move).at)
+    with closing(private_room(tmp_path)) as room:
+        found = sorted(
+            (a.service or "", a.ordinal, a.severity, a.notify, a.held_until is not None) for a in room.alerts()
+        )
+    assert found == [
+        ("a", 1, "warning", RESOLVED, False),
+        ("a", 2, "critical", RESOLVED, False),
+        ("a", 3, "warning", None, True),
+        ("b", 1, "warning", RESOLVED, False),
+        ("b", 2, "warning", None, True),
+    ]
+
+
+def late(
+    since: float, until: float, value: float = 11.0, *, more: Sequence[Alert] = (), now: float = 9000
+) -> Alert | None:
+    """What a sighting of windows that have passed makes."""
+    rule = replace(WORSE, window=timedelta(seconds=60))
+    seen = replace(sighting(until, True, value, rule), since=START + timedelta(seconds=since), late=True, past=True)
+    return step_past("logs", more, seen, START + timedelta(seconds=now))
+
+
+def test_a_late_incident_is_over_and_marked() -> None:
+    made = late(0, 20)
+    assert made is not None
+    assert (made.state, made.late, made.notify, made.ordinal) == (RESOLVED, True, OPENED, 0)
+    assert latest({made.alert_id: made}) == {}  # no cool-down of the present begins with it
+
+
+def test_no_late_window_is_told_of_twice() -> None:
+    made = late(0, 20)
+    assert made is not None
+    sent = replace(made, notify=None, notified_at=START)
+    assert late(0, 20, more=[sent]) is None
+    assert late(5, 15, 12, more=[sent]) is None
+    longer = late(15, 60, 12, more=[replace(sent, updated_at=START)])
+    assert longer is not None
+    assert (longer.alert_id, longer.notify, longer.breached_at) == (made.alert_id, None, START + timedelta(seconds=60))
+    worse = late(5, 15, 500, more=[sent])
+    assert worse is not None and (worse.alert_id, worse.notify, worse.severity) == (
+        made.alert_id,
+        ESCALATED,
+        "critical",
+    )
+
+
+def test_what_was_told_in_its_time_is_not_told_late_unless_it_was_worse() -> None:
+    life, _, _ = story((0, 11), (30, 11), (100, 0))
+    known = list(life.alerts.values())
+    assert late(20, 25, more=known) is None
+    assert late(20, 25, 500, more=known) is not None
+    assert late(200, 210, more=known) is not None
+
+
+def test_late_incidents_close_together_are_one_message() -> None:
+    first = late(0, 20)
+    assert first is not None
+    second = late(120, 140, more=[first])
+    assert second is not None and (second.notify, second.held_until) == (None, first.breached_at + WORSE.cool_down)
+    third = late(220, 240, 500, more=[first, second])
+    assert third is not None and third.notify == OPENED
+    far = late(3000, 3020, more=[first, second])
+    assert far is not None and far.notify == OPENED
 
 
 def test_an_acknowledged_alert_sends_no_reminders() -> None:
@@ -149,6 +292,15 @@ def test_what_a_clock_ahead_has_opened_and_lasts_is_reminded_of() -> None:
     for second in range(0, 400, 10):
         life.see(sighting(second, True))
     assert [(why, second) for _, why, second in life.told] == [(OPENED, YEARS), (ONGOING, 300)]
+
+
+def test_a_clock_ahead_holds_nothing_back_for_years() -> None:
+    life = Life()
+    for second, value in ((YEARS, 11), (YEARS + 60, 0), (YEARS + 100, 12)):
+        life.see(sighting(second, value > 0, value))
+    assert life.last is not None and life.last.held_until is not None
+    life.see(sighting(10, True))
+    assert life.last.held_until is not None and life.last.held_until <= START + timedelta(seconds=310)
 
 
 def test_what_a_clock_ahead_has_resolved_may_open_again() -> None:

@@ -104,7 +104,7 @@ def test_a_failed_run_whose_alert_could_not_be_stored_is_told_by_the_next_look(
     room.see(room_of_defs._recovered(instance, room, datetime.now(UTC) + timedelta(minutes=2)))
     assert [alert.state for alert in look()] == ["resolved"]
     rooms.work = work
-    lane(instance)  # while it cools down
+    lane(instance)  # before the moment at which it was resolved
     assert [alert.state for alert in look()] == ["resolved"]
 
 

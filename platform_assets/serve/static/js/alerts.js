@@ -123,6 +123,8 @@ export function alerts(app) {
     <p class="dim small">${alert.system === system ? nothing : html`<b>the platform itself</b> · `}${shown(alert.rule)}${alert.table ? html` · ${shown(alert.table)}` : nothing}${named(alert)}
       · opened ${since(alert.opened_at)}${alert.resolved_at ? html` · resolved ${since(alert.resolved_at)}` : html` · seen ${since(alert.updated_at)}`}
       · value <b>${figure(alert.value)}</b> (limit ${figure(alert.threshold)})</p>
+    ${alert.late ? html`<p class="small">${badge("late")} the events came when their time had passed</p>` : nothing}
+    ${alert.held_until ? html`<p class="small">${badge("not told")} not worse than what was told; held until ${moment(alert.held_until, { digits: 0 })} UTC</p>` : nothing}
     ${alert.acknowledged_at ? html`<p class="small">${badge("acknowledged", "good")} by ${shown(alert.acknowledged_by)} ${since(alert.acknowledged_at)}</p>` : nothing}
     ${muted(alert) ? html`<p class="small">${badge("muted")} until ${moment(alert.muted_until, { digits: 0 })} UTC</p>` : nothing}
     ${alert.notify_error ? html`<p class="wrong small">${shown(alert.notify_error)}</p>` : nothing}
