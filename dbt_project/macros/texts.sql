@@ -7,14 +7,6 @@
     '[0-9]+(?:[.,:][0-9]+)*', '<n>', 'g'), 300)
 {%- endmacro %}
 
-{# A path with numbers and UUIDs as `:id`, its query cut off. At most 256 characters. #}
-{% macro route_of(path) -%}
-  left(regexp_replace(regexp_replace(
-    left(regexp_extract({{ path }}, '^[^?#]*'), 2000),
-    '{{ uuid_pattern() }}', ':id', 'g'),
-    '/[0-9]+\b', '/:id', 'g'), 256)
-{%- endmacro %}
-
 {# An escape sequence of a terminal; `platform_assets/ansi.py` has the same. #}
 {% macro ansi_pattern() -%}
   (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]

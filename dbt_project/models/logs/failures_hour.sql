@@ -1,10 +1,18 @@
+with failing as (
+  select date_trunc('hour', minute) as hour, service, route, message, sum(errors) as errors, min(example) as example
+  from {{ ref('failures_minute') }}
+  where date_trunc('hour', minute) in {{ requested('hour') }}
+  group by all
+),
+ranked as (
+  {{ placed('failing', 'hour', 'errors', ['route', 'message']) }}
+)
 select
-  date_trunc('hour', minute) as hour,
+  hour,
   service,
-  route,
-  message,
+  {{ kept('route', 'hour') }} as route,
+  {{ kept('message', 'hour') }} as message,
   sum(errors) as errors,
   min(example) as example
-from {{ ref('failures_minute') }}
-where date_trunc('hour', minute) in {{ requested('hour') }}
+from ranked
 group by all

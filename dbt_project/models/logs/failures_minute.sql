@@ -14,14 +14,13 @@ with failing as (
   group by all
 ),
 ranked as (
-  select *, row_number() over (partition by minute, service order by errors desc, route, message) as place
-  from failing
+  {{ placed('failing', 'minute', 'errors', ['route', 'message']) }}
 )
 select
   minute,
   service,
-  case when place <= 50 then route else 'other' end as route,
-  case when place <= 50 then message else 'other' end as message,
+  {{ kept('route', 'minute') }} as route,
+  {{ kept('message', 'minute') }} as message,
   sum(errors) as errors,
   min(example) as example
 from ranked

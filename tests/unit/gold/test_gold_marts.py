@@ -159,6 +159,40 @@ def test_only_the_most_frequent_failures_are_kept(tmp_path: Path) -> None:
     assert sum(errors for errors, _ in rows) == 79
 
 
+def test_routes_are_few_and_their_sums_agree(tmp_path: Path) -> None:
+    """Three minutes of 80 routes each that no template makes alike; an hour keeps more of them than a minute."""
+    lab = GoldLab(tmp_path)
+    names = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(80)]
+    for minute in range(3):
+        lab.log(
+            *(
+                fail(NOON + timedelta(minutes=minute), route=f"/{'pqr'[minute]}{name}", message="no", latency_ms=5.0)
+                for n, name in enumerate(names)
+                for _ in range(2 if n == 79 else 1)
+            )
+        )
+    lab.refresh()
+    for mart, measure in (("failures", "errors"), ("latency", "requests")):
+        minutes = lab.rows(f"{mart}_minute", "minute", "route", measure)
+        hours = dict(lab.rows(f"{mart}_hour", "route", measure))
+        for minute in range(3):
+            mine = {route: n for at, route, n in minutes if at == NOON + timedelta(minutes=minute)}
+            assert (len(mine), mine["other"], sum(mine.values())) == (51, 30, 81)
+            assert mine[f"/{'pqr'[minute]}db"] == 2  # by count
+            assert f"/{'pqr'[minute]}bw" in mine and f"/{'pqr'[minute]}bx" not in mine  # then by name
+        assert (len(hours), sum(hours.values())) == (101, 243)
+        for route in hours.keys() - {"other"}:  # what keeps its name says the same in both
+            assert hours[route] == sum(n for _, name, n in minutes if name == route)
+    # As many when a minute is built again by itself, and nothing else changes.
+    before = lab.everything()
+    lab.log({"at": NOON + timedelta(minutes=1), "service": "else"})
+    lab.refresh()
+    after = lab.everything()
+    assert [before[m] == after[m] for m in ("failures_minute", "failures_hour", "latency_minute", "latency_hour")] == [
+        True
+    ] * 4
+
+
 def test_a_failing_test_publishes_nothing_and_is_named(tmp_path: Path) -> None:
     """Silver is made to break its promise: a status that no contract lets in."""
     lab = GoldLab(tmp_path)
