@@ -24,13 +24,16 @@ class Stopped(Exception):
 
 
 class Opened:
-    """Reads a descriptor, of a file up to the size that it had then. `name` is for messages. The caller closes it."""
+    """Reads a descriptor from where it stands; of a file, up to the size that it had then. The caller closes it.
+
+    `name` is for messages.
+    """
 
     def __init__(self, descriptor: int, name: str, stopped: Callable[[], bool]) -> None:
         self._fd, self._name, self._stopped = descriptor, name, stopped
         status = os.fstat(descriptor)
         self._regular = stat.S_ISREG(status.st_mode)
-        self._left = status.st_size
+        self._left = max(0, status.st_size - os.lseek(descriptor, 0, os.SEEK_CUR)) if self._regular else 0
 
     def read(self, size: int, /) -> bytes:
         """What there is now, at most `size` bytes; none at the end. Raises Stopped, OSError, and UnreadableFile when the file

@@ -264,8 +264,8 @@ class FileTail:
         return False
 
     def _copies(self, mark: Mark) -> list[Path]:
-        """Rotated files that may be copies of the marked one, compressed or not, the newest first."""
-        return [file.path for file in reversed(_since(rotated(self.path), mark))]
+        """Rotated files that may be copies of the marked one, compressed or not: the first that came is the likeliest."""
+        return [file.path for file in _since(rotated(self.path), mark)]
 
     def _start(
         self, descriptor: int, named: os.stat_result, path: Path, position: int, known: list[list[int]] | None = None

@@ -210,6 +210,18 @@ def test_ctrl_c_ends_the_wait_for_whoever_writes_to_a_pipe(
     assert (kept.values, result.exit_code, json.loads(result.stdout)["records"]) == ([], 130, 0)
 
 
+def test_standard_input_may_be_a_file_that_somebody_has_begun_to_read(
+    sent: Callable[..., tuple[Kept, Result]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"one\ntwo\nthree")
+    with path.open("rb", buffering=0) as stdin:
+        stdin.read(4)
+        monkeypatch.setattr("platform_assets.cli.send.sys", SimpleNamespace(stdin=stdin))
+        kept, result = sent("-")
+    assert (kept.values, result.exit_code) == ([b"two", b"three"], 0)
+
+
 def test_a_growing_file_is_sent_as_it_was_with_its_last_line_whole(
     sent: Callable[..., tuple[Kept, Result]], tmp_path: Path
 ) -> None:

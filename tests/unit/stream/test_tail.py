@@ -420,6 +420,18 @@ def test_the_copy_is_taken_and_not_an_old_file_with_the_same_first_line(logs: Ta
     assert logs.read(wait=QUIET) == ["rest", "new"]
 
 
+def test_of_several_files_with_the_same_first_line_the_first_goes_on(logs: Tailing) -> None:
+    logs.write("# header")
+    assert logs.read() == ["# header"]
+    logs.write("a")
+    logs.rotate_all("gz")
+    logs.write("# header", "b")
+    logs.rotate_all("gz")
+    logs.write("# header", "c")
+    logs.start()
+    assert logs.read(wait=QUIET) == ["a", "# header", "b", "# header", "c"]
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_emptied_twice_while_away(logs: Tailing, compressed: bool) -> None:
     logs.write("a")
