@@ -1,10 +1,12 @@
-"""Values of ours as JSON knows them, for every room that reports.
+"""Values of ours as JSON and CSV know them, for every room that reports.
 
 Belongs here: the one mapping from Python's types. Does not belong here: how output looks (`cli/render.py`).
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
@@ -12,6 +14,9 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+FORMULA = re.compile(r"^[\s\0\x1c-\x1f\x85\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
+"""The same as on the page, `text.js`."""
 
 
 def plain(value: Any) -> Any:
@@ -35,3 +40,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value
+
+
+def cell(value: Any) -> str:
+    """A value as the text of a CSV cell: null is empty, what has members is JSON.
+
+    A spreadsheet runs text that begins like a formula; a quote before it makes it text. Numbers are no text.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if FORMULA.match(value) else value
+    found = plain(value)
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, separators=(",", ":"))

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from opensearchpy.exceptions import OpenSearchException
 
-from platform_assets.contracts.model import Contract, Field, FieldType, IndexType
-from platform_assets.gold.marts import LENGTHS, Column, Mart, Slot, ledger_table
+from platform_assets.contracts.model import Contract, Field
+from platform_assets.gold.columns import Column
+from platform_assets.gold.marts import LENGTHS, Mart, Slot, ledger_table
 from platform_assets.gold.plan import REFRESH
 from platform_assets.lake.files import split_by_partition
 from platform_assets.lane.history import owned
@@ -37,15 +38,6 @@ from platform_assets.settings import Settings
 
 _PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%d", Slot.HOUR: "%Y-%m", Slot.DAY: "%Y-%m"}
 """An index a day for minutes, else a month: the documents are few."""
-_TYPES = {
-    "varchar": (FieldType.STRING, IndexType.KEYWORD),
-    "bigint": (FieldType.INTEGER, IndexType.LONG),
-    "integer": (FieldType.INTEGER, IndexType.LONG),
-    "double": (FieldType.NUMBER, IndexType.DOUBLE),
-    "boolean": (FieldType.BOOLEAN, IndexType.BOOLEAN),
-    "timestamptz": (FieldType.TIMESTAMP, IndexType.DATE),
-    "date": (FieldType.TIMESTAMP, IndexType.DATE),
-}
 _RANGES = 500
 """Ranges of slots in one request; a query has 1,024 clauses at most."""
 _TRIES = 5
@@ -53,7 +45,7 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class MartDocuments:
-    """A mart as `search/` sees it: its plain columns are fields, nested ones stay in the lake. A day is its first moment."""
+    """A mart as `search/` sees it: its columns are fields, a histogram as JSON text. A day is its first moment."""
 
     mart: Mart
     version: str
@@ -84,8 +76,8 @@ class MartDocuments:
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """The plain columns."""
-        return tuple(_field(column, self.mart) for column in self.mart.columns if column.type in _TYPES)
+        """The columns."""
+        return tuple(column.field(column.name in self.mart.key) for column in self.mart.columns)
 
     def partition(self, slot: datetime) -> str:
         """The name of the document partition that holds a slot."""
@@ -96,16 +88,11 @@ class MartDocuments:
         return name[: len(self.partition(datetime.now(UTC)))]
 
     def rows(self, relation: duckdb.DuckDBPyRelation) -> pa.Table:
-        """Rows of the mart as documents are made of them: the plain columns, and `event_partition`."""
+        """Rows of the mart as documents are made of them: the columns, and `event_partition`."""
         grain = self.mart.grain
-        fields = ", ".join(_document_value(column) for column in self.mart.columns if column.type in _TYPES)
+        fields = ", ".join(_document_value(column) for column in self.mart.columns)
         name = f"strftime(CAST(\"{grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[grain]}') AS event_partition"
         return relation.project(f"{fields}, {name}").to_arrow_table()
-
-
-def _field(column: Column, mart: Mart) -> Field:
-    kind, index = _TYPES[column.type]
-    return Field(column.name, kind, column.description, required=column.name in mart.key, index=index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +267,11 @@ def _spans(slots: Sequence[datetime], length: timedelta) -> list[dict[str, str]]
 
 
 def _document_value(column: Column) -> str:
-    """A date as a time: the index has no other."""
-    if column.type == "date":
+    """A date as a time, for the index has no other; a histogram as JSON text."""
+    if column.is_date:
         return f'CAST("{column.name}" AS TIMESTAMP) AS "{column.name}"'
+    if column.kind is None:
+        return f'CAST(to_json("{column.name}") AS VARCHAR) AS "{column.name}"'
     return f'"{column.name}"'
 
 

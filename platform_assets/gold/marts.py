@@ -17,6 +17,7 @@ import pyarrow as pa
 import yaml
 
 from platform_assets.errors import AssayError
+from platform_assets.gold.columns import Column, check_columns, read_column
 from platform_assets.lake.table import LakeTable
 
 PARTITION = "slot_partition"
@@ -35,15 +36,6 @@ class Slot(StrEnum):
 LENGTHS = {Slot.MINUTE: timedelta(minutes=1), Slot.HOUR: timedelta(hours=1), Slot.DAY: timedelta(days=1)}
 _PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%dT%H", Slot.HOUR: "%Y-%m-%d", Slot.DAY: "%Y-%m"}
 """A partition holds 60, 24 or 31 slots at most and one file: replacing a slot never costs more than that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column as the properties file promises it; `type` is DuckDB's."""
-
-    name: str
-    type: str
-    description: str
 
 
 @dataclass(frozen=True)
@@ -122,19 +114,23 @@ def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
 def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
     try:
         meta = model["config"]["meta"]
-        columns = tuple(Column(c["name"], c["data_type"], " ".join(c["description"].split())) for c in model["columns"])
+        key = tuple(meta["key"])
+        columns = tuple(read_column(given, key) for given in model["columns"])
+        check_columns(columns)
         mart = Mart(
             system,
             model["name"],
             " ".join(model["description"].split()),
             Slot(meta["grain"]),
-            tuple(meta["key"]),
+            key,
             bool(meta.get("index", False)),
             columns,
             meta.get("example"),
             bool(meta.get("main", False)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
+        raise AssayError(f"{path.name}: the model {model.get('name')}: {error}", "see docs/gold.md") from error
+    except (KeyError, TypeError, AttributeError) as error:
         raise AssayError(
             f"{path.name}: the model {model.get('name')} lacks {error}",
             "a mart needs a description, config.meta with grain and key, and columns with description and data_type",

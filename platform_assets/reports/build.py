@@ -5,6 +5,7 @@ Belongs here: the queries. Every identifier in them was checked by the declarati
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
@@ -15,6 +16,7 @@ import pyarrow as pa
 from platform_assets.errors import AssayError
 from platform_assets.reports.declare import Kind, Report, Section
 
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 TIME_COLUMNS = ("minute", "hour", "day")
 """A mart has one of these: when its row begins."""
 
@@ -70,24 +72,31 @@ def _fill(con: duckdb.DuckDBPyConnection, section: Section, day: date, marts: Ma
     rows = marts.rows(section.mart, end - timedelta(days=section.days), end)
     if rows is None:
         raise AssayError(f"there is no mart {section.mart}", "refresh gold first: `assay gold refresh`")
-    _check(section, rows.schema.names)
+    _check(section, rows.schema)
+    whole = {f.name for f in rows.schema if pa.types.is_integer(f.type)}
     con.register("mart", rows)
     try:
-        answer = con.sql(_query(section)).to_arrow_table()
+        answer = con.sql(_query(section, whole)).to_arrow_table()
     finally:
         con.unregister("mart")
-    # The engine sums whole numbers in 128 bits.
-    whole = [pa.field(f.name, pa.int64() if pa.types.is_decimal(f.type) else f.type) for f in answer.schema]
-    return answer.cast(pa.schema(whole))
+    return answer
 
 
-def _check(section: Section, names: list[str]) -> None:
+def _check(section: Section, schema: pa.Schema) -> None:
+    names = schema.names
     wanted = [c.name for c in section.columns] if not section.group else []
     wanted += [*section.group, *section.sum, *section.max, *filter(None, (section.x, section.y, section.color))]
     if missing := [name for name in wanted if name not in names]:
         raise AssayError(
             f"section '{section.title}': mart {section.mart} has no column {missing[0]}", f"it has {', '.join(names)}"
         )
+    figures = [c.name for c in section.columns] if section.kind is Kind.FIGURES else section.sum
+    for name in [*figures, *([section.y] if section.y else [])]:
+        if not any(is_one(schema.field(name).type) for is_one in _NUMBERS):
+            raise AssayError(
+                f"section '{section.title}': {name} of {section.mart} is no number: it cannot be summed",
+                "name a column of numbers",
+            )
     shown = [*section.group, *section.sum, *section.max] if section.group else names
     known = [*filter(None, (section.x, section.y, section.color))] or shown
     for name in [c.name for c in section.columns] + ([section.order.lstrip("-")] if section.order else []):
@@ -95,23 +104,27 @@ def _check(section: Section, names: list[str]) -> None:
             raise AssayError(f"section '{section.title}': there is no column {name}", f"there are {', '.join(known)}")
 
 
-def _query(section: Section) -> str:
-    """SQL over `mart`."""
+def _query(section: Section, whole: Collection[str]) -> str:
+    """SQL over `mart`. `whole` are the columns of whole numbers, which the engine sums in 128 bits; decimals stay exact."""
+
+    def sum_of(name: str) -> str:
+        return f'CAST(sum("{name}") AS BIGINT)' if name in whole else f'sum("{name}")'
+
     if section.kind is Kind.FIGURES:
-        totals = ", ".join(f'coalesce(sum("{c.name}"), 0) AS "{c.name}"' for c in section.columns)
+        totals = ", ".join(f'coalesce({sum_of(c.name)}, 0) AS "{c.name}"' for c in section.columns)
         return f"SELECT {totals} FROM mart"  # noqa: S608 (checked identifiers)
     if section.x is not None:
         group = [section.x, *([section.color] if section.color else [])]
-        how = "sum" if section.kind is Kind.BARS else "max"
+        value = sum_of(str(section.y)) if section.kind is Kind.BARS else f'max("{section.y}")'
         names = ", ".join(f'"{name}"' for name in group)
-        inner = f'SELECT {names}, {how}("{section.y}") AS "{section.y}" FROM mart GROUP BY {names}'  # noqa: S608
+        inner = f'SELECT {names}, {value} AS "{section.y}" FROM mart GROUP BY {names}'  # noqa: S608
         return f"{inner} ORDER BY {names}"
     columns = ", ".join(f'"{c.name}"' for c in section.columns)
     source = "mart"
     if section.group:
         group = [*section.group]
         parts = [f'"{name}"' for name in group]
-        parts += [f'sum("{name}") AS "{name}"' for name in section.sum]
+        parts += [f'{sum_of(name)} AS "{name}"' for name in section.sum]
         parts += [f'max("{name}") AS "{name}"' for name in section.max]
         names = ", ".join(f'"{name}"' for name in group)
         source = f"(SELECT {', '.join(parts)} FROM mart GROUP BY {names})"  # noqa: S608

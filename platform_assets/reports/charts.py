@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -70,4 +71,7 @@ def specification(filled: Filled) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
+    """A picture has no more digits than a double."""
+    if isinstance(value, Decimal):
+        return float(value)
     return value.isoformat() if isinstance(value, datetime | date) else value

@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import re
 from collections.abc import Callable
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from platform_assets.plain import cell, plain
 from platform_assets.reports.build import Built, Filled
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Column, Kind
-
-_FORMULA = re.compile(r"^[\s\0\x1c-\x1f\x85\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
-"""The same as on the page, `text.js`."""
 
 
 def to_json(built: Built) -> dict[str, Any]:
@@ -40,9 +38,9 @@ def to_csv(built: Built) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     for filled in built.sections:
-        writer.writerow([_cell(filled.section.title)])
+        writer.writerow([cell(filled.section.title)])
         writer.writerow(filled.rows.column_names)
-        writer.writerows([_cell(value) for value in row.values()] for row in _rows(filled))
+        writer.writerows([cell(value) for value in row.values()] for row in filled.rows.to_pylist())
         writer.writerow([])
     return out.getvalue()
 
@@ -64,15 +62,7 @@ RENDERERS: dict[str, tuple[str, Callable[[Built], Any]]] = {
 
 
 def _rows(filled: Filled) -> list[dict[str, Any]]:
-    return [
-        {name: value.isoformat() if isinstance(value, datetime | date) else value for name, value in row.items()}
-        for row in filled.rows.to_pylist()
-    ]
-
-
-def _cell(value: Any) -> Any:
-    """A spreadsheet runs what begins like a formula; a quote before it makes it text."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    return [plain(row) for row in filled.rows.to_pylist()]
 
 
 def _view(filled: Filled) -> dict[str, Any]:
@@ -98,6 +88,8 @@ def column_text(column: Column, value: Any) -> str:
         return f"{value:,.0f} ms"
     if column.form == "change":
         return f"{value * 100:+,.0f} %"
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value.isoformat() if isinstance(value, datetime | date) else str(value)
     return f"{value:,}" if isinstance(value, int) or not value.is_integer() else f"{value:,.0f}"

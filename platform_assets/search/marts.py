@@ -2,14 +2,15 @@
 
 Belongs here: reading an index whose columns are known from its mapping alone. Does not belong here: events (`query.py`).
 
-A mart's alias is `<system>-<mart>`. Its time is its only date column; whole numbers are counts and may be summed.
+A mart's alias is `<system>-<mart>`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,30 +18,36 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, NotFoundError, OpenSearchException
 
 from platform_assets.search.asking import Deadline, ask
+from platform_assets.search.decimals import decimal_key, key_path
 from platform_assets.search.errors import QueryError, translate
 from platform_assets.search.times import iso
 
 MAX_GROUPS = 10_000
 """Rows or groups in one answer of OpenSearch."""
-_DATES = ("date", "date_nanos")
-_COUNTS = ("long", "integer", "short", "unsigned_long")
+DECIMAL, HISTOGRAM = "decimal", "histogram"
+"""What the mapping has as a keyword, and the mart's declaration tells apart."""
+DATES = ("date", "date_nanos")
+COUNTS = ("long", "integer", "short", "unsigned_long")
 _NUMBERS = ("double", "float")
-_VALUES = (*_COUNTS, "keyword", "boolean")
+VALUES = (*COUNTS, "keyword", "boolean")
 _OBJECTS = ("object", "nested", "flat_object")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
 class Mart:
-    """An index as its mapping describes it: columns with OpenSearch's type names, and those that are dates."""
+    """An index as its mapping describes it: columns with OpenSearch's type names, `decimal` and `histogram`."""
 
     index: str
     columns: dict[str, str]
+    time: str = ""  # the column of the slot
+    decimals: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # precision and scale
 
     @property
-    def times(self) -> tuple[str, ...]:
-        """The date columns."""
-        return tuple(name for name, kind in self.columns.items() if kind in _DATES)
+    def types(self) -> dict[str, str]:
+        """The columns' types as an answer tells them."""
+        digits = {name: f"decimal({precision},{scale})" for name, (precision, scale) in self.decimals.items()}
+        return {**self.columns, **digits}
 
     def check(self, name: str, kinds: Sequence[str], what: str) -> str:
         """`name`, when it is a column of such a type. Raises QueryError that names those there are."""
@@ -51,7 +58,7 @@ class Mart:
 
     def dates(self, name: str) -> str:
         """A date column of that name."""
-        return self.check(name, _DATES, "that is a time")
+        return self.check(name, DATES, "that is a time")
 
 
 def describe(client: OpenSearch, index: str, deadline: Deadline | None = None) -> Mart | None:
@@ -73,9 +80,9 @@ def describe(client: OpenSearch, index: str, deadline: Deadline | None = None) -
         return None
     kinds: dict[str, set[str]] = {}
     for one in found.values():
-        for name, field in one["mappings"].items():
+        for name, leaves in one["mappings"].items():
             if not name.startswith("_"):
-                kinds.setdefault(name, set()).update(leaf["type"] for leaf in field["mapping"].values())
+                kinds.setdefault(name, set()).update(leaf["type"] for leaf in leaves["mapping"].values())
     columns = {name: next(iter(kind)) for name, kind in sorted(kinds.items()) if len(kind) == 1}
     return Mart(index, {name: kind for name, kind in columns.items() if kind not in _OBJECTS})
 
@@ -84,7 +91,6 @@ def rows(
     client: OpenSearch,
     mart: Mart,
     *,
-    time: str,
     since: datetime,
     until: datetime,
     where: Mapping[str, Sequence[str]],
@@ -97,15 +103,23 @@ def rows(
     """
     body = {
         "size": limit,
-        "query": _query(mart, time, since, until, where),
-        "sort": [{mart.dates(time): "desc"}],
+        "query": query_of(mart, since, until, where),
+        "sort": [{mart.time: "desc"}],
         "track_total_hits": False,
     }
-    return _rows(_search(client, mart, body, deadline or Deadline()))
+    return _rows(mart, ask_mart(client, mart, body, deadline or Deadline()))
 
 
 def pages(
-    client: OpenSearch, mart: Mart, *, key: Sequence[str], since: datetime, until: datetime, deadline: Deadline
+    client: OpenSearch,
+    mart: Mart,
+    *,
+    key: Sequence[str],
+    since: datetime,
+    until: datetime,
+    deadline: Deadline,
+    where: Mapping[str, Sequence[str]] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """All rows with `since <= time < until`, newest first, up to 10,000 at a time.
 
@@ -113,109 +127,33 @@ def pages(
     replaced meanwhile stays where it is. Raises QueryError for a column that the mart does not have, TimeExceeded when not
     all have come by the deadline, Unavailable, SearchError.
     """
-    [time] = mart.times
-    kinds = (*_VALUES, *_DATES, *_NUMBERS)
-    order = [{time: "desc"}, *({mart.check(name, kinds, "to sort by"): "asc"} for name in key if name != time)]
+    kinds = (*VALUES, *DATES, *_NUMBERS, DECIMAL)
+    rest = [mart.check(name, kinds, "to sort by") for name in key if name != mart.time]
+    order = [{mart.time: "desc"}, *({name: "asc"} for name in rest)]
     body: dict[str, Any] = {
         "size": MAX_GROUPS,
-        "query": _query(mart, time, since, until, {}),
+        "query": query_of(mart, since, until, where or {}),
         "sort": order,
         "track_total_hits": False,
     }
+    if columns is not None:
+        body["_source"] = list(columns)
     while True:
-        found = _search(client, mart, body, deadline)
+        found = ask_mart(client, mart, body, deadline)
         hits = found["hits"]["hits"]
-        yield _rows(found)
+        yield _rows(mart, found)
         if len(hits) < MAX_GROUPS:
             return
         body["search_after"] = hits[-1]["sort"]
 
 
-def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {name: value for name, value in hit["_source"].items() if not name.startswith("_")}
-        for hit in found["hits"]["hits"]
-    ]
-
-
-def sums(
-    client: OpenSearch,
-    mart: Mart,
-    *,
-    time: str,
-    since: datetime,
-    until: datetime,
-    where: Mapping[str, Sequence[str]],
-    by: Sequence[str],
-    columns: Sequence[str],
-    top: int | None = None,
-    example: str | None = None,
-    deadline: Deadline | None = None,
-) -> list[dict[str, Any]]:
-    """Sums of count `columns` for each combination of the `by` columns, in their order; one row without `by`.
-
-    With `top` only so many, those with the largest sums of the first column, the largest first; they have the value of the
-    column `example` too, as one of the largest rows of each has it. Times are ISO 8601. Raises QueryError for a wrong column,
-    one in both `by` and `columns`, or more than 10,000 combinations, Unavailable, SearchError.
-    """
-    for name in by:
-        if name in columns:  # a row has one value under a name
-            raise QueryError(f"{name!r} is either grouped by or summed, not both")
-    wanted = {name: {"sum": {"field": mart.check(name, _COUNTS, "that can be summed")}} for name in columns}
-    body: dict[str, Any] = {"size": 0, "query": _query(mart, time, since, until, where), "track_total_hits": False}
-    deadline = deadline or Deadline()
-    if not by:
-        found = _search(client, mart, {**body, "aggs": wanted}, deadline)
-        return [_values(found["aggregations"], columns)] if "aggregations" in found else []
-    kinds = (*_VALUES, *_DATES)
-    sources = [
-        {name: {"terms": {"field": mart.check(name, kinds, "to group by"), "missing_bucket": True}}} for name in by
-    ]
-    group = {"composite": {"size": MAX_GROUPS, "sources": sources}, "aggs": wanted}
-    found = _search(client, mart, {**body, "aggs": {"groups": group}}, deadline)
-    buckets = found["aggregations"]["groups"]["buckets"] if "aggregations" in found else []  # the index went away
-    if len(buckets) >= MAX_GROUPS:
-        raise QueryError(f"more than {MAX_GROUPS} groups", "a shorter time, or fewer columns to group by")
-    groups = [
-        {**{name: _key(mart, name, value) for name, value in one["key"].items()}, **_values(one, columns)}
-        for one in buckets
-    ]
-    if top is None:
-        return groups
-    # Stable: equal ones stay in the order of their values.
-    largest = sorted(groups, key=lambda row: -row[columns[0]])[:top]
-    if example is None or not largest:
-        return largest
-    keys = [{name: row[name] for name in by} for row in largest]
-    examples = _examples(client, mart, body["query"], keys, columns[0], example, deadline)
-    return [{**row, example: found} for row, found in zip(largest, examples, strict=True)]
-
-
-def _examples(
-    client: OpenSearch,
-    mart: Mart,
-    query: dict[str, Any],
-    groups: Sequence[Mapping[str, Any]],
-    column: str,
-    example: str,
-    deadline: Deadline,
-) -> list[Any]:
-    """What the row with the largest `column` has in `example`, group by group."""
-    filters = {
-        str(number): {"bool": {"filter": [_is(name, value) for name, value in group.items()]}}
-        for number, group in enumerate(groups)
-    }
-    largest = {"top_hits": {"size": 1, "sort": [{column: "desc"}], "_source": [example]}}
-    each = {"filters": {"filters": filters}, "aggs": {"one": largest}}
-    body = {"size": 0, "query": query, "track_total_hits": False, "aggs": {"each": each}}
-    found = _search(client, mart, body, deadline)
-    buckets = found["aggregations"]["each"]["buckets"] if "aggregations" in found else {}
-    hits = [buckets.get(name, {}).get("one", {}).get("hits", {}).get("hits", []) for name in filters]
-    return [one[0]["_source"].get(example) if one else None for one in hits]
-
-
-def _is(name: str, value: Any) -> dict[str, Any]:
-    return {"bool": {"must_not": {"exists": {"field": name}}}} if value is None else {"term": {name: value}}
+def _rows(mart: Mart, found: dict[str, Any]) -> list[dict[str, Any]]:
+    nested = [name for name, kind in mart.columns.items() if kind == HISTOGRAM]
+    rows = []
+    for hit in found["hits"]["hits"]:
+        row = {name: value for name, value in hit["_source"].items() if not name.startswith("_")}
+        rows.append({**row, **{name: json.loads(row[name]) for name in nested if row.get(name) is not None}})
+    return rows
 
 
 def incidents(
@@ -247,29 +185,29 @@ def incidents(
         "sort": [{index.dates("updated_at"): "desc"}],
         "track_total_hits": False,
     }
-    return _rows(_search(client, index, body, deadline or Deadline()))
+    return _rows(index, ask_mart(client, index, body, deadline or Deadline()))
 
 
-def _query(
-    mart: Mart, time: str, since: datetime, until: datetime, where: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    within = {
-        "range": {mart.dates(time): {"gte": iso(since), "lt": iso(until), "format": "strict_date_optional_time_nanos"}}
-    }
+def query_of(mart: Mart, since: datetime, until: datetime, where: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Rows of [since, until) whose columns have one of their values. Raises QueryError for a column that there is not."""
+    within = {"range": {mart.time: {"gte": iso(since), "lt": iso(until), "format": "strict_date_optional_time_nanos"}}}
     return {"bool": {"filter": [within, *_equal(mart, where)]}}
 
 
 def _equal(mart: Mart, where: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    return [
-        {"terms": {mart.check(name, _VALUES, "to filter by"): _typed(mart, name, values)}}
-        for name, values in where.items()
-    ]
+    found = []
+    for name, values in where.items():
+        kind = mart.columns[mart.check(name, (*VALUES, DECIMAL), "to filter by")]
+        found.append({"terms": {key_path(name) if kind == DECIMAL else name: _typed(mart, name, values)}})
+    return found
 
 
 def _typed(mart: Mart, name: str, values: Sequence[str]) -> list[str | int | bool]:
     kind = mart.columns[name]
     if kind == "keyword":
         return list(values)
+    if kind == DECIMAL:
+        return [decimal_key(name, value, mart.decimals[name][1]) for value in values]
     if kind == "boolean":
         if set(values) - {"true", "false"}:
             raise QueryError(f"{name} is true or false")
@@ -282,15 +220,13 @@ def _typed(mart: Mart, name: str, values: Sequence[str]) -> list[str | int | boo
     return numbers
 
 
-def _search(client: OpenSearch, mart: Mart, body: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+def ask_mart(client: OpenSearch, mart: Mart, body: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+    """The index's answer to a body."""
     return ask(client, mart.index, body, deadline, f"reading {mart.index}")
 
 
-def _values(found: dict[str, Any], columns: Sequence[str]) -> dict[str, int]:
-    return {name: round(found[name]["value"]) for name in columns}
-
-
-def _key(mart: Mart, name: str, value: Any) -> Any:
-    if value is None or mart.columns[name] not in _DATES:
+def time_text(mart: Mart, name: str, value: Any) -> Any:
+    """The value of a group, a time as ISO 8601."""
+    if value is None or mart.columns[name] not in DATES:
         return value
     return datetime.fromtimestamp(value / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -17,6 +17,7 @@ from platform_assets.reports.declare import Report, load_reports
 from platform_assets.search.mappings import flat
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
+from platform_assets.serve.figures import possible
 from platform_assets.serve.keys import Role
 from platform_assets.serve.problems import Json, add_get
 
@@ -88,5 +89,8 @@ def _mart(mart: Mart) -> dict[str, Any]:
         "key": list(mart.key),
         "example": mart.example,
         "main": mart.main,
-        "columns": [{"name": c.name, "type": c.type, "description": c.description} for c in mart.columns],
+        "columns": [
+            {"name": c.name, "type": c.type, "description": c.description, "figures": list(possible(mart, c))}
+            for c in mart.columns
+        ],
     }

@@ -5,38 +5,40 @@ Belongs here: finding a mart's index and reading it. Does not belong here: route
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 from opensearchpy import OpenSearch
 
+from platform_assets.contracts.model import FieldType
+from platform_assets.contracts.types import arrow_type
 from platform_assets.gold.marts import Mart as Declared
 from platform_assets.search.asking import Deadline
-from platform_assets.search.marts import Mart, describe, pages
+from platform_assets.search.marts import DECIMAL, HISTOGRAM, Mart, describe, pages
 from platform_assets.serve.limits import MAX_REPORT_ROWS
 from platform_assets.serve.problems import refuse
 
-_ARROW = {
-    "date": pa.timestamp("us", tz="UTC"),
-    "date_nanos": pa.timestamp("us", tz="UTC"),
-    "long": pa.int64(),
-    "integer": pa.int64(),
-    "double": pa.float64(),
-    "float": pa.float64(),
-    "boolean": pa.bool_(),
-}
+_KINDS = {None: HISTOGRAM, FieldType.DECIMAL: DECIMAL}
 
 
-def find_mart(client: OpenSearch, system: str, name: str, deadline: Deadline | None = None) -> Mart:
-    """A mart's index, which has one time. 404 when there is none or the caller may not see it."""
-    found = describe(client, f"{system}-{name}", deadline)
+def find_mart(client: OpenSearch, declared: Declared, deadline: Deadline | None = None) -> Mart:
+    """A mart's index, its columns in the order of the properties file. 404 when there is none or the caller may not see it."""
+    found = describe(client, f"{declared.system}-{declared.name}", deadline)
     if found is None:
-        raise refuse(404, f"{system} has no mart {name} in its index yet")
-    if len(found.times) != 1:
-        raise refuse(404, f"{name} is no mart: it has {len(found.times)} times")
-    return found
+        raise refuse(404, f"{declared.system} has no mart {declared.name} in its index yet")
+    # A column that a newer properties file has may not be in the index yet, and one that it had still be there.
+    columns = {column.name: column for column in declared.columns if column.name in found.columns}
+    kinds = {name: _KINDS.get(column.kind, found.columns[name]) for name, column in columns.items()}
+    decimals = {name: (column.precision, column.scale) for name, column in columns.items() if kinds[name] == DECIMAL}
+    return Mart(
+        found.index,
+        {**kinds, **{n: k for n, k in found.columns.items() if n not in kinds}},
+        str(declared.grain),
+        decimals,
+    )
 
 
 class IndexMarts:
@@ -59,20 +61,30 @@ class IndexMarts:
         declared = self._marts.get(mart)
         if declared is None:
             raise refuse(404, f"there is no mart {mart}")
-        found = find_mart(self._client, declared.system, mart, self._deadline)
-        schema = pa.schema([(name, _ARROW.get(kind, pa.string())) for name, kind in found.columns.items()])
+        found = find_mart(self._client, declared, self._deadline)
+        plain = [
+            column.field(False) for column in declared.columns if found.columns.get(column.name, HISTOGRAM) != HISTOGRAM
+        ]
+        schema = pa.schema([(field.name, arrow_type(field)) for field in plain])
         parts, count = [schema.empty_table()], 0
-        for page in pages(self._client, found, key=declared.key, since=begin, until=end, deadline=self._deadline):
+        for page in pages(
+            self._client, found, key=declared.key, since=begin, until=end, deadline=self._deadline, columns=schema.names
+        ):
             count += len(page)
             if count > MAX_REPORT_ROWS:
                 raise refuse(422, f"{mart} has more than {MAX_REPORT_ROWS:,} rows in that time: use `assay report`")
-            parts.append(_table(page, schema, found.times))  # at once: Python's rows take ten times the memory
+            parts.append(_table(page, schema))  # at once: Python's rows take ten times the memory
         return pa.concat_tables(parts)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, times: Collection[str]) -> pa.Table:
-    columns = {
-        name: [datetime.fromisoformat(row[name]) if name in times else row.get(name) for row in rows]
-        for name in schema.names
-    }
-    return pa.table(columns, schema=schema)
+def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.table({f.name: [_value(row.get(f.name), f.type) for row in rows] for f in schema}, schema=schema)
+
+
+def _value(value: Any, kind: pa.DataType) -> Any:
+    """What JSON gives as text, as Arrow takes it."""
+    if value is None:
+        return None
+    if pa.types.is_timestamp(kind):
+        return datetime.fromisoformat(value)
+    return Decimal(value) if pa.types.is_decimal(kind) else value

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from platform_assets.errors import AssayError
 from platform_assets.search.errors import QueryError, SearchError, TimeExceeded, TooManyClauses, Unavailable
 from platform_assets.serve.audit import AuditUnavailable
+from platform_assets.serve.figures import WrongAggregate
 from platform_assets.serve.idempotency import AnswersUnavailable, InProgress, KeyReused
 from platform_assets.serve.limits import Busy, TooMany
 from platform_assets.stream.topics import StreamError
@@ -85,6 +86,8 @@ def from_error(error: AssayError, request_id: str) -> Json:
             found = problem(request_id, 429, error.message, error.hint)
             found.headers["Retry-After"] = str(error.retry_after_s)
             return found
+        case WrongAggregate():
+            return problem(request_id, 400, error.message, error.hint)
         case QueryError() if error.position is not None:
             return problem(request_id, 422, error.message, error.hint, position=error.position)
         case QueryError() | TooManyClauses() | KeyReused():

@@ -3,29 +3,37 @@
 Belongs here: figures for dashboards. Does not belong here: single events (`searching.py`), whole reports (`reports.py`).
 """
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
+from opensearchpy import OpenSearch
 from pydantic import Field
 from starlette.responses import Response
 
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.marts import load_marts
+from platform_assets.gold.marts import Mart, load_marts
 from platform_assets.gold.project import project_folder
 from platform_assets.search.asking import Deadline
 from platform_assets.search.errors import QueryError
-from platform_assets.search.marts import describe, incidents, rows, sums
+from platform_assets.search.marts import describe, incidents, rows
+from platform_assets.search.percentiles import add_percentiles
+from platform_assets.search.query import parse_duration
+from platform_assets.search.stats import Function, Question, add_examples
+from platform_assets.search.stats import figures as compute
 from platform_assets.serve.access import Caller, allow, runs_platform
 from platform_assets.serve.backend import Backend
+from platform_assets.serve.figures import FUNCTIONS, Wanted, every_of, wanted
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import MAX_PAGE, MAX_TOP, SEARCH_TIMEOUT_S
 from platform_assets.serve.marts import find_mart
 from platform_assets.serve.params import NAME, Text, TimeRange
-from platform_assets.serve.problems import Json, add_get, refuse
+from platform_assets.serve.problems import USUAL, Json, add_get, refuse
 
 _COLUMN = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+_PERCENTILE = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}(:[0-9]{1,3}(\.[0-9]{1,3})?)?$")]
 _WHERE = Annotated[Text, Field(min_length=3, max_length=1200, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}:[\s\S]+$")]
 
 
@@ -44,14 +52,35 @@ class StatsParams(TimeRange):
     by: list[_COLUMN] = Field(
         [], max_length=5, description="Columns to group by; the time is one.", examples=[["hour"]]
     )
-    sum: list[_COLUMN] = Field([], max_length=20, description="Counts to sum for each group.", examples=[["errors"]])
+    every: str | None = Field(
+        None,
+        max_length=10,
+        description="Steps in which the time is grouped: a multiple of the mart's own.",
+        examples=["6h"],
+    )
+    sum: list[_COLUMN] = Field([], max_length=20, description="Columns to sum for each group.", examples=[["errors"]])
+    mean: list[_COLUMN] = Field([], max_length=20, description="Means, weighted as the mart declares.")
+    min: list[_COLUMN] = Field([], max_length=20, description="Least values.")
+    max: list[_COLUMN] = Field([], max_length=20, description="Greatest values.")
+    count: list[_COLUMN] = Field([], max_length=20, description="How many rows of the mart have a value there.")
+    distinct: list[_COLUMN] = Field(
+        [],
+        max_length=20,
+        description="How many different values: of a column of the key; another's of its own rows only.",
+    )
+    percentile: list[_PERCENTILE] = Field(
+        [],
+        max_length=20,
+        description="Percentiles, from merged histograms: a column that is one, or `histogram:95`.",
+        examples=[["p95_ms"]],
+    )
     top: int | None = Field(
         None,
         ge=1,
         le=MAX_TOP,
-        description="Only so many groups, the largest sum of the first count first; with an example each if the mart has them.",
+        description="Only so many groups, the largest first figure first; with an example each if the mart has them.",
     )
-    size: int = Field(100, ge=1, le=MAX_PAGE, description="Rows, when nothing is summed.")
+    size: int = Field(100, ge=1, le=MAX_PAGE, description="Rows, when no figure is asked for.")
 
 
 class AlertParams(TimeRange):
@@ -76,53 +105,69 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
     system = contract.system
     made = APIRouter(prefix=f"/v1/{system}", tags=[system])
     tables = {table.name for table in contract.tables}
-    marts = load_marts(project_folder(), system)
-    examples = {mart.name: mart.example for mart in marts}
-    main = next((mart.name for mart in marts if mart.main), None)
+    marts = {mart.name: mart for mart in load_marts(project_folder(), system)}
+    main = next((mart.name for mart in marts.values() if mart.main), None)
 
     def stats(
         asked: Annotated[StatsParams, Query()],
         caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
     ) -> Json:
-        """Rows of a gold mart, newest first; or sums of its counts, grouped."""
-        mart = asked.mart or main
-        if mart is None:
-            raise QueryError(f"{system} has no main mart", "name one with mart=")
-        if mart in tables:
-            raise refuse(404, f"{mart} is a table of events: search it")
-        if asked.by and not asked.sum:
-            raise QueryError("`by` groups what `sum` names", "name a count to sum")
-        if asked.top and not asked.by:
-            raise QueryError("`top` are the largest groups", "name the columns to group by")
-        client = backend.client(caller.key)
-        since, until = asked.span()
-        where = _equal(asked.where)
-        answer: dict[str, Any] = {"mart": mart, "from": since.isoformat(), "to": until.isoformat()}
-        deadline = Deadline(SEARCH_TIMEOUT_S)
-        found = find_mart(client, system, mart, deadline)
-        common: dict[str, Any] = {
-            "time": found.times[0],
-            "since": since,
-            "until": until,
-            "where": where,
-            "deadline": deadline,
-        }
-        if asked.sum:
-            answer["rows"] = sums(
-                client,
-                found,
-                **common,
-                by=asked.by,
-                columns=asked.sum,
-                top=asked.top,
-                example=examples.get(mart),
-            )
-        else:
-            answer["rows"] = rows(client, found, **common, limit=asked.size)
-        return Json({**answer, "columns": found.columns})
+        """Rows of a gold mart, newest first; or figures of its columns, grouped.
 
-    add_get(made, "/stats", stats, "Figures of a gold mart")
+        What a column's values become together, the mart declares (`/v1/systems` tells it). A figure that would be wrong is
+        refused with 400 and what is possible: a mean is not summed, and different users of hours are not those of a day.
+        Decimals are strings with all their digits.
+        """
+        name = asked.mart or main
+        if name is None:
+            raise QueryError(f"{system} has no main mart", "name one with mart=")
+        if name in tables:
+            raise refuse(404, f"{name} is a table of events: search it")
+        if name not in marts:
+            raise refuse(404, f"{system} has no mart {name}")
+        return Json(answer_stats(backend.client(caller.key), marts[name], asked))
+
+    add_get(made, "/stats", stats, "Figures of a gold mart", (400, *USUAL))
     return made
+
+
+def answer_stats(client: OpenSearch, mart: Mart, asked: StatsParams) -> dict[str, Any]:
+    """What a mart says to a question, and the types of its columns."""
+    if asked.top and not asked.by:
+        raise QueryError("`top` are the largest groups", "name the columns to group by")
+    figures = wanted(mart, asked.by, {function: getattr(asked, function) for function in FUNCTIONS})
+    if asked.by and not figures.names:
+        raise QueryError("`by` groups figures", f"name one: {', '.join(FUNCTIONS)}")
+    every = every_of(mart, asked.every, asked.by)
+    since, until = asked.span()
+    deadline = Deadline(SEARCH_TIMEOUT_S)
+    found = find_mart(client, mart, deadline)
+    where = _equal(asked.where)
+    if figures.names:
+        question = Question(found, since, until, where, asked.by, deadline, every)
+        shown = _grouped(client, mart, question, figures, asked)
+    else:
+        shown = rows(client, found, since=since, until=until, where=where, limit=asked.size, deadline=deadline)
+    span = {"from": since.isoformat(), "to": until.isoformat()}
+    return {"mart": mart.name, **span, "rows": shown, "columns": found.types}
+
+
+def _grouped(
+    client: OpenSearch, mart: Mart, question: Question, figures: Wanted, asked: StatsParams
+) -> list[dict[str, Any]]:
+    groups = compute(client, question, figures.figures)
+    if figures.percentiles:
+        step = parse_duration(asked.every) if asked.every else None
+        groups = add_percentiles(client, question, mart.key, step, figures.percentiles, groups)
+    if asked.top is None:
+        return groups
+    first = figures.names[0]
+    # Stable: equal ones stay in the order of their values. Nothing is less than any number.
+    groups = sorted(groups, key=lambda row: (row[first] is None, -Decimal(row[first] or 0)))[: asked.top]
+    summed = next((one.column for one in figures.figures if one.function is Function.SUM), None)
+    if mart.example and groups and summed:
+        return add_examples(client, question, groups, summed, mart.example)
+    return groups
 
 
 def router(backend: Backend) -> APIRouter:

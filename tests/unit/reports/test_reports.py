@@ -8,6 +8,7 @@ import io
 import json
 import re
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from webhook import receiver
 
 from platform_assets.errors import AssayError
-from platform_assets.reports import render
+from platform_assets.plain import FORMULA
 from platform_assets.reports.build import Built, build
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Kind, declared_reports, load_reports, parse_reports
@@ -26,6 +27,7 @@ from platform_assets.serve.page import FOLDER
 
 DAY = date(2026, 3, 5)
 MIDNIGHT = datetime(2026, 3, 5, tzinfo=UTC)
+MONEY = pa.decimal128(18, 8)
 HOSTILE = '=1+1"<script>alert(1)</script>'
 
 
@@ -150,7 +152,7 @@ def test_what_a_spreadsheet_would_run_is_made_text() -> None:
 
 def test_the_page_takes_the_same_for_a_formula() -> None:
     module = (FOLDER / "js" / "text.js").read_text(encoding="utf-8")
-    assert re.findall(r"^const FORMULA = /(.+)/;$", module, re.MULTILINE) == [render._FORMULA.pattern]
+    assert re.findall(r"^const FORMULA = /(.+)/;$", module, re.MULTILINE) == [FORMULA.pattern]
 
 
 def test_a_change_is_read_in_percent(tmp_path: Path) -> None:
@@ -256,3 +258,43 @@ def test_a_wrong_report_is_left_out_alone_and_every_mistake_is_told(tmp_path: Pa
         ("reports[bad].sections[1].limt", 6),
         ("reports[twice]", 7),
     }
+
+
+def test_money_is_exact_in_every_section_and_form() -> None:
+    rows = [
+        {"hour": MIDNIGHT, "shop": shop, "revenue": Decimal(value), "orders": orders}
+        for shop, value, orders in (("a", "9999999999.99999999", 2**62), ("a", "0.00000001", 1), ("b", "-1.5", 1))
+    ]
+    table = pa.Table.from_pylist(
+        rows,
+        pa.schema(
+            [
+                ("hour", pa.timestamp("us", "UTC")),
+                ("shop", pa.string()),
+                ("revenue", pa.decimal128(18, 8)),
+                ("orders", pa.int64()),
+            ]
+        ),
+    )
+    marts = InMemory(sales_hour=[])
+    marts.marts["sales_hour"] = table
+    built = one(
+        "{title: Sum, kind: figures, mart: sales_hour, columns: [revenue, orders]}, "
+        "{title: Shops, kind: table, mart: sales_hour, group: [shop], sum: [revenue], columns: [shop, revenue], order: shop}, "
+        "{title: Chart, kind: bars, mart: sales_hour, x: hour, y: revenue, color: shop}, "
+        "{title: Lines, kind: lines, mart: sales_hour, x: hour, y: revenue, color: shop}",
+        marts,
+    )
+    sections = to_json(built)["sections"]
+    assert json.loads(json.dumps(sections[0]["rows"])) == [{"revenue": "9999999998.50000000", "orders": 2**62 + 2}]
+    assert [row["revenue"] for row in sections[1]["rows"]] == ["10000000000.00000000", "-1.50000000"]
+    assert "b,-1.50000000\r\n" in to_csv(built)
+    page = to_html(built)
+    assert "9,999,999,998.50000000" in page
+    assert svg(built.sections[2]).startswith("<svg")
+    assert svg(built.sections[3]).startswith("<svg")
+
+
+def test_a_sum_of_texts_is_refused_in_one_line() -> None:
+    with pytest.raises(AssayError, match="service of errors_hour is no number"):
+        one("{title: T, kind: figures, mart: errors_hour, columns: [service]}", InMemory(errors_hour=hours("a", [1])))

@@ -26,7 +26,7 @@ const USUAL = "24h";
 const ALL = "*";
 const CHOSEN = "is.";
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
-const WHOLE = /^(big|huge|small)?int(eger)?$/i;
+const NESTED = /\[\]$/;
 
 export function figures(app) {
   const system = app.system.system;
@@ -34,7 +34,7 @@ export function figures(app) {
   const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }));
   let params = {};
   let put = "";
-  let found = null; // {mart, by, measure, totals, rows, from, to, histogram}
+  let found = null; // {mart, by, figures, measure, totals, rows, from, to, histogram}
   let problem = null;
   let turn = 0;
   let reporting = false;
@@ -44,7 +44,10 @@ export function figures(app) {
   /** What is looked at: the mart, the count, the chosen values and the columns to group by, with what is missing filled in. */
   function choices() {
     const mart = marts.find((one) => one.mart === params.mart) ?? marts[0];
-    const counts = mart.columns.filter((one) => WHOLE.test(one.type) && !mart.key.includes(one.name)).map((one) => one.name);
+    const having = (figure) => mart.columns.filter((one) => one.figures.includes(figure)).map((one) => one.name);
+    const counts = having("sum");
+    const means = having("mean").filter((name) => !counts.includes(name));
+    const percentile = having("percentile").filter((name) => !NESTED.test(mart.columns.find((one) => one.name === name).type));
     const columns = mart.key.filter((name) => name !== mart.time);
     const where = columns.map((name) => [name, params[CHOSEN + name] ?? ""]).filter(([, value]) => value !== "");
     const groups = columns.filter((name) => !where.some(([chosen]) => chosen === name));
@@ -54,6 +57,8 @@ export function figures(app) {
     return {
       mart,
       counts,
+      more: { mean: means, min: having("min"), max: having("max") },
+      percentile,
       groups,
       where,
       measure: counts.includes(params.sum) ? params.sum : (counts.find((name) => name === "errors") ?? counts[0]),
@@ -65,23 +70,31 @@ export function figures(app) {
 
   async function run() {
     const mine = ++turn;
-    const { mart, counts, where, measure, by } = choices();
+    const { mart, counts, more, percentile, where, measure, by } = choices();
     const asked = { mart: mart.mart, ...times(params, USUAL), where: where.map(([name, value]) => `${name}:${value}`) };
     const stats = (more) => ask(`/v1/${seg(system)}/stats`, { params: { ...asked, ...more } });
     const sum = [measure, ...counts.filter((name) => name !== measure)];
+    // Percentiles of a long time rest on too many rows: then the other figures are shown without them.
+    const inAll = () => {
+      const figures = { by, sum, ...more, top: TOP };
+      return stats({ ...figures, percentile }).catch((error) => {
+        if (error.status === 422 && percentile.length) return stats(figures);
+        throw error;
+      });
+    };
     problem = null;
     app.update();
     try {
       const [sums, totals, rows] = await Promise.all([
         measure ? stats({ by: [mart.time, ...by.slice(0, 1)], sum: measure }) : null,
-        measure && by.length ? stats({ by, sum, top: TOP }) : null,
+        measure && by.length ? inAll() : null,
         stats({ size: ROWS }),
       ]);
       if (mine !== turn) return;
       found = {
         mart,
         by,
-        counts,
+        figures: [...counts, ...Object.values(more).flat(), ...percentile],
         measure,
         totals: totals?.rows,
         rows: rows.rows,
@@ -188,10 +201,14 @@ export function figures(app) {
   function body() {
     if (problem) return failed(problem, run);
     if (!found) return loading("Summing up");
-    const { mart, by, counts, measure, totals, rows } = found;
+    const { mart, by, figures, measure, totals, rows } = found;
     if (!rows.length) return empty("No figures in this time", "Figures follow the events by about a minute.");
-    const names = mart.columns.map((one) => one.name).filter((name) => rows.some((row) => name in row));
-    const largest = [...by, ...counts, ...(mart.example ? [mart.example] : [])];
+    const names = mart.columns
+      .filter((one) => !NESTED.test(one.type))
+      .map((one) => one.name)
+      .filter((name) => rows.some((row) => name in row));
+    const having = figures.filter((name) => totals?.some((row) => name in row));
+    const largest = [...by, ...having, ...(mart.example ? [mart.example] : [])];
     return html`${found.histogram ? html`<section class="over"><div class="bar"><p class="total">${measure}</p>${legend(merged({ sums: found.histogram }).levels)}</div>${chart.node}</section>` : nothing}
       ${totals ? html`<h2>In all, by ${listed(by)}${totals.length === TOP ? html` <span class="dim">the ${TOP} largest</span>` : nothing}</h2>${grid(mart, largest, totals, `Sums by ${listed(by)}`)}` : nothing}
       <h2>Rows <span class="dim">the latest ${count(rows.length)}</span></h2>${grid(mart, names, rows, "Rows")}`;
@@ -219,7 +236,7 @@ export function figures(app) {
 function histogram(mart, rows, by, measure) {
   const name = (row) => (by ? visible(asText(row[by])) || "none" : measure);
   const sums = new Map();
-  for (const row of rows) sums.set(name(row), (sums.get(name(row)) ?? 0) + row[measure]);
+  for (const row of rows) sums.set(name(row), (sums.get(name(row)) ?? 0) + Number(row[measure]));
   const kept = new Set(
     [...sums]
       .sort((a, b) => b[1] - a[1])
@@ -232,8 +249,8 @@ function histogram(mart, rows, by, measure) {
     const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, levels: Object.create(null) };
     buckets.set(row[mart.time], bucket);
     const group = kept.has(name(row)) ? name(row) : OTHERS;
-    bucket.levels[group] = (bucket.levels[group] ?? 0) + row[measure];
-    bucket.total += row[measure];
+    bucket.levels[group] = (bucket.levels[group] ?? 0) + Number(row[measure]);
+    bucket.total += Number(row[measure]);
   }
   return { interval: WIDTHS[mart.grain], buckets: [...buckets.values()] };
 }
