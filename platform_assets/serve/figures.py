@@ -14,8 +14,8 @@ from platform_assets.gold.columns import Column, Merge
 from platform_assets.gold.marts import LENGTHS, Mart, Slot
 from platform_assets.search.errors import QueryError
 from platform_assets.search.percentiles import Percentile
-from platform_assets.search.query import parse_duration
 from platform_assets.search.stats import Figure, Function
+from platform_assets.search.times import parse_duration
 
 PERCENTILE = "percentile"
 FUNCTIONS = (*Function, PERCENTILE)

@@ -20,9 +20,9 @@ from platform_assets.search.asking import Deadline
 from platform_assets.search.errors import QueryError
 from platform_assets.search.marts import describe, incidents, rows
 from platform_assets.search.percentiles import add_percentiles
-from platform_assets.search.query import parse_duration
 from platform_assets.search.stats import Function, Question, add_examples
 from platform_assets.search.stats import figures as compute
+from platform_assets.search.times import parse_duration
 from platform_assets.serve.access import Caller, allow, runs_platform
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.figures import FUNCTIONS, Wanted, every_of, wanted
