@@ -19,6 +19,7 @@ from typing import Any
 
 from platform_assets.contracts.model import Field, FieldType, IndexType
 from platform_assets.contracts.types import TYPES
+from platform_assets.search.analysis import ASKED, STORED, analysis
 from platform_assets.search.decimals import DECIMALS, KEY, LIMBS, limb_count, limb_name
 from platform_assets.search.names import DocumentSet, read_alias
 
@@ -74,8 +75,8 @@ def flat(table: DocumentSet) -> bool:
 
 
 def mapping_version(table: DocumentSet) -> str:
-    """Changes whenever the mapping does."""
-    return hashlib.sha256(json.dumps(mapping(table), sort_keys=True).encode()).hexdigest()[:16]
+    """Changes whenever the mapping does, or how a text becomes words."""
+    return hashlib.sha256(json.dumps([mapping(table), analysis()], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def settings(table: DocumentSet, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> dict[str, Any]:
@@ -92,6 +93,7 @@ def settings(table: DocumentSet, *, shards: int = 1, replicas: int = 0, refresh:
             "mapping.total_fields.limit": len(table.fields) * (3 + LIMBS) + 64,
             "mapping.depth.limit": 4,
             "query.default_field": text or [table.event_time],
+            **({"analysis": analysis()} if text else {}),
         }
     }
 
@@ -120,7 +122,8 @@ def _field(field: Field) -> dict[str, Any]:
         case IndexType.KEYWORD:
             return {"type": "keyword", "ignore_above": KEYWORD_LIMIT}
         case IndexType.TEXT:
-            return {"type": "text", "norms": False}  # sorted by time, never by relevance
+            # Sorted by time, never by relevance.
+            return {"type": "text", "analyzer": STORED, "search_analyzer": ASKED, "norms": False}
         case IndexType.DECIMAL:
             # The exact value for people; it is compared by its parts, and grouped by as it is.
             return {"type": "keyword", "index": False}

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.ansi import SEQUENCE
 from platform_assets.cli import render
+from platform_assets.gold.project import project_folder
 from platform_assets.plain import plain
+from platform_assets.serve import page
 
 
 def test_data_cannot_steer_the_terminal() -> None:
@@ -19,6 +22,12 @@ def test_data_cannot_steer_the_terminal() -> None:
     shown = render.one_line(hostile)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e" for c in shown)
     assert shown == "ab c\\x202ed"
+
+
+def test_colours_are_the_same_everywhere() -> None:
+    shown = Path(page.__file__).with_name("static") / "js" / "text.js"
+    for file in (shown, project_folder() / "macros" / "texts.sql"):
+        assert SEQUENCE in file.read_text(encoding="utf-8")
 
 
 def test_a_caret_points_at_a_place() -> None:

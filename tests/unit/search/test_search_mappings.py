@@ -40,7 +40,10 @@ def test_every_contract_field_is_mapped_and_nothing_else() -> None:
     ("field", "expected"),
     [
         (Field("f", FieldType.STRING), {"type": "keyword", "ignore_above": 8191}),
-        (Field("f", FieldType.STRING, index=IndexType.TEXT), {"type": "text", "norms": False}),
+        (
+            Field("f", FieldType.STRING, index=IndexType.TEXT),
+            {"type": "text", "analyzer": "assay_text", "search_analyzer": "assay_words", "norms": False},
+        ),
         (Field("f", FieldType.INTEGER, index=IndexType.LONG), {"type": "long"}),
         (Field("f", FieldType.NUMBER, index=IndexType.DOUBLE), {"type": "double"}),
         (Field("f", FieldType.BOOLEAN, index=IndexType.BOOLEAN), {"type": "boolean"}),
