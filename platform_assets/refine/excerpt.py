@@ -21,8 +21,8 @@ from platform_assets.refine.scrub import scrub_excerpt
 from platform_assets.refine.sql import JSON_STRING, escaped, literal, matches, replace_all
 
 MAX_CHARACTERS = 300
-HEAD_BYTES = 2000  # looked at; more than is shown, as masking shortens
-_TORN = 320  # what a cut may leave of an e-mail address, the longest thing scrubbed
+HEAD_BYTES = 4000  # looked at; more than is shown, as masking shortens
+_TORN = 2000  # what a cut may leave of an e-mail address whose characters are encoded several times
 _CONTROL = r"[[:cntrl:]\x{80}-\x{9f}\x{ad}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2069}\x{feff}]"
 
 

@@ -24,6 +24,7 @@ from platform_assets.refine.excerpt import HEAD_BYTES
 from platform_assets.refine.hashing import row_hash_select
 from platform_assets.refine.masking import Masker
 from platform_assets.refine.reasons import Reason, describe
+from platform_assets.refine.scrub import register
 from platform_assets.refine.select import compile_excerpt, compile_select
 
 _RECORDS = pa.schema(
@@ -249,6 +250,7 @@ class Refinery:
         # From six items on, an IN would become a join, which does not keep the order of rows.
         connection.execute("SET disabled_optimizers = 'in_clause'")
         connection.execute("SET enable_external_access = false")
+        register(connection)
         return connection
 
 

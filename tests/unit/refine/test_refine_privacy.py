@@ -106,7 +106,7 @@ ADDRESSES = [
     ("Class::method std::string App::Base ::Ba Foo::Add::x Dead::Letter fe::Error", None),
     ("at 12:30:45 2026-01-15T09:30:00.123Z 1:02:03 aa:bb:cc:dd:ee:ff ::1 fe80:: ::", None),
     ("1.2.3 v1.2.3 2021.10.11.12 10.1.2 0.0.0.0:80 Chrome/41.0.2272.76 Chrome/120.0.0.0 Safari/537.36", None),
-    ("ip-10-1-2-3 10%2E1%2E2%2E3 167838211 0x0a010203", None),
+    ("ip-10-1-2-3 167838211 0x0a010203", None),
 ]
 
 
