@@ -15,6 +15,7 @@ import json
 from platform_assets.contracts.model import FieldType, Mask, Table
 from platform_assets.refine.decimals import exact_texts
 from platform_assets.refine.fields import Source
+from platform_assets.refine.members import has_name_twice
 from platform_assets.refine.reasons import Reason
 from platform_assets.refine.scrub import scrub_json
 from platform_assets.refine.sql import (
@@ -161,17 +162,17 @@ def _attribute_stages(table: Table, members: list[str]) -> list[tuple[str, str]]
     )
     scrubbed = scrub_json("_members", addresses=table.attributes_mask is Mask.SCRUB_ADDRESSES)
     clean = f"CASE WHEN strlen(_members) <= {table.attributes_max_bytes} THEN {scrubbed} END"
-    names = "json_keys(_members)"
+    # Names of one flat object have been counted above; members of the own object, nested ones and scrubbed ones have not.
+    several = "_own IS NOT NULL OR _attributes <> _members OR _attributes LIKE '%{%{%'"
     fault = first_true(
         [
             ("_doubled", literal(Reason.DUPLICATE_FIELD)),
             ("_members IS NULL", "NULL"),
             (f"strlen(_members) > {table.attributes_max_bytes}", literal(Reason.ATTRIBUTES_TOO_LARGE)),
-            (f"CASE WHEN _own IS NOT NULL THEN len(list_distinct({names})) < len({names}) ELSE false END",
-             literal(Reason.DUPLICATE_FIELD)),
             (occurs_outside_strings("_members", _NOT_FINITE), literal(Reason.NON_FINITE)),
             ("CASE WHEN _attributes <> _members THEN NOT json_valid(_attributes) ELSE false END",
              literal(Reason.UNDECODABLE)),
+            (f"CASE WHEN {several} THEN {has_name_twice('_attributes')} ELSE false END", literal(Reason.DUPLICATE_FIELD)),
         ]
     )  # fmt: skip
     return [

@@ -10,8 +10,8 @@ import duckdb
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Table
 from platform_assets.errors import one_line
+from platform_assets.refine.engine import prepare
 from platform_assets.refine.hashing import row_hash_select
-from platform_assets.refine.scrub import register
 from platform_assets.refine.select import compile_excerpt, compile_select
 
 
@@ -21,9 +21,7 @@ def refused(table: Table) -> str | None:
     stored = silver.remove(silver.get_field_index("_hash")).empty_table()
     try:
         with duckdb.connect(config={"threads": 1, "memory_limit": "256MB", "temp_directory": ""}) as con:
-            con.execute("SET TimeZone = 'UTC'")
-            con.execute("SET enable_external_access = false")
-            register(con)
+            prepare(con)
             con.register("bronze", BRONZE_SCHEMA.empty_table())
             con.register("silver", stored)
             for query in (compile_select(table), compile_excerpt(table), row_hash_select(table)):

@@ -73,7 +73,7 @@ def _sentences(table: Table) -> dict[Reason, str]:
         Reason.TOO_MANY_FIELDS: f"the value has more than {table.max_fields} members",
         Reason.TOO_DEEP: f"the value nests deeper than {table.max_depth} levels",
         Reason.NON_FINITE: "the value holds NaN or an infinity",
-        Reason.DUPLICATE_FIELD: "a member name occurs twice, or both beside and within the attributes",
+        Reason.DUPLICATE_FIELD: "an object has a member name twice, or a name occurs both beside and within the attributes",
         Reason.UNKNOWN_FIELD: "the value has members that the contract does not name",
         Reason.ATTRIBUTES_TOO_LARGE: f"unknown members take more than {table.attributes_max_bytes} bytes",
         Reason.NO_MATCH: "the text does not match the contract's pattern",

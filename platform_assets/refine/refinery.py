@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import FieldType, Mask, Table
+from platform_assets.refine.engine import prepare
 from platform_assets.refine.excerpt import HEAD_BYTES
 from platform_assets.refine.hashing import row_hash_select
 from platform_assets.refine.masking import Masker
 from platform_assets.refine.reasons import Reason, describe
-from platform_assets.refine.scrub import register
 from platform_assets.refine.select import compile_excerpt, compile_select
 
 _RECORDS = pa.schema(
@@ -246,11 +246,7 @@ class Refinery:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(config=self._config)
-        connection.execute("SET TimeZone = 'UTC'")
-        # From six items on, an IN would become a join, which does not keep the order of rows.
-        connection.execute("SET disabled_optimizers = 'in_clause'")
-        connection.execute("SET enable_external_access = false")
-        register(connection)
+        prepare(connection)
         return connection
 
 

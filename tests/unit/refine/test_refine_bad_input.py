@@ -81,6 +81,15 @@ STRUCTURE = [
     (VALID[:-1] + b',"more":1,"more":2}', "duplicate_field"),
     (VALID[:-1] + b',"attributes":{"more":1,"more":2}}', "duplicate_field"),
     (encoded(more=1, attributes={"more": 2}), "duplicate_field"),
+    (VALID[:-1] + b',"more":{"a":{"b":1,"b":2}}}', "duplicate_field"),
+    (VALID[:-1] + rb',"more":{"a":1,"\u0061":2}}', "duplicate_field"),
+    (VALID[:-1] + rb',"more":[1,[{"b":1},{"a":1,"x\"y":0,"\u0078\"y":2}]]}', "duplicate_field"),
+    (VALID[:-1] + b',"attributes":{"deep":{"a":1,"b":"a:","a":null}}}', "duplicate_field"),
+    (VALID[:-1] + b',"one":{"a":"v",":a":1,":a":2},"two":3}', "duplicate_field"),
+    (VALID[:-1] + b',"more":{"n":' + b"9" * 5_000 + b',"n":1}}', "duplicate_field"),
+    (encoded(more={"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}], "c": "a"}), None),
+    (encoded(more={"a": '","a":', "b": 'a":1,"a"'}), None),
+    (encoded(more={"jane@example.com": 1, "[email]": 2}), "duplicate_field"),  # equal once they are scrubbed
     (encoded(more="m" * 9_000), "attributes_too_large"),
 ]
 
