@@ -10,7 +10,6 @@ exact test.
 from __future__ import annotations
 
 import json
-from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -32,11 +31,14 @@ def has_name_twice(sql: str) -> str:
 
 def register(connection: duckdb.DuckDBPyConnection) -> None:
     """Give the connection the function that the expression calls."""
-    connection.create_function(_FUNCTION, lambda column: _judged(column), [VARCHAR], BOOLEAN, type=PythonUDFType.ARROW)
-
-
-def _judged(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
-    return pa.array([_has_name_twice(text) for text in cast(list[str], column.to_pylist())], pa.bool_())
+    # DuckDB evaluates the annotations of a function, and Arrow's types have no subscripts then: a lambda has none.
+    connection.create_function(
+        _FUNCTION,
+        lambda column: pa.array([_has_name_twice(text) for text in column.to_pylist()], pa.bool_()),
+        [VARCHAR],
+        BOOLEAN,
+        type=PythonUDFType.ARROW,
+    )
 
 
 def _has_name_twice(text: str) -> bool:

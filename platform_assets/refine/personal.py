@@ -138,7 +138,8 @@ def _found(copy: Copy, *, addresses: bool) -> Ranges:
             behind = _ends_of_units(begins, starts, ends)
             firsts, lasts = layer.raw(begins, stops)
             for begin, first, last, end in zip(begins, firsts, lasts, behind, strict=True):
-                if end > begin:
+                # An octal escape may as well be a backslash before a number.
+                if end > begin and text[begin - 1] != "\\":
                     doubtful.append((int(first), int(layer.last[end - 1]), int(last), kind))
                 else:
                     ranges.append((int(first), int(last), kind))

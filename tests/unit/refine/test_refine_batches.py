@@ -56,7 +56,7 @@ def test_the_plan_holds_nothing_that_could_change_the_order_of_rows(table: Table
         connection = refinery._connection
         connection.register("bronze", bronze([]))
         ((_, plan),) = connection.execute(f"EXPLAIN {compile_select(table)}").fetchall()
-    operators = set(re.findall(r"╭─ ([A-Za-z ]+?) ─", plan))
+    operators = set(re.findall(r"╭─ ([A-Za-z ]+?) [─┴]", plan))
     assert operators == {"Projection", "Filter", "Python Arrow Scan"}
 
 
