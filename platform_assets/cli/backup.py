@@ -144,8 +144,8 @@ def _works(session: Session, system: str) -> dict[str, _Work]:
     from platform_assets.alerts.index import NAME
     from platform_assets.alerts.maintain import reindex_alerts
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
+    from platform_assets.gold.graph import marts_of
     from platform_assets.gold.project import has_models, project_folder
-    from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.reindex import reindex_mart
     from platform_assets.lane.reindex import reindex as reindex_table
 

@@ -56,8 +56,8 @@ def trace_mart(
     """Trace the rows of a mart that are meant, and show the answer."""
     from platform_assets.cli import render
     from platform_assets.gold.figure import find_document, find_mart, find_rows
+    from platform_assets.gold.graph import marts_of
     from platform_assets.gold.project import project_folder
-    from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.trace import trace_figure
 
     lake, marts = session.settings.lake_path, marts_of(project_folder(), contract)
@@ -71,7 +71,7 @@ def trace_mart(
     else:
         figure = find_rows(lake, mart, at, dict(map(_condition, where)))
     with _progress() as progress:
-        found = trace_figure(session.settings, contract, marts, figure, column=column, sample=sample, progress=progress)
+        found = trace_figure(session.settings, contract, figure, column=column, sample=sample, progress=progress)
     if as_json:
         render.emit(found.to_dict())
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -24,10 +26,12 @@ def gold() -> None:
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Recompute this day (UTC) instead.")
 @json_option
 @pass_session
-def refresh(session: Session, system: str | None, day: datetime | None, as_json: bool) -> None:
+@click.pass_context
+def refresh(ctx: click.Context, session: Session, system: str | None, day: datetime | None, as_json: bool) -> None:
     """Take in what silver has gained since the last refresh.
 
-    Only touched minutes are read. Nothing is published when a model or a test fails.
+    Only slots that new rows change are built. Nothing is published when a model or a test fails. A mart whose model cannot be
+    refreshed exactly is refused, and named; the others are refreshed, and the command exits with 1.
     """
     from platform_assets.cli import render
     from platform_assets.gold.refresh import refresh as run
@@ -35,14 +39,18 @@ def refresh(session: Session, system: str | None, day: datetime | None, as_json:
     reports: list[RefreshReport] = []
     for contract in _with_marts(session, system):
         while True:
-            report = run(session.settings, contract, day.date() if day else None)
+            with _progress(contract.system) as progress:
+                report = run(session.settings, contract, day.date() if day else None, progress=progress)
             reports.append(report)
             if not as_json:
                 _show(report)
             if not report.more or day is not None:
                 break
+        for name, why in report.refused.items():
+            click.echo(f"{contract.system}.{name} is refused and stays as it is: {why}", err=True)
     if as_json:
         render.emit(reports)
+    ctx.exit(1 if any(report.refused for report in reports) else 0)
 
 
 @gold.command(cls=Command, examples=("assay gold status", "assay gold status logs --json"))
@@ -52,13 +60,13 @@ def refresh(session: Session, system: str | None, day: datetime | None, as_json:
 def status(session: Session, system: str | None, as_json: bool) -> None:
     """Show how far gold is behind silver, and its marts."""
     from platform_assets.cli import render
+    from platform_assets.gold.graph import read_graph
     from platform_assets.gold.project import project_folder
-    from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.status import gold_state
     from platform_assets.plain import plain
 
     project, lake = project_folder(), session.settings.lake_path
-    states = [gold_state(lake, contract, marts_of(project, contract)) for contract in _with_marts(session, system)]
+    states = [gold_state(lake, contract, read_graph(project, contract)) for contract in _with_marts(session, system)]
     if as_json:
         render.emit([{**plain(state), "behind": state.behind} for state in states])
         return
@@ -74,9 +82,25 @@ def status(session: Session, system: str | None, as_json: bool) -> None:
         marts = [(m.name, f"{m.rows:,}", f"{m.partitions:,}", render.count(m.refresh)) for m in state.marts]
         mart_headers = ("mart", "rows", "partitions", "refresh")
         out.print(render.grid(mart_headers, marts, right=mart_headers[1:]))
+        for name, why in state.refused.items():
+            out.print(f"{state.system}.{name} is refused: {why}", soft_wrap=True)
         out.print(
             f"{state.system}: {'behind silver, `assay gold refresh` takes it in' if state.behind else 'up to date'}"
         )
+
+
+@contextmanager
+def _progress(system: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows what a refresh is doing, and how many of how many are done."""
+    from platform_assets.cli import render
+
+    with render.step_progress() as bar:
+        task = bar.add_task(f"gold of {system}", total=None)
+
+        def told(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"gold of {system}: {what}", completed=done, total=total or None)
+
+        yield told
 
 
 def _with_marts(session: Session, system: str | None) -> list[Contract]:

@@ -34,8 +34,8 @@ def report(
 ) -> None:
     """Make a report of one day, or list a system's reports."""
     from platform_assets.cli import render
+    from platform_assets.gold.graph import marts_of
     from platform_assets.gold.project import project_folder
-    from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.rows import LakeMarts
     from platform_assets.reports.build import build
     from platform_assets.reports.declare import load_reports

@@ -33,11 +33,13 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
+from platform_assets.defs.gold_audit import audit_definitions
 from platform_assets.defs.gold_run import GoldRun, Result
 from platform_assets.defs.lane import UNFINISHED, stopped_now
 from platform_assets.defs.partitions import DAYS, day_of
 from platform_assets.defs.specs import Layer, gold_key, owners
 from platform_assets.errors import AssayError
+from platform_assets.gold.graph import Graph, read_graph
 from platform_assets.gold.project import has_models, manifest_path, project_folder, selection
 
 _HOW = (
@@ -64,7 +66,8 @@ def gold_definitions(contracts: Mapping[str, Contract]) -> Definitions:
 
 
 def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:
-    assets = gold_assets(contract, manifest)
+    graph = read_graph(project_folder(), contract)
+    assets = gold_assets(contract, manifest, graph)
     job = define_asset_job(
         gold_job(contract.system),
         AssetSelection.assets(*assets.keys),
@@ -85,7 +88,8 @@ def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:
             return SkipReason(f"gold stands still, the contract is wrong: {'; '.join(map(str, mistakes))}")
         return next_refresh(context, contract, datetime.now(UTC))
 
-    return Definitions(assets=[assets], jobs=[job], sensors=[tick])
+    own = Definitions(assets=[assets], jobs=[job], sensors=[tick])
+    return Definitions.merge(own, audit_definitions(contract, graph)) if graph.marts else own
 
 
 def next_refresh(context: SensorEvaluationContext, contract: Contract, now: datetime) -> RunRequest | SkipReason:
@@ -108,14 +112,13 @@ def next_refresh(context: SensorEvaluationContext, contract: Contract, now: date
 def _behind(contract: Contract) -> bool:
     """Whether silver is ahead, by the Delta logs."""
     from platform_assets.gold.plan import consumed
-    from platform_assets.gold.refresh import marts_of
     from platform_assets.settings import Settings
 
-    marts = marts_of(project_folder(), contract)
+    marts = read_graph(project_folder(), contract).marts
     return any(found.behind for found in consumed(Settings.load().lake_path, contract, marts).values())
 
 
-def gold_assets(contract: Contract, manifest: Mapping[str, Any]) -> AssetsDefinition:
+def gold_assets(contract: Contract, manifest: Mapping[str, Any], graph: Graph) -> AssetsDefinition:
     """The system's models, each with its tests as checks."""
 
     @dbt_assets(
@@ -124,7 +127,7 @@ def gold_assets(contract: Contract, manifest: Mapping[str, Any]) -> AssetsDefini
         select=selection(contract.system),
         exclude="source:*",
         partitions_def=DAYS,
-        dagster_dbt_translator=Translator(contract),
+        dagster_dbt_translator=Translator(contract, graph.refused),
         backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
     )
     def marts(context: AssetExecutionContext) -> Iterator[Result]:
@@ -139,9 +142,10 @@ def gold_assets(contract: Contract, manifest: Mapping[str, Any]) -> AssetsDefini
 class Translator(DagsterDbtTranslator):
     """How a node of dbt is shown: sources are silver's assets, models are `gold/<system>/<model>`."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, refused: Mapping[str, str]) -> None:
         super().__init__()
         self._contract = contract
+        self._refused = refused
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
         """`silver/<system>/<table>`, or `gold/<system>/<model>`."""
@@ -150,8 +154,10 @@ class Translator(DagsterDbtTranslator):
         return gold_key(self._contract.system, dbt_resource_props["name"])
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
-        """What the properties file says, and what a click on Materialize does."""
-        return f"{dbt_resource_props['description']}\n\n{_HOW}"
+        """What the properties file says, and what a click on Materialize does; of a refused mart the reason."""
+        why = self._refused.get(dbt_resource_props["name"])
+        how = _HOW if why is None else f"**Refused**: {why}. It stays as it is until its model is corrected."
+        return f"{dbt_resource_props['description']}\n\n{how}"
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """Beside the system's other layers."""
@@ -169,5 +175,11 @@ class Translator(DagsterDbtTranslator):
         """As dbt's, with the freshness that refreshes promise."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         if unique_id.startswith("model"):
-            return spec.replace_attributes(kinds={"dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS.policy)
+            made = spec.replace_attributes(kinds={"dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS.policy)
+            why = self._refused.get(made.key.path[-1])
+            return (
+                made
+                if why is None
+                else made.merge_attributes(tags={"assay/refused": "true"}, metadata={"refused": why})
+            )
         return spec

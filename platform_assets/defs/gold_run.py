@@ -52,10 +52,12 @@ class GoldRun:
         only = {key.path[-1] for key in selected}
         day = None if new else date.fromisoformat(self._day)
         try:
-            report = refresh(Settings.load(), self._contract, day, only=only)
+            report = refresh(Settings.load(), self._contract, day, only=only, progress=self._tell)
         except BuildFailed as failed:
             yield from self._checks(failed.results)
             raise
+        for name, why in report.refused.items():
+            self._context.log.error(f"{name} is refused and stays as it is: {why}")
         if report.index_error:
             self._context.log.warning(f"the index is behind: {report.index_error}")
         try:
@@ -66,12 +68,22 @@ class GoldRun:
         self._context.log.info(f"refresh {report.number}: {report.minutes:,} minutes of {days}")
         # Dagster wants what others are made from first.
         order = TopologicalSorter(self._context.assets_def.asset_deps).static_order()
-        for key in (key for key in order if key in selected):
+        for key in (key for key in order if key in selected and key.path[-1] not in report.refused):
             yield MaterializeResult(asset_key=key, metadata=_figures(key, report))
             for other in report.days:
                 if other != self._day and known(other):
                     yield AssetMaterialization(key, partition=other, metadata=_figures(key, report))
         yield from self._checks(report.results)
+        # Asked for by hand, a refused mart fails its run; what is new of the others does not wait for it.
+        if not new and (lost := sorted(only & report.refused.keys())):
+            raise AssayError(
+                f"refused: {', '.join(f'{name} ({report.refused[name]})' for name in lost)}", "see docs/gold.md"
+            )
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        """Progress, in the run's log: what is done of models and marts, not each test."""
+        if not what.startswith("test "):
+            self._context.log.info(f"{what} ({done} of {total})" if total else what)
 
     def _checks(self, results: Sequence[NodeResult]) -> Iterator[AssetCheckResult]:
         """dbt's tests, as far as they are checks of this run."""

@@ -81,11 +81,12 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
                         "nothing of them is dropped; see why the lane does not settle them",
                     )
         for contract in gold:
+            from platform_assets.gold.graph import marts_of, read_graph
             from platform_assets.gold.maintain import maintain_gold
-            from platform_assets.gold.refresh import marts_of
 
             with going_on(f"gold of {contract.system}"):
-                done[f"gold.{contract.system}"] = asdict(maintain_gold(settings, contract, marts_of(project, contract)))
+                marts, kept = marts_of(project, contract), read_graph(project, contract).kept
+                done[f"gold.{contract.system}"] = asdict(maintain_gold(settings, contract, marts, kept))
         for system in (*contracts, PLATFORM_SYSTEM):
             with going_on(f"alerts of {system}"):
                 done[f"alerts.{system}"] = asdict(maintain_alerts(settings, system))

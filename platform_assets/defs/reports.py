@@ -90,8 +90,8 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
 
     They go out on time also when the marts lag behind silver, and then say so.
     """
+    from platform_assets.gold.graph import marts_of
     from platform_assets.gold.project import project_folder
-    from platform_assets.gold.refresh import marts_of
     from platform_assets.gold.rows import LakeMarts
     from platform_assets.reports.build import build
     from platform_assets.reports.send import keep, send

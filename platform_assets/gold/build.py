@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.errors import AssayError, one_line
-from platform_assets.gold.project import DATABASE, PARSED, flags, manifest_path, selection
+from platform_assets.gold.project import DATABASE, PARSED, flags, manifest_path
 
 _ONE_AT_A_TIME = threading.Lock()
 _BAD = frozenset({"error", "fail", "runtime error"})
@@ -59,12 +59,22 @@ class BuildFailed(AssayError):
         self.results = tuple(results)
 
 
-def build(project: Path, database: Path, target: Path, system: str, names: Sequence[str] = ()) -> list[NodeResult]:
-    """Build and test the system's models in the run's database, all or those named; silver's own tests are the contract's.
+def build(
+    project: Path,
+    database: Path,
+    target: Path,
+    system: str,
+    names: Collection[str],
+    told: Callable[[str], None] | None = None,
+) -> list[NodeResult]:
+    """Build and test these models of the system in the run's database; silver's own tests are the contract's.
 
-    Raises BuildFailed, and AssayError when dbt itself cannot.
+    `told` is called with the name of each model and test that dbt has done. Raises BuildFailed, and AssayError when dbt itself
+    cannot.
     """
-    done = _invoke(project, database, target, system, ["build", "--select", *(names or [selection(system)])])
+    # `buildable`: no test that reads a mart which is not built.
+    command = ["build", "--indirect-selection", "buildable", "--select", *names]
+    done = _invoke(project, database, target, system, command, told)
     results = [_result(found) for found in getattr(done.result, "results", ())]
     if not all(result.passed for result in results):
         raise BuildFailed(system, results)
@@ -86,17 +96,25 @@ def compiled(project: Path, database: Path, target: Path, system: str, name: str
     return texts
 
 
-def _invoke(project: Path, database: Path, target: Path, system: str, command: Sequence[str]) -> Any:
+def _invoke(
+    project: Path,
+    database: Path,
+    target: Path,
+    system: str,
+    command: Sequence[str],
+    told: Callable[[str], None] | None = None,
+) -> Any:
     """dbt's answer to one command; silver's own tests are left out."""
     from dbt.cli.main import dbtRunner
 
-    whole = ["--quiet", *command, "--exclude", "source:*", *flags(project, target)]
+    # Nobody reads what dbt would write of the run.
+    whole = ["--quiet", "--no-write-json", *command, "--exclude", "source:*", *flags(project, target)]
     with _ONE_AT_A_TIME:
         before = os.environ.get(DATABASE)
         os.environ[DATABASE] = str(database)
         try:
             with redirect_stdout(StringIO()):
-                done = dbtRunner(manifest=_parsed(project)).invoke(whole)
+                done = dbtRunner(manifest=_parsed(project), callbacks=[_listener(told)] if told else []).invoke(whole)
         finally:
             _restore(before)
             _close()
@@ -105,6 +123,16 @@ def _invoke(project: Path, database: Path, target: Path, system: str, command: S
             f"dbt could not build gold of {system}: {done.exception}", "see the models"
         ) from done.exception
     return done
+
+
+def _listener(told: Callable[[str], None]) -> Callable[[Any], None]:
+    """Hears dbt's events, and passes on the names of what is done."""
+
+    def hear(event: Any) -> None:
+        if event.info.name == "NodeFinished":
+            told(str(event.data.node_info.node_name))
+
+    return hear
 
 
 def _result(found: Any) -> NodeResult:

@@ -28,8 +28,8 @@ import pyarrow as pa
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.gold.found import Found, Gathering
 from platform_assets.gold.marts import LENGTHS, Mart, Slot
-from platform_assets.gold.plan import moment
 from platform_assets.gold.prepare import time_literal
+from platform_assets.gold.spans import moment
 
 SILVER = "_silver"
 """The schema of the run's database in which `prepare` puts silver's rows; the models' own is filled here."""
@@ -234,7 +234,7 @@ class Lineage:
         made = f'main."{self._mart.name}"'
         others = [f for f in self._mart.schema if f.name != grain and f.name not in self._keys]
         missing = f'm."{grain}" IS NULL'
-        tests = [f"count(*) FILTER ({test})" for test in (missing, *(f"{missing} OR {_unlike(f)}" for f in others))]
+        tests = [f"count(*) FILTER ({test})" for test in (missing, *(f"{missing} OR {unlike(f)}" for f in others))]
         counted = f"SELECT {', '.join(tests)} FROM _found.asked AS a LEFT JOIN {made} AS m ON {join}"
         [(lost, *unlike)] = self._con.sql(counted).fetchall()
         again = self._con.sql(f"SELECT m.* FROM {made} AS m SEMI JOIN _found.asked AS a ON {join}")
@@ -262,11 +262,11 @@ class Lineage:
         self._build(models)
 
     def _request(self, moments: str) -> None:
-        """Ask for the slots that hold these moments (a SELECT of `_moment`)."""
+        """Ask for the slots that hold these moments (a SELECT of `_moment`), which `request` then shows."""
         for grain in Slot:
             kind = "DATE" if grain is Slot.DAY else "TIMESTAMPTZ"
             self._execute(
-                f'CREATE OR REPLACE TABLE request."{grain}" AS'
+                f'CREATE OR REPLACE TABLE touched."{grain}" AS'
                 f" SELECT DISTINCT CAST(date_trunc('{grain}', _moment) AS {kind}) AS slot FROM ({moments})"
             )
 
@@ -322,7 +322,7 @@ def numbers_of(mart: Mart) -> list[str]:
     return [f.name for f in mart.schema if f.name not in mart.key and any(is_one(f.type) for is_one in kinds)]
 
 
-def _unlike(column: pa.Field) -> str:
+def unlike(column: pa.Field) -> str:
     """SQL: whether the column of `a` and `m` is not the same."""
     a, m = f'a."{column.name}"', f'm."{column.name}"'
     if pa.types.is_floating(column.type):

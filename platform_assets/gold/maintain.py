@@ -1,16 +1,17 @@
-"""Gold's daily care: marts of minutes and hours live as long as silver, reports of days for good; the disk is freed.
+"""Gold's daily care: marts live as long as silver, those that are kept for good excepted; the disk is freed.
 
 Belongs here: retention of gold's tables and indices. Does not: silver's (`lane/maintain.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from platform_assets.contracts.model import Contract
 from platform_assets.gold.index import expire_index
-from platform_assets.gold.marts import Mart, Slot, ledger_table
+from platform_assets.gold.marts import Mart, ledger_table
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lane.maintain import retention_clock
@@ -31,9 +32,16 @@ class GoldMaintenance:
 
 
 def maintain_gold(
-    settings: Settings, contract: Contract, marts: tuple[Mart, ...], *, now: datetime | None = None, index: bool = True
+    settings: Settings,
+    contract: Contract,
+    marts: tuple[Mart, ...],
+    spared: Collection[str],
+    *,
+    now: datetime | None = None,
+    index: bool = True,
 ) -> GoldMaintenance:
-    """Apply retention as of `now` (by default silver's retention clock) and free the disk. Safe beside a refresh."""
+    """Apply retention as of `now` (by default silver's retention clock) and free the disk; the tables of marts that are `spared`
+    (`Graph.kept`) lose nothing. Safe beside a refresh."""
     lake = Lake(settings.lake_path)
     now = now or max(retention_clock(lake.tables(table)) for table in contract.tables)
     until = (now - max(table.retention for table in contract.tables)).date().isoformat()
@@ -43,7 +51,7 @@ def maintain_gold(
         table = mart.table(settings.lake_path)
         if table.exists():
             old = [f for f in table.files() if (day := str(f.partition)[:10]) < until and day not in kept]
-            report.rows[mart.name] = 0 if mart.grain is Slot.DAY else drop(table, old)
+            report.rows[mart.name] = 0 if mart.name in spared else drop(table, old)
             report.files[mart.name] = vacuum(table)
     ledger = ledger_table(settings.lake_path, contract.system)
     if ledger.exists():

@@ -5,10 +5,11 @@ Belongs here: what a mart promises (grain, key, columns), and where its Delta ta
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from platform_assets.errors import AssayError
 from platform_assets.gold.columns import Column, check_columns, read_column
 from platform_assets.lake.table import LakeTable
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PARTITION = "slot_partition"
 """The partition column of every mart; dbt never sees it."""
 LEDGER = "ledger"
@@ -34,8 +36,17 @@ class Slot(StrEnum):
 
 
 LENGTHS = {Slot.MINUTE: timedelta(minutes=1), Slot.HOUR: timedelta(hours=1), Slot.DAY: timedelta(days=1)}
-_PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%dT%H", Slot.HOUR: "%Y-%m-%d", Slot.DAY: "%Y-%m"}
+PARTITION_FORMATS = {Slot.MINUTE: "%Y-%m-%dT%H", Slot.HOUR: "%Y-%m-%d", Slot.DAY: "%Y-%m"}
 """A partition holds 60, 24 or 31 slots at most and one file: replacing a slot never costs more than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How far a row reads around its own slot. `everything`: all that its inputs hold."""
+
+    before: timedelta = timedelta(0)
+    after: timedelta = timedelta(0)
+    everything: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,12 @@ class Mart:
     columns: tuple[Column, ...]
     example: str | None = None  # the column with the id of a document that is one of those counted
     main: bool = False  # whether statistics are asked of this one unless another is named
+    reads: Reads | None = None  # as declared; None: nothing but its own slot, which its SQL must show
 
-    @cached_property
+    @property
     def schema(self) -> pa.Schema:
         """The columns as DuckDB hands them over, in the order of the properties file."""
-        with duckdb.connect() as con:
-            con.execute("SET TimeZone = 'UTC'")
-            nulls = ", ".join(f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in self.columns)
-            return con.sql(f"SELECT {nulls} LIMIT 0").to_arrow_table().schema
+        return _arrow_schema(self.columns)
 
     def table(self, lake: Path) -> LakeTable:
         """Its Delta table under the lake's root."""
@@ -67,12 +76,21 @@ class Mart:
 
     def partition(self, slot: datetime) -> str:
         """The partition of its Delta table that holds a slot."""
-        return slot.strftime(_PARTITION_FORMAT[self.grain])
+        return slot.strftime(PARTITION_FORMATS[self.grain])
 
     @property
     def partition_sql(self) -> str:
         """SQL for the partition of a row."""
-        return f"strftime(CAST(\"{self.grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[self.grain]}')"
+        return f"strftime(CAST(\"{self.grain}\" AS TIMESTAMP), '{PARTITION_FORMATS[self.grain]}')"
+
+
+@cache
+def _arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Kept, because each needs a connection to DuckDB."""
+    with duckdb.connect(config={"threads": 1}) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        nulls = ", ".join(f'CAST(NULL AS {column.type}) AS "{column.name}"' for column in columns)
+        return con.sql(f"SELECT {nulls} LIMIT 0").to_arrow_table().schema
 
 
 LEDGER_SCHEMA: pa.Schema = pa.schema(
@@ -99,7 +117,7 @@ def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
     marts = [
         _mart(path, system, model)
         for path in sorted((project / "models" / system).glob("*.yml"))
-        for model in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("models", [])
+        for model in (yaml.load(path.read_bytes(), _LOADER) or {}).get("models", [])  # noqa: S506 (safe loaders both)
         if model.get("config", {}).get("materialized", "lake") == "lake"
     ]
     if LEDGER in (mart.name for mart in marts):
@@ -127,6 +145,7 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
             columns,
             meta.get("example"),
             bool(meta.get("main", False)),
+            _reads(meta.get("reads")),
         )
     except ValueError as error:
         raise AssayError(f"{path.name}: the model {model.get('name')}: {error}", "see docs/gold.md") from error
@@ -139,3 +158,21 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
     if missing := sorted(named - {column.name for column in columns}):
         raise AssayError(f"{path.name}: {mart.name} has no column {', '.join(missing)}", "name it among its columns")
     return mart
+
+
+def _reads(declared: Any) -> Reads | None:
+    """`all`, or how far before and after its slot a row reads. Raises ValueError for anything else."""
+    if declared is None:
+        return None
+    if declared == "all":
+        return Reads(everything=True)
+    if not isinstance(declared, dict) or not declared or set(declared) - {"before", "after"}:
+        raise ValueError(f"`reads` is {declared!r}; it is `all` or has `before` and `after`, e.g. {{before: 1d}}")
+    return Reads(_span(declared.get("before", "0m")), _span(declared.get("after", "0m")))
+
+
+def _span(text: Any) -> timedelta:
+    match = re.fullmatch(r"(\d{1,4})([mhd])", str(text))
+    if match is None:
+        raise ValueError(f"`reads`: {text!r} is no span of time, a whole number with m, h or d, e.g. 2d")
+    return int(match[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]

@@ -6,6 +6,10 @@ Every mart's Delta table records, as application transactions of the commit that
 `rewrite:<table>` (how far it has consumed each silver table) and `refresh` (the number of the refresh). What is consumed is
 the least over all marts: where a refresh died half-way, the next one does the same again.
 
+A refresh reads silver's rows up to the commits that are then consumed, and no further. So a mart's published slots are what
+its models make of exactly those rows, which an audit can repeat. Where it has to read further (a day made anew by hand; marts of
+which some are ahead of others), the commit records up to which commit (`ahead:<table>`).
+
 A day of which retention has dropped rows from a silver table is *closed*: made anew it would lose what was dropped. No slot of it
 is replaced any more, however late a row comes for it.
 """
@@ -14,16 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
+from platform_assets.gold.graph import Graph
 from platform_assets.gold.marts import Mart, Slot, ledger_table
+from platform_assets.gold.reach import days_read, replaced
+from platform_assets.gold.spans import NONE, Numbers, Spans, minute_of, minutes_of, moment, names, spans_of, union
 from platform_assets.lake.files import DataFile
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.table import LakeTable
@@ -35,26 +41,36 @@ WINDOW_ROWS = 1_000_000
 """Rows of a silver table that one refresh takes in, by its commits; what is beyond waits for the next."""
 
 _MINUTE_US = 60_000_000
-Minutes = npt.NDArray[np.int64]
-"""Minutes since 1970, ascending, each once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A silver table in one snapshot: the files with rows of the touched minutes, and up to where it is then consumed."""
+    """A silver table in one snapshot: rows of commits up to `cut` are read; up to `seq` and `rewrite` it is then consumed."""
 
     contract: Table
     silver: LakeTable
-    files: tuple[DataFile, ...]
     seq: int
     rewrite: int
+    cut: int
+
+    def holding(self, spans: Spans) -> tuple[DataFile, ...]:
+        """The files that may hold rows of these spans, by their statistics."""
+        if not self.silver.exists():
+            return ()
+        column = self.contract.event_time
+
+        def meets(f: DataFile) -> bool:
+            return column not in f.low or spans.meets(minute_of(f.low[column]), minute_of(f.high[column]))
+
+        return tuple(f for f in self.silver.files() if meets(f))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One refresh. `expect` is each mart's number of its last refresh (None: never), `more` whether silver holds more.
 
-    `minutes` are those of open days; `closed` are the closed days near them, in days since 1970.
+    `minutes` are the touched ones of open days; `slots` are those to replace, by mart (one that is always built whole has none);
+    `closed` are the closed days near them, in days since 1970.
     """
 
     system: str
@@ -62,39 +78,27 @@ class Plan:
     claimed: int | None  # the ledger's number at the start
     expect: Mapping[str, int | None]
     sources: tuple[Source, ...]
-    minutes: Minutes
-    closed: Minutes
+    minutes: Numbers
+    slots: Mapping[str, Numbers]
+    closed: Numbers
     moves: bool  # whether anything is consumed, be it commits without a row
     more: bool
 
     @property
-    def hours(self) -> Minutes:
-        """Hours since 1970 that hold a touched minute."""
-        return np.unique(self.minutes // 60)
-
-    @property
-    def touched_days(self) -> Minutes:
-        """Days since 1970 that hold a touched minute."""
-        return np.unique(self.minutes // 1440)
-
-    @property
-    def days(self) -> Minutes:
-        """The touched days, and the days after, whose reports show these beside their own; no closed one."""
-        return np.setdiff1d(_with_next(self.touched_days), self.closed)
-
-    def slots(self, grain: Slot) -> Minutes:
-        """The slots of a grain, in units of that grain."""
-        return {Slot.MINUTE: self.minutes, Slot.HOUR: self.hours, Slot.DAY: self.days}[grain]
+    def days(self) -> tuple[str, ...]:
+        """The touched days, by name."""
+        return tuple(names(spans_of(self.minutes, Slot.MINUTE).slots(Slot.DAY), Slot.DAY, "%Y-%m-%d"))
 
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """How far gold is, and silver beside it, for one silver table."""
+    """How far gold is, and silver beside it, for one silver table. `furthest` is the mart that is ahead of the others."""
 
     seq: int
     rewrite: int
     silver_seq: int
     silver_rewrite: int
+    furthest: int
 
     @property
     def behind(self) -> bool:
@@ -105,6 +109,11 @@ class Consumed:
 def marks_of(table: str) -> tuple[str, str]:
     """The application transactions that say how far a mart has consumed a silver table: by commits, by rewrites."""
     return f"seq:{table}", f"rewrite:{table}"
+
+
+def ahead_mark(table: str) -> str:
+    """The application transaction that says up to which commit of a silver table slots may hold rows."""
+    return f"ahead:{table}"
 
 
 def consumed(lake: Path, contract: Contract, marts: Sequence[Mart]) -> dict[str, Consumed]:
@@ -121,6 +130,7 @@ def consumed(lake: Path, contract: Contract, marts: Sequence[Mart]) -> dict[str,
             min(rewrites, default=0) if complete else 0,
             marks[SEQ] or 0,
             marks[REWRITE] or 0,
+            max(seqs, default=0),
         )
     return found
 
@@ -128,7 +138,7 @@ def consumed(lake: Path, contract: Contract, marts: Sequence[Mart]) -> dict[str,
 def plan(
     lake: Path,
     contract: Contract,
-    marts: Sequence[Mart],
+    graph: Graph,
     con: duckdb.DuckDBPyConnection,
     day: date | None = None,
     window_rows: int = WINDOW_ROWS,
@@ -137,6 +147,7 @@ def plan(
 
     Raises AssayError when that day is closed.
     """
+    marts = graph.marts
     ledger = ledger_table(lake, contract.system)
     claimed = ledger.transaction(REFRESH) if ledger.exists() else None
     tables = {mart.name: mart.table(lake) for mart in marts}
@@ -144,70 +155,78 @@ def plan(
     number = max(claimed or 0, *(value or 0 for value in expect.values())) + 1
     # After the marts: what silver gains in between is in the snapshot that follows.
     done = consumed(lake, contract, marts)
-    # Days that gold shows: a rebuild may leave nothing of one. (A mart that is new asks for all of silver, and must not clear
+    # A rebuild may leave nothing of a day that gold shows. (A mart that is new asks for all of silver, and must not clear
     # what silver has forgotten since.)
-    shown = {
-        p for mart in marts if mart.grain is Slot.HOUR and expect[mart.name] for p in tables[mart.name].partitions()
-    }
-    known = shown if all(expect.values()) else set()
-    touched: list[Minutes] = []
-    seen: list[tuple[Table, LakeTable, int, int]] = []
+    known = _shown(marts, tables) if all(expect.values()) else set()
+    touched: list[Numbers] = []
+    sources: list[Source] = []
     moves = more = False
     for source in contract.tables:
         silver = Lake(lake).tables(source).silver
         mine = done[source.name]
         seq, rewrite = mine.seq, mine.rewrite
-        if not silver.exists():
-            seen.append((source, silver, seq, rewrite))
-            continue
-        if day is None:
-            last = silver.transaction(SEQ) or 0
+        last = (silver.transaction(SEQ) or 0) if silver.exists() else 0
+        if silver.exists() and day is None:
             seq = _window(silver, mine.seq, last, window_rows)
             touched.append(_touched(source, silver, con, mine.seq, seq))
             partitions, rewrite = _rewritten(silver, known, mine.rewrite, window_rows)
-            touched += [_minutes_of(partition) for partition in partitions]
+            touched += [minutes_of(partition) for partition in partitions]
             moves |= seq > mine.seq or rewrite > mine.rewrite
             more |= seq < last or rewrite < (silver.transaction(REWRITE) or 0)
-        seen.append((source, silver, seq, rewrite))
+        # Never less than a mart has consumed: its slots would fall behind its own marks.
+        cut = max(seq, min(mine.furthest, last)) if day is None else last
+        sources.append(Source(source, silver, seq, rewrite, cut))
     if day is not None:
-        touched.append(_minutes_of(day.isoformat()))
-    minutes = np.unique(np.concatenate(touched)) if touched else np.empty(0, np.int64)
-    closed = _closed([silver for _, silver, _, _ in seen], _with_next(np.unique(minutes // 1440)))
+        touched.append(minutes_of(day.isoformat()))
+    minutes = union(touched)
+    closed = _closed([source.silver for source in sources], graph, minutes)
     if day is not None and minutes[0] // 1440 in closed:
         raise AssayError(
             f"{contract.system}: retention has dropped rows of {day}, which its marts still count",
             "its marts stay as they are; choose a later day",
         )
     minutes = minutes[~np.isin(minutes // 1440, closed)]
-    sources = tuple(
-        Source(source, silver, _holding(silver, source.event_time, minutes), seq, rewrite)
-        for source, silver, seq, rewrite in seen
-    )
-    return Plan(contract.system, number, claimed, expect, sources, minutes, closed, moves or day is not None, more)
+    slots = replaced(graph, minutes, closed)
+    moves |= day is not None
+    return Plan(contract.system, number, claimed, expect, tuple(sources), minutes, slots, closed, moves, more)
 
 
-def reading(lake: Path, contract: Contract, minutes: Minutes) -> Plan:
+def reading(lake: Path, contract: Contract, graph: Graph, minutes: Numbers) -> Plan:
     """A plan that only reads: silver's rows of these minutes in the newest snapshot, closed days too. It has no number."""
     silvers = [Lake(lake).tables(source).silver for source in contract.tables]
     sources = []
     for source, silver in zip(contract.tables, silvers, strict=True):
         marks = silver.transactions((SEQ, REWRITE)) if silver.exists() else {SEQ: 0, REWRITE: 0}
-        files = _holding(silver, source.event_time, minutes)
-        sources.append(Source(source, silver, files, marks[SEQ] or 0, marks[REWRITE] or 0))
-    closed = _closed(silvers, _with_next(np.unique(minutes // 1440)))
-    return Plan(contract.system, 0, None, {}, tuple(sources), minutes, closed, moves=False, more=False)
+        last = marks[SEQ] or 0
+        sources.append(Source(source, silver, last, marks[REWRITE] or 0, last))
+    closed = _closed(silvers, graph, minutes)
+    slots = replaced(graph, minutes, NONE)
+    return Plan(contract.system, 0, None, {}, tuple(sources), minutes, slots, closed, moves=False, more=False)
 
 
-def _with_next(days: Minutes) -> Minutes:
-    return np.unique(np.concatenate((days, days + 1)))
+def _closed(silvers: Sequence[LakeTable], graph: Graph, minutes: Numbers) -> Numbers:
+    """The days (since 1970) near these minutes of which retention has dropped rows from any of the tables."""
+    own = spans_of(minutes, Slot.MINUTE).slots(Slot.DAY)
+    return closed_days(silvers, union([own, days_read(graph, replaced(graph, minutes, NONE))]))
 
 
-def _closed(silvers: Sequence[LakeTable], days: Minutes) -> Minutes:
+def closed_days(silvers: Sequence[LakeTable], days: Numbers) -> Numbers:
     """Those of these days (since 1970) of which retention has dropped rows from any of the tables. In the snapshots in hand."""
     marks = {int(number): expired_mark(f"{moment(int(number), Slot.DAY):%Y-%m-%d}") for number in days}
     known = [silver for silver in silvers if silver.exists()]
     gone = [number for number, mark in marks.items() if any(silver.transaction(mark) is not None for silver in known)]
     return np.array(gone, np.int64)
+
+
+def _shown(marts: Sequence[Mart], tables: Mapping[str, LakeTable]) -> set[str]:
+    """Days that gold shows rows of, by the partitions of its finest marts."""
+    grain = min((mart.grain for mart in marts), key=list(Slot).index)
+    partitions = {p for mart in marts if mart.grain is grain for p in tables[mart.name].partitions()}
+    if grain is not Slot.DAY:
+        return {partition[:10] for partition in partitions}
+    firsts = [date.fromisoformat(f"{month}-01") for month in partitions]
+    days = (first + timedelta(days=n) for first in firsts for n in range(31))
+    return {day.isoformat() for day in days}
 
 
 def _window(silver: LakeTable, after: int, last: int, rows: int) -> int:
@@ -220,15 +239,15 @@ def _window(silver: LakeTable, after: int, last: int, rows: int) -> int:
     return last
 
 
-def _touched(source: Table, silver: LakeTable, con: duckdb.DuckDBPyConnection, after: int, upto: int) -> Minutes:
+def _touched(source: Table, silver: LakeTable, con: duckdb.DuckDBPyConnection, after: int, upto: int) -> Numbers:
     """Minutes of the rows of commits (`after`, `upto`]."""
     files = silver.between("_seq", after + 1, upto) if upto > after else []
     if not files:
-        return np.empty(0, np.int64)
+        return NONE
     rows = silver.relation(con, files).filter(f"_seq > {after} AND _seq <= {upto}")
     # Rounded down, for times before 1970 too.
     minute = f'CAST(floor(epoch_us("{source.event_time}") / {_MINUTE_US}) AS BIGINT) AS minute'
-    found: Minutes = rows.project(minute).distinct().fetchnumpy()["minute"]
+    found: Numbers = rows.project(minute).distinct().fetchnumpy()["minute"]
     return np.sort(np.asarray(found, np.int64))
 
 
@@ -249,44 +268,3 @@ def _rewritten(silver: LakeTable, known: set[str], after: int, rows: int) -> tup
         chosen.append(partition)
         total, covered = total + sizes.get(partition, 0), mark
     return chosen, last
-
-
-def _minutes_of(partition: str) -> Minutes:
-    """All minutes of an event partition (a day, or an hour of one)."""
-    begin = datetime.fromisoformat(partition).replace(tzinfo=UTC)
-    length = 60 if "T" in partition else 1440
-    first = int(begin.timestamp()) // 60
-    return np.arange(first, first + length, dtype=np.int64)
-
-
-def ranges(minutes: Minutes) -> list[tuple[datetime, datetime]]:
-    """The minutes as ranges [begin, end) of time, those that touch joined."""
-    if len(minutes) == 0:
-        return []
-    cuts = np.flatnonzero(np.diff(minutes) > 1)
-    firsts = minutes[np.concatenate(([0], cuts + 1))]
-    lasts = minutes[np.concatenate((cuts, [len(minutes) - 1]))]
-    return [(moment(int(a), Slot.MINUTE), moment(int(b) + 1, Slot.MINUTE)) for a, b in zip(firsts, lasts, strict=True)]
-
-
-def moment(number: int, grain: Slot) -> datetime:
-    """The beginning of a slot."""
-    minutes = {Slot.MINUTE: 1, Slot.HOUR: 60, Slot.DAY: 1440}[grain]
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=number * minutes)
-
-
-def _holding(silver: LakeTable, column: str, minutes: Minutes) -> tuple[DataFile, ...]:
-    """Files that may hold rows of these minutes, by their statistics."""
-
-    def touches(f: DataFile) -> bool:
-        if column not in f.low:
-            return True
-        low, high = (_minute(bounds[column]) for bounds in (f.low, f.high))
-        return bool(np.searchsorted(minutes, low) < np.searchsorted(minutes, high, side="right"))
-
-    return tuple(f for f in silver.files() if touches(f)) if silver.exists() else ()
-
-
-def _minute(when: datetime) -> int:
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(minutes=1)

@@ -20,8 +20,8 @@ from deltalake.transaction import AddAction
 from platform_assets.errors import AssayError
 from platform_assets.faultpoints import fault_point
 from platform_assets.gold.marts import LEDGER_SCHEMA, PARTITION, Mart, ledger_table
-from platform_assets.gold.plan import REFRESH, Plan, marks_of
-from platform_assets.gold.prepare import connect, slot_array
+from platform_assets.gold.plan import REFRESH, Plan, ahead_mark, marks_of
+from platform_assets.gold.prepare import asked_slots, connect
 from platform_assets.lake.files import DataFile, write_file
 from platform_assets.lake.maintain import compact
 from platform_assets.lake.table import Conflict, LakeTable
@@ -53,7 +53,7 @@ def publish(database: Path, lake: Path, plan: Plan, marts: Sequence[Mart]) -> It
 
 def _claim(con: duckdb.DuckDBPyConnection, lake: Path, plan: Plan, marts: Sequence[Mart]) -> None:
     ledger = ledger_table(lake, plan.system)
-    entries = ledger_rows(plan, marts, datetime.now(UTC))
+    entries = ledger_rows(con, plan, marts, datetime.now(UTC))
     try:
         ledger.commit(ledger.write(entries), advance={REFRESH: plan.number}, expect={REFRESH: plan.claimed})
     except Conflict as conflict:
@@ -61,11 +61,11 @@ def _claim(con: duckdb.DuckDBPyConnection, lake: Path, plan: Plan, marts: Sequen
     compact(ledger, con, "refresh, model, slot")
 
 
-def ledger_rows(plan: Plan, marts: Sequence[Mart], now: datetime) -> pa.Table:
+def ledger_rows(con: duckdb.DuckDBPyConnection, plan: Plan, marts: Sequence[Mart], now: datetime) -> pa.Table:
     """A row for each mart and slot that this refresh replaces."""
     parts = []
     for mart in marts:
-        slots = slot_array(mart.grain, plan.slots(mart.grain)).cast(pa.timestamp("us", tz="UTC"))
+        slots = asked_slots(con, mart)
         n = len(slots)
         columns = [
             pa.repeat(mart.name, n), pa.repeat(pa.scalar(plan.number, pa.int64()), n), slots, pa.repeat(now.date(), n),
@@ -79,11 +79,15 @@ def _publish(con: duckdb.DuckDBPyConnection, lake: Path, plan: Plan, mart: Mart)
     table.refresh()
     partitions = _partitions(con, mart)
     live = [f for f in table.files() if f.partition in partitions]
-    before = table.transactions(mark for source in plan.sources for mark in marks_of(source.contract.name))
     advance = {REFRESH: plan.number}
     for source in plan.sources:
-        for mark, value in zip(marks_of(source.contract.name), (source.seq, source.rewrite), strict=True):
-            advance[mark] = max(value, before[mark] or 0)  # a mart may be ahead of those that a crash left behind
+        name = source.contract.name
+        seq, rewrite = marks_of(name)
+        # A mart may be ahead of those that a crash left behind.
+        advance[seq] = max(source.seq, table.transaction(seq) or 0)
+        advance[rewrite] = max(source.rewrite, table.transaction(rewrite) or 0)
+        if source.cut > advance[seq]:
+            advance[ahead_mark(name)] = max(source.cut, table.transaction(ahead_mark(name)) or 0)
     adds: list[AddAction] = []
     written: dict[str, int] = {}
     for partition in sorted(partitions):
@@ -95,12 +99,13 @@ def _publish(con: duckdb.DuckDBPyConnection, lake: Path, plan: Plan, mart: Mart)
         version = table.commit(adds, removes=live, advance=advance, expect={REFRESH: plan.expect[mart.name]})
     except Conflict as conflict:
         raise _overtaken(plan) from conflict
-    return Published(mart.name, written, len(plan.slots(mart.grain)), version)
+    [(slots,)] = con.sql(f'SELECT count(*) FROM asked."{mart.name}"').fetchall()  # noqa: S608 (the project's own name)
+    return Published(mart.name, written, slots, version)
 
 
 def _partitions(con: duckdb.DuckDBPyConnection, mart: Mart) -> set[str]:
     """Partitions of the mart that hold a requested slot."""
-    sql = f'SELECT DISTINCT {mart.partition_sql} FROM (SELECT slot AS "{mart.grain}" FROM request."{mart.grain}")'  # noqa: S608
+    sql = f'SELECT DISTINCT {mart.partition_sql} FROM (SELECT slot AS "{mart.grain}" FROM asked."{mart.name}")'  # noqa: S608
     return {str(row[0]) for row in con.sql(sql).fetchall()}
 
 
@@ -115,7 +120,7 @@ def _partition_rows(
     ).to_arrow_table()
     parts = [new.cast(mart.schema)]
     if live:
-        where = f'"{mart.grain}" NOT IN (SELECT slot FROM request."{mart.grain}")'  # noqa: S608
+        where = f'"{mart.grain}" NOT IN (SELECT slot FROM asked."{mart.name}")'  # noqa: S608
         names = [column.name for column in mart.columns]
         parts.insert(0, table.read(con, files=live, where=where, columns=names).cast(mart.schema))
     return pa.concat_tables(parts), new.num_rows

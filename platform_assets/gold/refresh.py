@@ -6,7 +6,7 @@ Belongs here: the order of the steps. Does not: any step itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -16,9 +16,10 @@ import duckdb
 from platform_assets.contracts.model import Contract
 from platform_assets.errors import AssayError
 from platform_assets.gold.build import NodeResult, build
+from platform_assets.gold.graph import Graph, read_graph
 from platform_assets.gold.index import publish_index
-from platform_assets.gold.marts import Mart, Slot, load_marts
-from platform_assets.gold.plan import WINDOW_ROWS, Plan, moment, plan
+from platform_assets.gold.marts import Mart
+from platform_assets.gold.plan import WINDOW_ROWS, Plan, plan
 from platform_assets.gold.prepare import prepare
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.publish import Overtaken, publish
@@ -47,7 +48,12 @@ class RefreshReport:
         default_factory=dict
     )  # of single marts; empty too when there is no index at all
     more: bool = False
+    refused: dict[str, str] = field(default_factory=dict)  # marts that are not built, and why
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is (0: not known)."""
 
 
 def refresh(
@@ -58,26 +64,29 @@ def refresh(
     only: Collection[str] | None = None,
     index: bool = True,
     window_rows: int = WINDOW_ROWS,
+    progress: Progress = lambda _what, _done, _total: None,
 ) -> RefreshReport:
     """Take in what silver has gained since the last refresh, or recompute one `day` (UTC); then bring the index up to date.
 
     Takes about `window_rows` of each silver table; `report.more` says that another refresh has work to do. `only` names the marts
-    to replace, if not all. Raises BuildFailed when a model or a test failed (nothing is published), Overtaken when others came
-    first again and again. An index that does not answer is in the report, and the next refresh puts it right.
+    to replace, if not all; what they are made from is built too, and not published. Marts that are refused are in the report, and
+    no other mart waits for them. Raises BuildFailed when a model or a test failed (nothing is published), Overtaken when others
+    came first again and again. An index that does not answer is in the report, and the next refresh puts it right.
     """
     project = project_folder()
-    marts = marts_of(project, contract)
-    chosen = [mart for mart in marts if only is None or mart.name in only]
+    progress("reading the models", 0, 0)
+    graph = read_graph(project, contract)
+    chosen = [mart for mart in graph.marts if only is None or mart.name in only]
     for attempt in range(_TRIES):
         try:
-            report = _once(settings.lake_path, contract, project, marts, chosen, day, window_rows)
+            report = _once(settings.lake_path, contract, project, graph, chosen, day, window_rows, progress)
             break
         except Overtaken:
             if attempt == _TRIES - 1:
                 raise
     if index:
         clock = _Clock()
-        _index(settings, contract, marts, report)
+        _index(settings, contract, graph.marts, report, progress)
         report.seconds["index"] = clock.lap()
     return report
 
@@ -86,56 +95,70 @@ def _once(
     lake: Path,
     contract: Contract,
     project: Path,
-    marts: Sequence[Mart],
+    graph: Graph,
     chosen: Sequence[Mart],
     day: date | None,
     window_rows: int,
+    progress: Progress,
 ) -> RefreshReport:
     """One attempt, up to the commits."""
     clock = _Clock()
+    progress("looking for touched minutes", 0, 0)
     with run_folder(lake, contract.system) as folder, session() as con:
-        found = plan(lake, contract, marts, con, day, window_rows)
-        report = RefreshReport(contract.system, found.number, len(found.minutes), days_of(found), more=found.more)
+        found = plan(lake, contract, graph, con, day, window_rows)
+        report = RefreshReport(contract.system, found.number, len(found.minutes), found.days, more=found.more)
+        report.refused = dict(graph.refused)
         report.seconds["plan"] = clock.lap()
-        if found.moves:
-            database = prepare(folder, lake, found, marts)
+        if found.moves and chosen:
+            database = prepare(folder, lake, found, graph)
             report.seconds["prepare"] = clock.lap()
             if len(found.minutes):
-                names = [mart.name for mart in chosen] if len(chosen) < len(marts) else []
-                report.results = build(project, database, folder / "target", contract.system, names)
+                report.results = _build(project, database, folder, graph, chosen, progress)
                 report.seconds["build"] = clock.lap()
-            _publish(database, lake, found, chosen, report)
+            _publish(database, lake, found, chosen, report, progress)
             report.seconds["publish"] = clock.lap()
     return report
 
 
-def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
-    """The system's marts. Raises AssayError when it has none, or one that is named as a table (both have an alias)."""
-    system = contract.system
-    marts = load_marts(project, system)
-    if not marts:
-        raise AssayError(f"{system} has no marts", f"add models to dbt_project/models/{system}, see docs/gold.md")
-    if both := {mart.name for mart in marts} & {table.name for table in contract.tables}:
-        raise AssayError(f"{system}: {', '.join(sorted(both))} is a table and a mart", "rename the model")
-    return marts
+def _build(
+    project: Path, database: Path, folder: Path, graph: Graph, chosen: Sequence[Mart], progress: Progress
+) -> list[NodeResult]:
+    """Build the chosen marts and what they are made from."""
+    nodes = graph.ancestors([mart.name for mart in chosen])
+    marts = {node.mart.name for node in nodes}
+    done: list[str] = []
+    progress("starting dbt", 0, len(marts))
+
+    def told(name: str) -> None:
+        done.extend({name} & marts)
+        progress(f"{'model' if name in marts else 'test'} {name}", len(done), len(marts))
+
+    return build(project, database, folder / "target", graph.system, sorted(marts), told)
 
 
-def _publish(database: Path, lake: Path, found: Plan, marts: Sequence[Mart], report: RefreshReport) -> None:
+def _publish(
+    database: Path, lake: Path, found: Plan, marts: Sequence[Mart], report: RefreshReport, progress: Progress
+) -> None:
     try:
-        for done in publish(database, lake, found, marts):
+        for number, done in enumerate(publish(database, lake, found, marts), start=1):
             report.rows[done.mart] = sum(done.rows.values())
             report.slots[done.mart] = done.slots
+            progress(f"published {done.mart}, {report.rows[done.mart]:,} rows", number, len(marts))
     except duckdb.Error as error:
         raise AssayError(f"gold of {found.system} cannot be published: {error}", "see the models") from error
 
 
-def _index(settings: Settings, contract: Contract, marts: Sequence[Mart], report: RefreshReport) -> None:
+def _index(
+    settings: Settings, contract: Contract, marts: Sequence[Mart], report: RefreshReport, progress: Progress
+) -> None:
+    total = sum(mart.index for mart in marts)
     try:
-        for name, done in publish_index(settings, contract, marts):
+        for number, (name, done) in enumerate(publish_index(settings, contract, marts), start=1):
             if isinstance(done, AssayError):
                 report.index_errors[name] = str(done)
             else:
                 report.documents[name] = done
+                progress(f"indexed {name}, {done:,} documents", number, total)
     except AssayError as error:
         report.index_error = str(error)
     else:
@@ -152,8 +175,3 @@ class _Clock:
         now = time.perf_counter()
         took, self._last = now - self._last, now
         return took
-
-
-def days_of(found: Plan) -> tuple[str, ...]:
-    """The touched days, by name."""
-    return tuple(f"{moment(int(number), Slot.DAY):%Y-%m-%d}" for number in found.touched_days)

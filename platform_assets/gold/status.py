@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.marts import Mart
+from platform_assets.gold.graph import Graph
 from platform_assets.gold.plan import REFRESH, Consumed, consumed
 
 
@@ -25,11 +25,12 @@ class MartState:
 
 @dataclass(frozen=True)
 class GoldState:
-    """A system's gold: where it stands by silver table, and its marts."""
+    """A system's gold: where it stands by silver table, its marts, and those that are refused, with the reason."""
 
     system: str
     consumed: dict[str, Consumed] = field(default_factory=dict)
     marts: tuple[MartState, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def behind(self) -> bool:
@@ -37,12 +38,12 @@ class GoldState:
         return any(found.behind for found in self.consumed.values())
 
 
-def gold_state(lake: Path, contract: Contract, marts: tuple[Mart, ...]) -> GoldState:
+def gold_state(lake: Path, contract: Contract, graph: Graph) -> GoldState:
     """The state of a system's gold."""
     states = []
-    for mart in marts:
+    for mart in graph.marts:
         table = mart.table(lake)
         counts = table.partitions() if table.exists() else {}
         number = table.transaction(REFRESH) if table.exists() else None
         states.append(MartState(mart.name, sum(counts.values()), len(counts), number))
-    return GoldState(contract.system, consumed(lake, contract, marts), tuple(states))
+    return GoldState(contract.system, consumed(lake, contract, graph.marts), tuple(states), dict(graph.refused))

@@ -21,11 +21,13 @@ from platform_assets.errors import AssayError
 from platform_assets.gold.build import compiled
 from platform_assets.gold.figure import Figure
 from platform_assets.gold.found import Found
+from platform_assets.gold.graph import Graph, read_graph
 from platform_assets.gold.lineage import SILVER, Lineage, Model, numbers_of
 from platform_assets.gold.marts import Mart, Slot, ledger_table
-from platform_assets.gold.plan import REFRESH, Plan, marks_of, moment, reading
+from platform_assets.gold.plan import REFRESH, Plan, marks_of, reading
 from platform_assets.gold.prepare import connect, prepare
 from platform_assets.gold.project import project_folder
+from platform_assets.gold.spans import minute_of, moment, spans_of
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.runs import run_folder
 from platform_assets.lane.sessions import session
@@ -81,7 +83,6 @@ class FigureTrace:
 def trace_figure(
     settings: Settings,
     contract: Contract,
-    marts: Sequence[Mart],
     figure: Figure,
     *,
     column: str | None = None,
@@ -95,8 +96,11 @@ def trace_figure(
     """
     lake, mart = settings.lake_path, figure.mart
     _check_column(mart, column)
-    minutes = np.arange(_minute(figure.slot), _minute(figure.end), dtype=np.int64)
-    plan = reading(lake, contract, minutes)
+    graph = read_graph(project_folder(), contract)
+    if mart.name in graph.refused:
+        raise AssayError(f"{mart.name} is refused: {graph.refused[mart.name]}", "see docs/gold.md")
+    minutes = np.arange(minute_of(figure.slot), minute_of(figure.end), dtype=np.int64)
+    plan = reading(lake, contract, graph, minutes)
     if any(moment(int(day), Slot.DAY).date() == figure.slot.date() for day in plan.closed):
         raise NoLongerTraceable(
             f"retention has dropped rows of {figure.slot:%Y-%m-%d} from silver, which {mart.name} counts",
@@ -112,7 +116,7 @@ def trace_figure(
         _consumed(figure, contract.tables),
         column=column,
     )
-    found = _look(settings, contract, marts, figure, plan, answer, sample, progress)
+    found = _look(settings, contract, graph, figure, plan, answer, sample, progress)
     answer.counted, answer.adds, answer.differs = found.rows, found.adds, found.differs
     if found.differs and found.again is not None:
         answer.again = _shown(mart, found.again)
@@ -126,7 +130,7 @@ def trace_figure(
 def _look(
     settings: Settings,
     contract: Contract,
-    marts: Sequence[Mart],
+    graph: Graph,
     figure: Figure,
     plan: Plan,
     answer: FigureTrace,
@@ -136,9 +140,9 @@ def _look(
     """The rows that count; sets the verdict."""
     project, lake, mart = project_folder(), settings.lake_path, figure.mart
     with run_folder(lake, contract.system) as folder:
-        database = prepare(folder, lake, plan, marts, SILVER)
+        database = prepare(folder, lake, plan, graph, SILVER)
         texts = compiled(project, database, folder / "target", contract.system, mart.name)
-        by_name = {one.name: one for one in marts}
+        by_name = {one.name: one for one in graph.marts}
         models = [Model(by_name[name], sql) for name, sql in texts.items() if name in by_name]
         with connect(database) as con:
             lineage = Lineage(con, contract, models, figure.slot, figure.rows)
@@ -238,7 +242,8 @@ def _note_rewrites(plan: Plan, figure: Figure, answer: FigureTrace) -> None:
         if not source.silver.exists():
             continue
         name, taken = source.contract.name, answer.consumed[source.contract.name]["rewrites"]
-        near = {str(f.partition) for f in source.files if str(f.partition)[:10] == f"{figure.slot:%Y-%m-%d}"}
+        files = source.holding(spans_of(plan.minutes, Slot.MINUTE))
+        near = {str(f.partition) for f in files if str(f.partition)[:10] == f"{figure.slot:%Y-%m-%d}"}
         if gone := sorted(p for p in near if (source.silver.transaction(rewrite_mark(p)) or 0) > taken):
             answer.notes.append(
                 f"{_some(gone)} of {name} was rewritten (a rebuild or a replay) since; the next refresh takes that in"
@@ -260,7 +265,3 @@ def _shown(mart: Mart, rows: pa.Table) -> list[dict[str, Any]]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SOME]) + (f" and {len(names) - _SOME} more" if len(names) > _SOME else "")
-
-
-def _minute(when: datetime) -> int:
-    return int(when.timestamp()) // 60

@@ -103,6 +103,7 @@ def problems_of(settings: Settings, system: str) -> Iterator[Problem]:
     contract = load_contract(system, settings.systems)
     yield from (Problem(system, Part.RULE, mistake) for mistake in _rules(settings, contract))
     yield from (Problem(system, Part.REPORT, mistake) for mistake in _reports(settings, contract))
+    yield from (Problem(system, Part.MART, mistake) for mistake in _marts(contract))
 
 
 def contract_mistakes(settings: Settings, system: str) -> tuple[Mistake, ...]:
@@ -149,3 +150,21 @@ def _reports(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:
     from platform_assets.reports.declare import declared_reports
 
     return declared_reports(contract.system, settings.systems).mistakes
+
+
+def _marts(contract: Contract) -> Iterator[Mistake]:
+    """Marts that are refused, and a dbt project that cannot be read."""
+    from platform_assets.gold.graph import HINT, read_graph
+    from platform_assets.gold.project import has_models, project_folder
+
+    try:
+        project = project_folder()
+        if not has_models(project, contract.system):
+            return
+        refused = read_graph(project, contract).refused
+    except AssayError as error:
+        yield from error.mistakes
+        return
+    folder = project / "models" / contract.system
+    for name, why in refused.items():
+        yield Mistake(f"the mart {name} is refused: {why}", HINT, name, file=str(folder / f"{name}.sql"))

@@ -96,7 +96,7 @@ class Mark:
     seen: int
     check: str  # fingerprint of the bytes before `seen`; an inode may have been given to another file
     modified: int  # the file's time of change then, ns: a copy of it is no older
-    known: list[list[int]]  # inode and size of the rotated files that are older: no copies of this one
+    known: list[list[int]]  # inode and size of the rotated files when reading began: no copies of this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +230,10 @@ class FileTail:
         same = with_identity((mark.device, mark.inode), folders)
         # A followed file of another inode was replaced by its copy, as editors do: told by its content, if there is enough.
         replaced = [self.path] if mark.seen >= WINDOW else []
-        if self._continue(mark, [*same, *self._copies(mark), *replaced]):
+        if self._continue(mark, same, mark.known) or self._continue(mark, [*self._copies(mark), *replaced], None):
             return
         self._previous = _Previous(None, mark.modified, mark.known)  # those rotated after it are read
-        if mark.seen == 0 and self._copies(mark):  # nothing was read of it: it is among them, compressed
+        if mark.seen == 0 and self._after_previous() is not None:
             return
         lost = (
             f"{self.path}: the file read last, {mark.path}, is gone; what it held after byte {mark.position:,} is lost"
@@ -242,8 +242,8 @@ class FileTail:
             raise Lost(lost, "put it back beside the followed file, or go on without it: --accept-loss")
         _LOG.warning("%s", lost)
 
-    def _continue(self, mark: Mark, paths: Iterable[Path]) -> bool:
-        """Go on in the first of these files that holds what the mark has seen."""
+    def _continue(self, mark: Mark, paths: Iterable[Path], known: list[list[int]] | None) -> bool:
+        """Go on in the first of these files that holds what the mark has seen. `known` None: look which ones there are."""
         for path in paths:
             try:
                 descriptor = open_file(path)
@@ -258,7 +258,7 @@ class FileTail:
             fits = mark.seen > 0 or identity(named) == (mark.device, mark.inode)
             holds = os.fstat(descriptor).st_size >= mark.seen and fingerprint(descriptor, mark.seen) == mark.check
             if fits and holds:
-                self._start(descriptor, named, path, mark.position, mark.known)
+                self._start(descriptor, named, path, mark.position, known)
                 return True
             os.close(descriptor)
         return False
@@ -268,8 +268,10 @@ class FileTail:
         return [file.path for file in _since(rotated(self.path), mark)]
 
     def _start(
-        self, descriptor: int, named: os.stat_result, path: Path, position: int, known: list[list[int]]
+        self, descriptor: int, named: os.stat_result, path: Path, position: int, known: list[list[int]] | None = None
     ) -> _Source:
+        if known is None:
+            known = [[file.identity[1], file.size] for file in rotated(self.path)]
         framer = Framer(self._table, self._limit)
         self._source = _Source(descriptor, named, real_path(path), known, position, framer)
         self._grew_at = self._clock()
@@ -290,7 +292,7 @@ class FileTail:
         self._previous = None
         self.cut += source.framer.cut
         self.close()
-        if self._continue(mark, self._copies(mark)):
+        if self._continue(mark, self._copies(mark), None):
             return []
         if source.behind:
             raise Lost(
@@ -314,7 +316,7 @@ class FileTail:
             chosen = self._after_previous()
             if chosen is None:
                 return None
-            path, wanted, known = chosen
+            path, wanted = chosen
             try:
                 descriptor = open_file(path)
             except FileNotFoundError:
@@ -329,38 +331,32 @@ class FileTail:
                     raise UnreadableFile(
                         f"{path} is compressed", "`assay send` sends it; a tail follows text that grows"
                     )
-                return self._start(descriptor, named, path, 0, known)
+                return self._start(descriptor, named, path, 0)
             os.close(descriptor)
         return None
 
-    def _after_previous(self) -> tuple[Path, Identity, list[list[int]]] | None:
-        """The file that was written after the one read last, a rotated one or the followed one, and which are older."""
-        files, later = self._rotated_since(self._previous), []
+    def _after_previous(self) -> tuple[Path, Identity] | None:
+        """Name and identity of the file that was written after the one read last: a rotated one or the followed one."""
         if self._previous is not None:
+            files = self._rotated_since(self._previous)
             places = [place for place, file in enumerate(files) if file.identity == self._previous.identity]
-            later = _unknown(files[places[0] + 1 :], self._previous) if places else _since(files, self._previous)
-        known = [[file.identity[1], file.size] for file in files if file not in later]
-        if later:
-            return later[0].path, later[0].identity, known
+            later = files[places[0] + 1 :] if places else _since(files, self._previous)
+            if later:
+                return later[0].path, later[0].identity
         try:
-            return self.path, identity(self.path.stat()), known
+            return self.path, identity(self.path.stat())
         except FileNotFoundError:  # not there yet, or between rename and create
             return None
 
-    def _rotated_since(self, previous: _Previous | None) -> list[Named]:
+    def _rotated_since(self, previous: _Previous) -> list[Named]:
         """Rotated files; where the previous one has a number within its name, those that have one too."""
         like: list[Path] = []
-        if previous is not None and previous.identity is not None:
+        if previous.identity is not None:
             like = with_identity(previous.identity, {self.path.parent, real_path(self.path).parent})
         return rotated(self.path, like[0] if like else None)
 
 
-def _unknown(files: list[Named], mark: Mark | _Previous) -> list[Named]:
-    """Files that came, or changed, since a file was begun."""
-    known = {tuple(entry) for entry in mark.known}
-    return [file for file in files if (file.identity[1], file.size) not in known]
-
-
 def _since(files: list[Named], mark: Mark | _Previous) -> list[Named]:
-    """Those of them that are no older than what was read of it."""
-    return [file for file in _unknown(files, mark) if file.modified >= mark.modified]
+    """Files that came, or changed, since a file was read up to there."""
+    known = {tuple(entry) for entry in mark.known}
+    return [file for file in files if file.modified >= mark.modified and (file.identity[1], file.size) not in known]

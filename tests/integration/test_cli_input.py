@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -70,22 +69,6 @@ def test_standard_input_and_a_rate(shell: Shell, services: Settings, tmp_path: P
     times = [row["record_time"] for row in rows if row["value"] in lines]
     assert len(times) == 3
     assert max(times) - min(times) > timedelta(seconds=0.8), "two a second"
-
-
-def test_a_compressed_file_arrives_as_its_lines(shell: Shell, services: Settings, tmp_path: Path) -> None:
-    lines = [f"packed {number}".encode() for number in range(1000)]
-    whole, cut = tmp_path / "a.log", tmp_path / "b.log"
-    whole.write_bytes(gzip.compress(b"\n".join(lines[:500])) + gzip.compress(b"\n" + b"\n".join(lines[500:])))
-    cut.write_bytes(whole.read_bytes()[:-20])
-    assert shell.json("send", f"{shell.system}.access", str(whole))["records"] == 1000
-    assert "cut off" in shell.run("send", f"{shell.system}.access", str(cut), code=1).stderr
-    (tmp_path / "c.log").write_bytes(b"PK\x03\x04")
-    refused = shell.run("send", f"{shell.system}.access", str(whole), str(tmp_path / "c.log"), code=1).stderr
-    assert "is a zip archive" in refused and "nothing was sent" in refused
-    values = [row["value"] for row in published(services, f"{shell.system}.access").to_pylist()]
-    found = [value for value in values if value.startswith(b"packed")]
-    assert set(found) == set(lines)
-    assert 1000 < len(found) < 2000
 
 
 def test_records_of_several_lines_stay_whole(shell: Shell, tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
+from platform_assets.gold.graph import marts_of
 from platform_assets.gold.index import MartDocuments, publish_index
 from platform_assets.gold.marts import LEDGER, Mart
 from platform_assets.gold.project import project_folder
-from platform_assets.gold.refresh import marts_of, refresh
+from platform_assets.gold.refresh import refresh
 from platform_assets.gold.reindex import reindex_mart
 from platform_assets.gold.rows import LakeMarts
 from platform_assets.lake.layout import Lake

@@ -1,4 +1,4 @@
-{# Each requested day, and the day before it: from its hours, or from its own report when retention has dropped those. #}
+{# Each requested day, and the day before it: from its hours, or from its own report when retention has closed it. #}
 with days as (
   select slot as day from {{ requested('day') }}
   union
@@ -38,8 +38,8 @@ joined as (
 previous as (
   select day, service, events, errors, users_hit from joined
   union all
-  select day, service, events, errors, users_hit from {{ published() }}
-  where day not in {{ requested('day') }} and day not in (select day from counted)
+  select day, service, events, errors, users_hit from {{ closed() }}
+  where day not in (select day from counted)
 )
 select
   today.day,

@@ -60,8 +60,11 @@ class TestReports:
             for c in statuses
         ]
         assert len(rows) == 13_500
+        for row in rows[::2]:
+            row["first_seen"] = row["hour"]  # a second time: which one says the slot is declared
         lane = connect(api.settings.opensearch_url, api.settings.opensearch_auth("lane"), api.settings.opensearch_ca)
         columns = {"hour": "date", "service": "keyword", "status": "integer", "events": "long", "errors": "long"}
+        columns["first_seen"] = "date"
         index_rows(lane, f"{api.contract.system}-errors_hour", columns, rows)
         lane.close()
         backend = Backend(api.settings, {})

@@ -58,7 +58,8 @@ def run(
     """One run of the job with a stand-in for the refresh; its calls."""
     calls: list[Any] = []
 
-    def refresh(_settings: object, contract: Any, day: Any, *, only: Any) -> gold.RefreshReport:
+    def refresh(_settings: object, contract: Any, day: Any, *, only: Any, progress: Any) -> gold.RefreshReport:
+        progress("published errors_day, 3 rows", 9, 9)
         calls.append((contract.system, day, only))
         if isinstance(answer, Exception):
             raise answer

@@ -12,9 +12,9 @@ from webhook import receiver
 
 from platform_assets.contracts.read import load_contracts
 from platform_assets.defs.reports import make_reports, missing_rows
+from platform_assets.gold.graph import marts_of
 from platform_assets.gold.plan import marks_of
 from platform_assets.gold.project import project_folder
-from platform_assets.gold.refresh import marts_of
 from platform_assets.settings import Settings
 
 LOGS = load_contracts()["logs"]

@@ -21,8 +21,9 @@ from lakes import SmallLake
 from platform_assets.cli.app import assay
 from platform_assets.errors import AssayError
 from platform_assets.gold.build import build
+from platform_assets.gold.graph import read_graph
 from platform_assets.gold.maintain import maintain_gold
-from platform_assets.gold.marts import Slot, ledger_table
+from platform_assets.gold.marts import ledger_table
 from platform_assets.gold.plan import REFRESH, consumed, plan
 from platform_assets.gold.prepare import prepare
 from platform_assets.gold.project import project_folder
@@ -35,6 +36,7 @@ from platform_assets.trust.replay import replay
 
 MINUTE = timedelta(minutes=1)
 ALL = list(MARTS.values())
+GRAPH = read_graph(project_folder(), LOGS)
 
 
 def test_late_rows_change_their_minute_and_nothing_else(tmp_path: Path) -> None:
@@ -134,9 +136,9 @@ def test_an_older_run_cannot_overwrite_a_newer_one(tmp_path: Path) -> None:
     lab.log({"at": NOON})
     project, folder = project_folder(), tmp_path / "asleep"
     folder.mkdir()
-    old = plan(lab.root, LOGS, ALL, lab.con)
-    database = prepare(folder, lab.root, old, ALL)
-    build(project, database, folder / "target", "logs")
+    old = plan(lab.root, LOGS, GRAPH, lab.con)
+    database = prepare(folder, lab.root, old, GRAPH)
+    build(project, database, folder / "target", "logs", list(MARTS))
     lab.log(fail(NOON))
     lab.refresh()
     after = lab.everything()
@@ -150,9 +152,9 @@ def test_an_older_run_that_has_claimed_cannot_either(tmp_path: Path) -> None:
     lab.log({"at": NOON})
     folder = tmp_path / "asleep"
     folder.mkdir()
-    old = plan(lab.root, LOGS, ALL, lab.con)
-    database = prepare(folder, lab.root, old, ALL)
-    build(project_folder(), database, folder / "target", "logs")
+    old = plan(lab.root, LOGS, GRAPH, lab.con)
+    database = prepare(folder, lab.root, old, GRAPH)
+    build(project_folder(), database, folder / "target", "logs", list(MARTS))
     steps_of_old = publish(database, lab.root, old, ALL)
     next(steps_of_old)  # claimed, and one mart written
     lab.log(fail(NOON))
@@ -202,12 +204,12 @@ def test_gold_lives_as_long_as_silver_and_reports_for_good(tmp_path: Path) -> No
     lab.log({"at": long_ago}, {"at": NOON})  # history: silver keeps it from its landing
     lab.refresh()
     before = lab.everything()
-    assert not any(maintain_gold(lab.settings, LOGS, tuple(ALL), index=False).rows.values())
+    assert not any(maintain_gold(lab.settings, LOGS, tuple(ALL), GRAPH.kept, index=False).rows.values())
     assert lab.everything() == before
     silver = lab.tables.silver
     silver.refresh()
     drop(silver, silver.files(f"{long_ago:%Y-%m-%d}"))
-    maintain_gold(lab.settings, LOGS, tuple(ALL), index=False)
+    maintain_gold(lab.settings, LOGS, tuple(ALL), GRAPH.kept, index=False)
     assert lab.rows("errors_minute", "minute") == lab.rows("errors_hour", "hour") == [(NOON,)]
     assert lab.rows("errors_day") == before["errors_day"]
     assert lab.refresh().minutes == 0
@@ -224,7 +226,7 @@ def test_a_late_row_changes_no_day_that_retention_has_dropped(tmp_path: Path, in
     later = datetime.now(UTC) + lab.contract.retention
     assert maintain(lab.settings, lab.contract, now=later, index=False).rows["silver"] == 3
     if in_gold_too:
-        maintain_gold(lab.settings, LOGS, tuple(ALL), now=later, index=False)
+        maintain_gold(lab.settings, LOGS, tuple(ALL), GRAPH.kept, now=later, index=False)
         assert lab.rows("errors_hour") == []
     hours = lab.rows("errors_hour")
     lab.log(fail(old), {"at": NOON})
@@ -261,8 +263,8 @@ def test_the_ledger_says_which_refresh_replaced_what(tmp_path: Path) -> None:
 def test_slots_follow_from_minutes(tmp_path: Path) -> None:
     lab = GoldLab(tmp_path)
     lab.log({"at": NOON}, {"at": NOON + 59 * MINUTE}, {"at": NOON + 60 * MINUTE})
-    found = plan(lab.root, LOGS, ALL, lab.con)
-    assert [len(found.slots(grain)) for grain in Slot] == [3, 2, 2]
+    found = plan(lab.root, LOGS, GRAPH, lab.con)
+    assert [len(found.slots[name]) for name in ("errors_minute", "errors_hour", "errors_day")] == [3, 2, 2]
     assert np.all(np.diff(found.minutes) > 0)
 
 

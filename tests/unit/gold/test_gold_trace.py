@@ -40,7 +40,7 @@ def traced(
     found = find_rows(
         lab.root, MARTS[mart], at.strftime(TEXT[MARTS[mart].grain]), {k: str(v) for k, v in where.items()}
     )
-    return trace_figure(lab.settings, LOGS, ALL, found, column=column, sample=sample)
+    return trace_figure(lab.settings, LOGS, found, column=column, sample=sample)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_a_model_that_counts_no_row_by_itself_says_so(tmp_path: Path, monkeypatc
     lab.refresh()
     marts = load_marts(project, "logs")
     mart = next(mart for mart in marts if mart.name == "repeated_minute")
-    found = trace_figure(lab.settings, LOGS, marts, find_rows(lab.root, mart, f"{NOON:%Y-%m-%dT%H:%M}", {}))
+    found = trace_figure(lab.settings, LOGS, find_rows(lab.root, mart, f"{NOON:%Y-%m-%dT%H:%M}", {}))
     assert (found.verdict, found.counted, found.rows[0]["errors"], found.adds) == ("slot", 3, 2, {})
     assert "count no row by itself" in found.notes[0]
 

@@ -289,21 +289,6 @@ def test_a_file_that_is_gone_and_none_in_its_place_is_an_error(logs: Tailing) ->
         logs.start()
 
 
-def test_an_empty_file_that_is_gone_may_have_got_lines(logs: Tailing) -> None:
-    logs.path.touch()
-    assert logs.read() == []
-    logs.write("a")
-    compress(logs.rotate(), "gz")
-    logs.write("b")
-    logs.start()
-    logs.path.with_name("app.log.1.gz").rename(logs.path.with_name("elsewhere"))
-    with pytest.raises(Lost):
-        logs.start()
-    logs.path.with_name("elsewhere").rename(logs.path.with_name("app.log.1.gz"))
-    logs.start()
-    assert logs.read(wait=QUIET) == ["a", "b"]
-
-
 def test_deleted_while_it_is_followed_it_is_read_to_its_end(logs: Tailing) -> None:
     logs.write("a")
     logs.read()
@@ -525,37 +510,6 @@ def test_renamed_with_a_date_or_a_number(logs: Tailing, names: tuple[str, str], 
     if restarted:
         logs.start()
     assert logs.read(wait=QUIET) == ["b", "c", "d"]
-
-
-@pytest.mark.parametrize("restarted", [False, True])
-def test_what_was_rotated_in_another_way_before_is_left_alone(logs: Tailing, restarted: bool) -> None:
-    for number in (1, 2):
-        logs.write("old", path=logs.path.with_name(f"app.log.{number}"))
-    logs.write("a")
-    logs.read()
-    logs.write("b")
-    for day, line in ((15, "c"), (16, "d")):
-        logs.path.rename(logs.path.with_name(f"app.log-202601{day}"))
-        logs.write(line)
-    if restarted:
-        logs.start()
-    assert logs.read(wait=QUIET) == ["b", "c", "d"]
-    logs.start()
-    logs.copytruncate()
-    logs.write("e")
-    assert logs.read(wait=QUIET) == ["e"]
-
-
-def test_a_late_line_in_an_older_file_hides_no_newer_one(logs: Tailing) -> None:
-    logs.write("a")
-    logs.read()
-    logs.rotate()
-    logs.write("b")
-    logs.rotate()
-    os.utime(logs.path.with_name("app.log.1"), (1, 1))
-    logs.write("late", path=logs.path.with_name("app.log.2"))
-    logs.write("c")
-    assert logs.read(wait=QUIET) == ["late", "b", "c"]
 
 
 def test_renamed_to_anything_beside(logs: Tailing) -> None:
