@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from platform_assets.contracts.model import Contract
+    from platform_assets.gold.audit import GoldAudit
     from platform_assets.settings import Settings
     from platform_assets.trust.proof import Failure, Proof, TableProof
 
@@ -37,24 +38,52 @@ EXAMPLES = 3
 
 
 @click.command(
-    cls=Command, examples=("assay prove", "assay prove logs --table access", "assay prove --json | jq .holds")
+    cls=Command,
+    examples=(
+        "assay prove",
+        "assay prove logs --table access",
+        "assay prove --json | jq .holds",
+        "assay prove logs --gold --sample 20",
+    ),
 )
 @click.argument("system", required=False)
 @click.option("--table", "tables", multiple=True, help="Only this table (may be repeated).")
 @click.option("--quick", is_flag=True, help="Do not refine bronze again; everything else is compared.")
+@click.option("--gold", is_flag=True, help="Audit marts instead: make slots anew from silver and compare them.")
+@click.option("--mart", "marts", multiple=True, help="With --gold: only this mart (may be repeated).")
+@click.option(
+    "--sample", type=click.IntRange(1, 100_000), default=5, show_default=True, help="With --gold: slots of each mart."
+)
 @json_option
 @pass_session
 @click.pass_context
 def prove(
-    ctx: click.Context, session: Session, system: str | None, tables: tuple[str, ...], quick: bool, as_json: bool
+    ctx: click.Context,
+    session: Session,
+    system: str | None,
+    tables: tuple[str, ...],
+    quick: bool,
+    gold: bool,
+    marts: tuple[str, ...],
+    sample: int,
+    as_json: bool,
 ) -> None:
     """Prove that every record is exactly where it should be.
 
     Offsets = bronze = silver + quarantine + duplicates = index, by ids and content hashes at fixed offsets; the lane may go
     on meanwhile. Exits with 1 when it does not hold.
+
+    With --gold it audits marts: the newest slot of each and some by chance are made anew from the rows of silver that the mart
+    has taken in, whole and from nothing, and compared with what is published, value for value.
     """
     from platform_assets.cli import render
 
+    if gold:
+        if tables or quick:
+            raise click.UsageError("--gold is of marts: --table and --quick do not go with it", ctx)
+        ctx.exit(0 if _audit(session, system, marts, sample, as_json) else 1)
+    if marts:
+        raise click.UsageError("--mart goes with --gold", ctx)
     if tables and not system:
         raise click.UsageError("--table needs a SYSTEM", ctx)
     proofs = []
@@ -76,6 +105,63 @@ def run(settings: Settings, contract: Contract, tables: list[str] | None = None,
 
     with render.step_progress() as progress:
         return prove(settings, contract, tables, _Teller(progress), deep=deep)
+
+
+def _audit(session: Session, system: str | None, marts: tuple[str, ...], sample: int, as_json: bool) -> bool:
+    """Audit the marts of the chosen systems, and show what differs; whether nothing does."""
+    from platform_assets.cli import render
+    from platform_assets.gold.audit import audit
+    from platform_assets.gold.figure import find_mart
+    from platform_assets.gold.graph import marts_of
+    from platform_assets.gold.project import has_models, project_folder
+
+    project = project_folder()
+    found = []
+    for contract in session.chosen(system):
+        if system is None and not has_models(project, contract.system):
+            continue
+        known = marts_of(project, contract)
+        only = {find_mart(known, contract.system, name).name for name in marts} or None
+        with render.step_progress() as bar:
+            task = bar.add_task(f"gold of {contract.system}", total=None)
+
+            def told(what: str, done: int, total: int, bar: Progress = bar, task: Any = task) -> None:
+                bar.update(task, description=what, completed=done, total=total or None)
+
+            found.append(audit(session.settings, contract, only=only, sample=sample, progress=told))
+        if not as_json:
+            _show_audit(render.console(), found[-1])
+    holds = all(one.holds for one in found)
+    if as_json:
+        render.emit({"holds": holds, "systems": [one.to_dict() for one in found]})
+    return holds
+
+
+def _show_audit(out: Console, found: GoldAudit) -> None:
+    from rich.text import Text
+
+    from platform_assets.cli import render
+
+    for name, mart in found.marts.items():
+        sign = ("ok  ", "green") if mart.holds else ("FAIL", "bold red")
+        left = "".join(f", {count:,} left out ({why})" for why, count in mart.left_out.items())
+        said = (
+            "never refreshed"
+            if mart.refresh is None
+            else f"{mart.slots:,} slots with {mart.rows:,} rows compared{left}"
+        )
+        out.print(Text.assemble(sign, f" {found.system}.{name}: {said}"), soft_wrap=True)
+        for one in mart.differences:
+            key = ", ".join(f"{column}={value}" for column, value in one.key.items())
+            line = f"     {one.slot} {one.column}: published {one.published}, recomputed {one.recomputed} ({key})"
+            out.print(Text(line, "red"), soft_wrap=True)
+        if (more := mart.differing - len(mart.differences)) > 0:
+            out.print(Text(f"     and {more:,} more", "red"))
+    for name, why in found.refused.items():
+        out.print(Text.assemble(("FAIL", "bold red"), f" {found.system}.{name} is refused: {why}"), soft_wrap=True)
+    verdict = render.mark(found.holds, "it holds", "IT DOES NOT HOLD")
+    verdict.append(f" (gold of {found.system}, {found.seconds:.1f} s)", "default")
+    out.print(verdict)
 
 
 class _Teller:
