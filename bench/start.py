@@ -94,4 +94,5 @@ def _searchable(url: str, key: str) -> None:
             answer = client.get("/v1/logs/search", params={"table": "events", "limit": 1})
             if answer.status_code == 200 and answer.json()["hits"]:
                 return
-            time.sleep(0.2)
+            print(answer.status_code, answer.text[:200], file=sys.stderr)
+            time.sleep(0.5)

@@ -27,6 +27,7 @@ from platform_assets.search import bulk
 from platform_assets.search.mappings import mapping, mapping_version
 from platform_assets.search.names import index_name, partition_alias, read_alias
 from platform_assets.settings import Settings
+from platform_assets.stream import consume
 from platform_assets.trust.prove import prove
 from platform_assets.trust.state import table_state
 
@@ -55,7 +56,10 @@ def unattended(settings: Settings) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["kafka", "opensearch"])
-def test_a_service_dies_and_comes_back(settings: Settings, contract: Contract, name: str) -> None:
+def test_a_service_dies_and_comes_back(
+    settings: Settings, contract: Contract, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consume, "PATIENCE_S", 3600.0)  # on a busy machine a broker takes longer than half a minute to start
     table = contract.tables[0]
     with background(settings, contract) as lane:
         publish(settings, table, [event(n) for n in range(200)])
