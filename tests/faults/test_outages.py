@@ -59,7 +59,9 @@ def unattended(settings: Settings) -> Iterator[None]:
 def test_a_service_dies_and_comes_back(
     settings: Settings, contract: Contract, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consume, "PATIENCE_S", 3600.0)  # on a busy machine a broker takes longer than half a minute to start
+    monkeypatch.setattr(
+        consume, "PATIENCE_S", 3600.0
+    )  # on a busy machine a broker takes longer than half a minute to start
     table = contract.tables[0]
     with background(settings, contract) as lane:
         publish(settings, table, [event(n) for n in range(200)])
