@@ -93,7 +93,7 @@ def settings(table: DocumentSet, *, shards: int = 1, replicas: int = 0, refresh:
             "mapping.total_fields.limit": len(table.fields) * (3 + LIMBS) + 64,
             "mapping.depth.limit": 4,
             "query.default_field": text or [table.event_time],
-            **({"analysis": analysis()} if text else {}),
+            "analysis": analysis(),  # always: a later contract may have the first text
         }
     }
 
