@@ -5,9 +5,11 @@ Belongs here: the one mapping from Python's types. Does not belong here: how out
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -40,6 +42,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], decimals: Collection[str] = ()) -> str:
+    """Rows as CSV (RFC 4180): a header, then each row's values of these columns; `decimals` are numbers given as text."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    for row in rows:
+        values = ((name, row.get(name)) for name in columns)
+        writer.writerow(
+            [str(value) if name in decimals and value is not None else cell(value) for name, value in values]
+        )
+    return out.getvalue()
 
 
 def cell(value: Any) -> str:

@@ -29,6 +29,7 @@ Row = dict[str, Any]
         "assay search logs 'service:payments latency_ms:>1000 -level:DEBUG \"timed out\"' --last 15m",
         "assay search logs status:404 --table access --from 2015-05-17 --to 2015-05-18 --json",
         "assay search logs 'status:>=500' --last 24h --as-of 2015-05-20",
+        "assay search logs level:ERROR --last 24h --limit 1000 --csv > errors.csv",
     ),
 )
 @click.argument("system")
@@ -43,6 +44,7 @@ Row = dict[str, Any]
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N", help="Rows at most.")
 @click.option("--cursor", help="Go on behind an earlier page of the same search (needs --table).")
 @json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV, every field of the tables.")
 @pass_session
 @click.pass_context
 def search(
@@ -58,6 +60,7 @@ def search(
     limit: int,
     cursor: str | None,
     as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Find events, newest first.
 
@@ -67,6 +70,8 @@ def search(
     marks: attributes."x request id":7. Personal data is stored as keyed hashes: where the key is at hand, its clear value
     finds them.
     """
+    if as_json and as_csv:
+        raise click.UsageError("either --json or --csv", ctx)
     if cursor and not name:
         raise click.UsageError("--cursor needs --table", ctx)
     from platform_assets.cli import render
@@ -85,7 +90,9 @@ def search(
         raise
     finally:
         client.close()
-    if as_json:
+    if as_csv:
+        _print_csv(found)
+    elif as_json:
         render.emit(
             {
                 "tables": [t.qualified_name for t in found.tables],
@@ -96,6 +103,22 @@ def search(
         )
     else:
         _show(render.console(), found)
+
+
+def _print_csv(found: _Found) -> None:
+    """The rows, and on standard error how to go on."""
+    from platform_assets.contracts.model import FieldType
+    from platform_assets.plain import csv_text
+
+    names = ["id", "_table"]
+    for table in found.tables:
+        names += [field.name for field in table.fields] + ([table.attributes] if table.attributes else [])
+    decimals = {f.name for table in found.tables for f in table.fields if f.type is FieldType.DECIMAL}
+    click.echo(csv_text(list(dict.fromkeys(names)), found.rows, decimals), nl=False)
+    if found.cursor:
+        click.echo(f"more: --cursor {found.cursor}", err=True)
+    elif found.more:
+        click.echo("there are more: name a --table to page through them, or narrow the search", err=True)
 
 
 def _span(

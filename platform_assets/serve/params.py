@@ -18,6 +18,7 @@ from platform_assets.search.syntax import MAX_LENGTH, MAX_VALUES, Clause, Value
 from platform_assets.search.times import parse_as_of, parse_duration, parse_time
 from platform_assets.serve.cursors import MAX_LENGTH as MAX_CURSOR
 from platform_assets.serve.limits import DEFAULT_RANGE, MAX_PAGE, MAX_RANGE
+from platform_assets.serve.tables import Form
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 """What systems, marts and reports are called."""
@@ -103,6 +104,10 @@ class SearchParams(TimeRange):
         None, max_length=MAX_CURSOR, description="Goes on behind a page; everything else stays as it was asked there."
     )
     histogram: bool = Field(False, description="Also count over time, by level.")
+    format: Form | None = Field(
+        None,
+        description="`csv`: this page as a file, the next page's cursor in X-Next-Cursor. By default as `Accept` says.",
+    )
 
     def clauses(self) -> list[Clause]:
         """The filters as clauses: the field is any of the values, taken literally."""
@@ -115,7 +120,7 @@ class SearchParams(TimeRange):
 
     def question(self) -> dict[str, Any]:
         """What a cursor is bound to."""
-        return self.model_dump(exclude={"cursor", "size", "histogram"})
+        return self.model_dump(exclude={"cursor", "size", "histogram", "format"})
 
 
 class PersonalParams(SearchParams):
@@ -133,7 +138,7 @@ class PersonalParams(SearchParams):
 
     def question(self) -> dict[str, Any]:
         """Without the value: the answer's cursor is bound to the pseudonyms."""
-        return self.model_dump(exclude={"cursor", "size", "histogram", "value"})
+        return self.model_dump(exclude={"cursor", "size", "histogram", "format", "value"})
 
 
 @dataclass(frozen=True, slots=True)

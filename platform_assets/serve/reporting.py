@@ -6,14 +6,14 @@ Belongs here: figures for dashboards. Does not belong here: single events (`sear
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from opensearchpy import OpenSearch
 from pydantic import Field
 from starlette.responses import Response
 
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
-from platform_assets.contracts.model import Contract
+from platform_assets.contracts.model import Contract, FieldType
 from platform_assets.gold.marts import Mart, load_marts
 from platform_assets.gold.project import project_folder
 from platform_assets.search.asking import Deadline
@@ -31,6 +31,7 @@ from platform_assets.serve.limits import MAX_PAGE, MAX_TOP, SEARCH_TIMEOUT_S
 from platform_assets.serve.marts import find_mart
 from platform_assets.serve.params import NAME, Text, TimeRange
 from platform_assets.serve.problems import USUAL, Json, add_get, refuse
+from platform_assets.serve.tables import Form, csv_response, wants_csv
 
 _COLUMN = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 _PERCENTILE = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}(:[0-9]{1,3}(\.[0-9]{1,3})?)?$")]
@@ -81,6 +82,7 @@ class StatsParams(TimeRange):
         description="Only so many groups, the largest first figure first; with an example each if the mart has them.",
     )
     size: int = Field(100, ge=1, le=MAX_PAGE, description="Rows, when no figure is asked for.")
+    format: Form | None = Field(None, description="`csv`: a file. By default as `Accept` says.")
 
 
 class AlertParams(TimeRange):
@@ -109,9 +111,10 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
     main = next((mart.name for mart in marts.values() if mart.main), None)
 
     def stats(
+        request: Request,
         asked: Annotated[StatsParams, Query()],
         caller: Annotated[Caller, Depends(allow(backend, Role.READER, system=system))],
-    ) -> Json:
+    ) -> Response:
         """Rows of a gold mart, newest first; or figures of its columns, grouped.
 
         What a column's values become together, the mart declares (`/v1/systems` tells it). A figure that would be wrong is
@@ -125,7 +128,10 @@ def system_router(backend: Backend, contract: Contract) -> APIRouter:
             raise refuse(404, f"{name} is a table of events: search it")
         if name not in marts:
             raise refuse(404, f"{system} has no mart {name}")
-        return Json(answer_stats(backend.client(caller.key), marts[name], asked))
+        answer = answer_stats(backend.client(caller.key), marts[name], asked)
+        if not wants_csv(request, asked.format):
+            return Json(answer)
+        return csv_response(stats_columns(marts[name], asked), answer["rows"], f"{system}-{name}")
 
     add_get(made, "/stats", stats, "Figures of a gold mart", (400, *USUAL))
     return made
@@ -150,6 +156,19 @@ def answer_stats(client: OpenSearch, mart: Mart, asked: StatsParams) -> dict[str
         shown = rows(client, found, since=since, until=until, where=where, limit=asked.size, deadline=deadline)
     span = {"from": since.isoformat(), "to": until.isoformat()}
     return {"mart": mart.name, **span, "rows": shown, "columns": found.types}
+
+
+def stats_columns(mart: Mart, asked: StatsParams) -> dict[str, bool]:
+    """The columns of an answer, whatever it finds: groups and figures, or the mart's own; and which of them hold decimals."""
+    exact = {column.name: column.kind is FieldType.DECIMAL for column in mart.columns}
+    figures = wanted(mart, asked.by, {function: getattr(asked, function) for function in FUNCTIONS})
+    if not figures.names:
+        return exact
+    numbers = (Function.COUNT, Function.DISTINCT)
+    found = {name: exact.get(name, False) for name in asked.by}
+    found |= {one.name: exact[one.column] and one.function not in numbers for one in figures.figures}
+    found |= {one.name: False for one in figures.percentiles}
+    return found | ({mart.example: False} if asked.top and asked.sum and mart.example else {})
 
 
 def _grouped(

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from opensearchpy import OpenSearch
+from starlette.responses import Response
 
 from platform_assets.contracts.export import row_schema
 from platform_assets.contracts.model import Contract, Table
@@ -31,6 +32,7 @@ from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import MAX_PAGE_BYTES, SEARCH_TIMEOUT_S
 from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
 from platform_assets.serve.problems import Json, add_get, refuse, responses
+from platform_assets.serve.tables import CONTENT, csv_response, search_columns, wants_csv
 
 _NARROWED = "narrowed by"
 """No field has such a name: what is hashed under it is never the pseudonym of a value."""
@@ -70,7 +72,7 @@ def _answers(contract: Contract, *problems: int) -> dict[int | str, dict[str, An
             "histogram": {"type": "object", "description": "By table: the interval and its buckets, when asked for."},
         },
     }
-    content = {"application/json": {"schema": schema, "example": _EXAMPLE}}
+    content = {"application/json": {"schema": schema, "example": _EXAMPLE}, **CONTENT}
     return {
         200: {"description": "The newest matches first.", "content": content},
         **responses(401, 403, *problems, 422, 429, 503),
@@ -84,10 +86,10 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
     made = APIRouter(prefix=f"/v1/{system}", tags=[system])
     reader = allow(backend, Role.READER, system=system)
 
-    def search_events(asked: SearchParams, caller: Annotated[Caller, Depends(reader)]) -> Json:
+    def search_events(request: Request, asked: SearchParams, caller: Annotated[Caller, Depends(reader)]) -> Response:
         """Find events, newest first. A cursor goes on behind a page, whatever has arrived since."""
         run = _Search(backend, contract, caller, asked, asked.clauses(), asked.question())
-        return Json(run.answer(run.begin()))
+        return _shown(request, contract, asked, run.answer(run.begin()))
 
     search_events.__annotations__["asked"] = Annotated[found.search, Query()]
     made.add_api_route(
@@ -131,13 +133,21 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
     return made
 
 
+def _shown(request: Request, contract: Contract, asked: SearchParams, answer: dict[str, Any]) -> Response:
+    """A page in the form that was asked for."""
+    if not wants_csv(request, asked.format):
+        return Json(answer)
+    columns = search_columns(contract, asked.table)
+    return csv_response(columns, answer["hits"], f"{contract.system}-search", answer["cursor"])
+
+
 def _add_personal(made: APIRouter, backend: Backend, contract: Contract, model: type[PersonalParams]) -> None:
     """The search by a clear value, which never appears in an address, a log, an error or the audit trail."""
     action = "search_person"
     may = allow(backend, Role.READER, system=contract.system, personal=True, audited=action)
     tables = masked_fields(contract)
 
-    def search_person(asked: PersonalParams, caller: Annotated[Caller, Depends(may)]) -> Json:
+    def search_person(request: Request, asked: PersonalParams, caller: Annotated[Caller, Depends(may)]) -> Response:
         """Find what belongs to a person, by a clear value. Needs the privilege for personal data; each call is audited."""
         masks = masker(backend.settings)
         hashes = tuple(masks.mask(asked.value, asked.field, key) for key in masks.key_ids)
@@ -163,7 +173,7 @@ def _add_personal(made: APIRouter, backend: Backend, contract: Contract, model: 
         with backend.audit.action(caller.key.id, action, what, caller.request) as audited:
             answer = run.answer(state)
             audited.found["hits"] = len(answer["hits"])
-        return Json(answer)
+        return _shown(request, contract, asked, answer)
 
     search_person.__annotations__["asked"] = Annotated[model, Body()]
     made.add_api_route(

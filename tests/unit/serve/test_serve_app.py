@@ -339,3 +339,39 @@ def test_a_fault_of_ours_shows_nothing_of_itself(
     assert answer.json()["detail"] == "a fault of the program"
     assert inner not in answer.text + caplog.text
     assert answer.headers["x-request-id"] in caplog.text
+
+
+def test_figures_are_a_file_for_whoever_asks_for_one(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"rows": [{"service": "=1+1", "errors": 3}], "columns": {}}
+    monkeypatch.setattr("platform_assets.serve.reporting.answer_stats", lambda *_: found)
+    reader = as_key(home, Role.READER)
+    question = "/v1/logs/stats?mart=errors_hour&by=service&sum=errors"
+    for answer in (
+        client.get(f"{question}&format=csv", headers=reader),
+        client.get(question, headers={**reader, "Accept": "text/csv"}),
+    ):
+        assert answer.headers["content-type"].startswith("text/csv")
+        assert answer.text == "service,errors\r\n'=1+1,3\r\n"
+    assert client.get(question, headers=reader).json() == found
+    assert client.get(f"{question}&format=xml", headers=reader).status_code == 422
+
+
+def test_a_page_of_events_is_a_file_with_the_next_cursor(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer: dict[str, Any] = {"hits": [{"id": "a.0.1", "_table": "access", "status": 500}], "cursor": "c2"}
+    monkeypatch.setattr("platform_assets.serve.searching._Search.answer", lambda *_: answer)
+    file = client.get("/v1/logs/search?table=access&format=csv", headers=as_key(home, Role.READER))
+    assert file.headers["x-next-cursor"] == "c2"
+    header, row = file.text.splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True)) | {"id": "a.0.1", "status": "500"} == dict(
+        zip(header.split(","), row.split(","), strict=True)
+    )
+
+
+def test_a_figure_that_would_be_wrong_is_400(client: TestClient, home: Path) -> None:
+    answer = client.get("/v1/logs/stats?mart=latency_hour&sum=p95_ms", headers=as_key(home, Role.READER))
+    assert answer.status_code == 400
+    assert "possible: percentile=p95_ms" in answer.json()["hint"]

@@ -8,7 +8,7 @@
 import { ask, file, seg } from "./api.js";
 import { Chart, legend, merged } from "./chart.js";
 import { empty, failed, figure, html, loading, moment, nothing, save, select, shown, tell } from "./parts.js";
-import { asText, clause, count, filterable, GRAIN_MS, listed, visible } from "./text.js";
+import { asText, clause, count, csv, filterable, GRAIN_MS, listed, visible } from "./text.js";
 import { range, times } from "./timerange.js";
 
 const LASTS = [
@@ -191,8 +191,17 @@ export function figures(app) {
   const numeric = (mart, name) =>
     /int|double|float|decimal/i.test(mart.columns.find((one) => one.name === name)?.type ?? "") && !mart.key.includes(name);
 
+  /** What is shown, as a file. */
+  function download(mart, names, rows) {
+    const decimals = new Set(mart.columns.filter((one) => /^decimal/i.test(one.type)).map((one) => one.name));
+    const name = `${system}-${mart.mart}-${found.to.slice(0, 19).replaceAll(":", "")}.csv`;
+    save(name, new Blob([csv(names, rows, decimals)], { type: "text/csv;charset=utf-8" }));
+  }
+
   function grid(mart, names, rows, label) {
-    return html`<div class="card scroll"><table class="plain" aria-label=${label}>
+    return html`<div class="bar"><span class="grow"></span><button class="button quiet" title="This table as CSV, formulas made harmless"
+      aria-label=${`Export ${label} as CSV`} @click=${() => download(mart, names, rows)}>Export CSV</button></div>
+      <div class="card scroll"><table class="plain" aria-label=${label}>
       <thead><tr>${names.map((name) => html`<th class=${numeric(mart, name) ? "number" : ""} title=${mart.columns.find((one) => one.name === name)?.description ?? ""}>${name}</th>`)}</tr></thead>
       <tbody>${rows.map((row) => html`<tr>${names.map((name) => html`<td class=${numeric(mart, name) ? "number" : ""}>${value(mart, name, row[name])}</td>`)}</tr>`)}</tbody>
     </table></div>`;

@@ -117,7 +117,8 @@ export function search(app) {
         ...one.fields.map((field) => field.name),
         ...(one.attributes ? [one.attributes] : []),
       ]);
-      const text = csv(["id", "_table", ...new Set(names)], hits.slice(0, MOST_EXPORTED));
+      const decimals = tables.flatMap((one) => one.fields.filter((field) => field.type.startsWith("decimal")).map((field) => field.name));
+      const text = csv(["id", "_table", ...new Set(names)], hits.slice(0, MOST_EXPORTED), new Set(decimals));
       save(
         `${app.system.system}-${shown.to.slice(0, 19).replaceAll(":", "")}.csv`,
         new Blob([text], { type: "text/csv;charset=utf-8" }),

@@ -182,14 +182,15 @@ export function narrowed(query, wanted, without) {
 const FORMULA = /^[\s\0\x1c-\x1f\x85\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]/;
 
 /** One cell, quoted. Text that a spreadsheet would run is made text by an apostrophe; numbers stay numbers. */
-function cell(value) {
+function cell(value, decimal) {
   const text = asText(value);
-  const safe = typeof value === "string" && FORMULA.test(text) ? `'${text}` : text;
+  const safe = typeof value === "string" && !decimal && FORMULA.test(text) ? `'${text}` : text;
   return `"${visible(safe, { block: true }).replaceAll('"', '""')}"`;
 }
 
-/** Rows as CSV (RFC 4180, with the mark by which spreadsheets know UTF-8). */
-export function csv(columns, rows) {
-  const lines = [columns, ...rows.map((row) => columns.map((name) => row[name]))];
-  return `\ufeff${lines.map((line) => line.map(cell).join(",")).join("\r\n")}\r\n`;
+/** Rows as CSV (RFC 4180, with the mark by which spreadsheets know UTF-8); `decimals` are columns of numbers given as text. */
+export function csv(columns, rows, decimals = new Set()) {
+  const header = columns.map((name) => cell(name)).join(",");
+  const lines = rows.map((row) => columns.map((name) => cell(row[name], decimals.has(name))).join(","));
+  return `\ufeff${[header, ...lines].join("\r\n")}\r\n`;
 }
