@@ -33,7 +33,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
-from platform_assets.defs.gold_audit import audit_definitions
+from platform_assets.defs.gold_audit import audit_definitions, audit_key
 from platform_assets.defs.gold_run import GoldRun, Result
 from platform_assets.defs.lane import UNFINISHED, stopped_now
 from platform_assets.defs.partitions import DAYS, day_of
@@ -68,9 +68,11 @@ def gold_definitions(contracts: Mapping[str, Contract]) -> Definitions:
 def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:
     graph = read_graph(project_folder(), contract)
     assets = gold_assets(contract, manifest, graph)
+    # The audit reads whole slots anew: it has a schedule of its own, and is no part of a refresh.
+    audits = AssetSelection.checks(*(audit_key(contract, mart) for mart in graph.marts))
     job = define_asset_job(
         gold_job(contract.system),
-        AssetSelection.assets(*assets.keys),
+        AssetSelection.assets(*assets.keys) - audits,
         description=f"Take in what silver of {contract.system} has gained. Launched by its sensor.",
         tags=policies.GOLD_TAGS,
         executor_def=in_process_executor,

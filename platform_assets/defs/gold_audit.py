@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from dagster import (
     AssetCheckExecutionContext,
+    AssetCheckKey,
     AssetCheckResult,
     AssetChecksDefinition,
     AssetCheckSeverity,
@@ -30,6 +31,7 @@ from platform_assets.defs import policies
 from platform_assets.defs.specs import gold_key
 from platform_assets.errors import AssayError
 from platform_assets.gold.graph import Graph
+from platform_assets.gold.marts import Mart
 
 NAME = "recomputed"
 SAMPLE = 3
@@ -47,6 +49,11 @@ def audit_definitions(contract: Contract, graph: Graph) -> Definitions:
     )
     nightly = ScheduleDefinition(job=job, cron_schedule="40 3 * * *", default_status=DefaultScheduleStatus.RUNNING)
     return Definitions(asset_checks=[checks], jobs=[job], schedules=[nightly])
+
+
+def audit_key(contract: Contract, mart: Mart) -> AssetCheckKey:
+    """The key of a mart's `recomputed`."""
+    return AssetCheckKey(gold_key(contract.system, mart.name), NAME)
 
 
 def audit_checks(contract: Contract, graph: Graph) -> AssetChecksDefinition:

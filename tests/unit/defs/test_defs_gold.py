@@ -24,12 +24,16 @@ LOGS = load_contracts()["logs"]
 KEYS = {key for key in defs.resolve_asset_graph().get_all_asset_keys() if key.path[0] == "gold"}
 TODAY = day_of()
 YESTERDAY = day_of(datetime.now(UTC) - timedelta(days=1))
-BAD = "in_range_errors_minute_status__599__0"
+JOBS = (gold_job("logs"), "logs_gold_audit")
+BAD = "in_range_errors_minute_status__999__0"
 
 
 def test_lineage_goes_from_silver_to_the_daily_report() -> None:
     graph = defs.resolve_asset_graph()
     assert len(KEYS) == 9
+    refresh, audit = (set(defs.resolve_job_def(name).asset_layer.asset_graph.asset_check_keys) for name in JOBS)
+    assert {key.name for key in audit} == {"recomputed"} and {key.asset_key for key in audit} == KEYS
+    assert refresh and not refresh & audit  # the audit is no part of a refresh
     errors = graph.get(AssetKey(["gold", "logs", "errors_minute"]))
     assert errors.parent_keys == {AssetKey(["silver", "logs", name]) for name in ("events", "access", "broker")}
     day = graph.get(AssetKey(["gold", "logs", "errors_day"]))
