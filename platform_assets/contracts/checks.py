@@ -107,6 +107,10 @@ def _table(table: Table) -> Iterator[Mistake]:
     yield from _key(table, place)
     yield from _format(table, place)
     yield from _limits(table, place)
+    for rule in table.rules:
+        yield from _identifier(rule.name, f"{place}.quality[{rule.name}]")
+    for twice in _twice([rule.name for rule in table.rules]):
+        yield from _wrong(f"{place}.quality[{twice}]", "this name is used twice", "each rule its own")
     for name in (name for name in table.display if name not in names):
         yield from _wrong(f"{place}.customProperties[display]", f"there is no field '{name}'", ", ".join(names))
 

@@ -124,6 +124,10 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
     masks = (old.attributes_mask, new.attributes_mask)
     if old.attributes and masks[0] is not masks[1] and masks not in _STRONGER:
         yield f": the attributes' mask changed from {masks[0]} to {masks[1]}"
+    rules = {rule.name: rule.expression for rule in old.rules}
+    for rule in new.rules:
+        if rules.get(rule.name) != rule.expression:
+            yield f": rows must now keep the rule {rule.name}"
     fields = {field.name: field for field in new.fields}
     for field in old.fields:
         if field.name not in fields:

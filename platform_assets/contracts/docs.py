@@ -60,6 +60,9 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 {% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
 - **Raw bytes** are kept for {{ table.bronze_retention | span }}.
 - **Rejects**: more than {{ "%g" % (table.quarantine_rate * 100) }} % within 5 min, and at least 10, raise an alert.
+{% for rule in table.rules -%}
+- **Rule** `{{ rule.name }}`: `{{ rule.expression | cell }}`. {{ rule.description | cell }}
+{% endfor -%}
 {% if table.patterns %}
 ```text
 {% for pattern in table.patterns -%}

@@ -35,6 +35,7 @@ from platform_assets.contracts.model import (
     IndexType,
     InvalidBytes,
     Mask,
+    Rule,
     Table,
 )
 from platform_assets.contracts.service_levels import ServiceLevels, duration
@@ -116,10 +117,7 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
     place = f"schema[{name}]"
     custom = _custom(table.customProperties, TABLE_PROPERTIES, place, found)
     _refuse(table, ("relationships",), place, found)
-    for rule in table.quality or []:
-        if rule.type != "text":
-            only = "only rules of type 'text' are supported on a table"
-            found.note(at(f"{place}.quality", only, "put checks on properties"))
+    rules = [found.get(_rule, rule, f"{place}.quality") for rule in table.quality or [] if rule.type != "text"]
     # A text line where the format is not known: what does not fit JSON is no mistake yet.
     format_ = found.get(choice, Format, custom.get("format"), f"{place}.customProperties[format]") or Format.REGEX
     where = f"{place}.customProperties[partitionGrain]"
@@ -132,9 +130,26 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
         format=format_,
         grain=found.get(choice, Grain, custom.get("partitionGrain", Grain.DAY), where) or Grain.DAY,
         **_columns(table.properties or [], f"{place}.properties", _null_values(custom, place, (), found), found),
+        rules=tuple(rule for rule in rules if rule is not None),
         **_options(custom, place, found),
         **(levels.of(name, found) if levels else {}),
     )
+
+
+def _rule(rule: DataQuality, place: str) -> Rule:
+    if (
+        rule.type != "custom"
+        or rule.engine != "assay"
+        or any(getattr(rule, one) is not None for one in ("mustBe", *OTHER_BOUNDS))
+    ):
+        allowed = "type: text; or type: custom, engine: assay, implementation: a condition in SQL"
+        raise at(f"{place}[{rule.name or ''}]", "this rule is not supported", allowed)
+    name = text(rule.name, f"{place}[].name", "the rule's name")
+    place = f"{place}[{name}]"
+    if rule.severity not in (None, "reject"):
+        raise at(f"{place}.severity", f"is {rule.severity!r}", "reject")
+    condition = text(rule.implementation, f"{place}.implementation", "a condition in SQL over the fields")
+    return Rule(name, condition.strip(), (rule.description or "").strip())
 
 
 def _columns(items: Sequence[SchemaProperty], place: str, absent: tuple[str, ...], found: Mistakes) -> dict[str, Any]:

@@ -100,6 +100,15 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition over the fields of a row, in SQL. A row for which it is false is rejected; unknown (NULL) passes."""
+
+    name: str
+    expression: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """One table of a system: a topic, its messages, and the promise made for its rows."""
 
@@ -132,6 +141,7 @@ class Table:
     topic_partitions: int = 4
     frame_start: str | None = None  # RE2: a line that begins a new record when files are sent (multi-line records)
     display: tuple[str, ...] = ()  # columns shown by default to people
+    rules: tuple[Rule, ...] = ()  # tested in this order, after the checks of single fields
     sample: str = ""  # one message as it arrives (invented), for the documentation
 
     @property

@@ -11,6 +11,7 @@ from platform_assets.contracts.arrow import BRONZE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Table
 from platform_assets.errors import one_line
 from platform_assets.refine.engine import prepare
+from platform_assets.refine.expressions import mistake_of
 from platform_assets.refine.hashing import row_hash_select
 from platform_assets.refine.select import compile_excerpt, compile_select
 
@@ -22,6 +23,9 @@ def refused(table: Table) -> str | None:
     try:
         with duckdb.connect(config={"threads": 1, "memory_limit": "256MB", "temp_directory": ""}) as con:
             prepare(con)
+            wrong = [(rule.name, mistake_of(con, table, rule.expression)) for rule in table.rules]
+            if said := "; ".join(f"the rule {name}: {mistake}" for name, mistake in wrong if mistake):
+                return said
             con.register("bronze", BRONZE_SCHEMA.empty_table())
             con.register("silver", stored)
             for query in (compile_select(table), compile_excerpt(table), row_hash_select(table)):

@@ -35,6 +35,9 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
 
 
+_RULE = "rule"
+
+
 class FieldFault(StrEnum):
     """A field's fault; the code is `<fault>:<field name>`."""
 
@@ -52,9 +55,17 @@ class FieldFault(StrEnum):
         return f"{self.value}:{field.name}"
 
 
+def rule_code(name: str) -> str:
+    """The code of a row that breaks a rule of its table."""
+    return f"{_RULE}:{name}"
+
+
 def describe(table: Table, reason: str) -> str:
     """A sentence for a reason code of that table, without any of the record's data."""
     fault, _, name = reason.partition(":")
+    if fault == _RULE:
+        rule = next(rule for rule in table.rules if rule.name == name)
+        return f"the rule {name} does not hold: {' '.join(rule.expression.split())}"
     if name:
         return _describe_field(FieldFault(fault), table.field(name))
     return _sentences(table)[Reason(reason)]

@@ -14,7 +14,7 @@ from platform_assets.contracts.model import Format, Grain, InvalidBytes, Table
 from platform_assets.refine import decode_json, decode_regex
 from platform_assets.refine.excerpt import excerpt_expression
 from platform_assets.refine.fields import fault_cases, micros, stored_expression, value_expression
-from platform_assets.refine.reasons import Reason
+from platform_assets.refine.reasons import Reason, rule_code
 from platform_assets.refine.sql import escaped, first_true, identifier, literal, select
 
 
@@ -32,6 +32,7 @@ def compile_select(table: Table) -> str:
         cases += fault_cases(source, table)
     if table.format is Format.JSON:
         cases.append(("_attributes_fault IS NOT NULL", "_attributes_fault"))
+    cases += [(f"NOT (\n{rule.expression}\n)", literal(rule_code(rule.name))) for rule in table.rules]
     stages = [
         *_decoded(table),
         ("valued", select(f"*, {values}", "decoded")),

@@ -325,7 +325,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "check not honoured": (prop("note", quality=[{"metric": "nullValues", "mustBe": 0}]), "not supported"),
     "table check not honoured": (
         lambda d: d["schema"][0].update(quality=[{"metric": "rowCount", "mustBeGreaterThan": 0}]),
-        "type 'text'",
+        "type: text",
     ),
     "index of another type": (field_custom("amount", "index", "text"), "does not fit type number"),
     "unknown custom": (field_custom("note", "indx", "text"), "customProperties[indx]: is not known"),
@@ -627,3 +627,29 @@ def test_two_broken_contracts_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(ContractError) as caught:
         load_contracts(tmp_path)
     assert {Path(mistake.file).parent.name for mistake in caught.value.mistakes} == {"shop", "stall"}
+
+
+def _with_quality(**rule: Any) -> Change:
+    return lambda document: document["schema"][0].update(quality=[{"type": "text", "description": "for people"}, rule])
+
+
+def test_rules_of_a_table_are_conditions() -> None:
+    rule = {"type": "custom", "engine": "assay", "name": "cheap_gifts", "severity": "reject"}
+    orders = parse_contract(changed(_with_quality(**rule, implementation="NOT gift OR amount < 100\n"))).table("orders")
+    assert [(one.name, one.expression) for one in orders.rules] == [("cheap_gifts", "NOT gift OR amount < 100")]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"type": "sql", "query": "SELECT 1"}, "quality[r]: this rule is not supported"),
+        ({"type": "custom", "engine": "soda", "implementation": "x"}, "quality[r]: this rule is not supported"),
+        ({"type": "custom", "engine": "assay", "implementation": "x", "mustBe": 0}, "this rule is not supported"),
+        ({"type": "custom", "engine": "assay"}, "quality[r].implementation: is missing"),
+        ({"type": "custom", "engine": "assay", "implementation": "x", "severity": "warn"}, "severity: is 'warn'"),
+    ],
+)
+def test_other_rules_of_a_table_are_refused(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(changed(_with_quality(name="r", **change)))
+    assert problem in str(caught.value)
