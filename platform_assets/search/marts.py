@@ -156,6 +156,10 @@ def _rows(mart: Mart, found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def _all(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {"bool": {"filter": list(conditions)}}
+
+
 def incidents(
     client: OpenSearch,
     index: Mart,
@@ -169,14 +173,17 @@ def incidents(
 ) -> list[dict[str, Any]]:
     """Up to `limit` alerts that were open at some time in [since, until), the latest change first; `until` None is now.
 
-    `state` is theirs at the end of that time: `open`, or `resolved` within it. Raises QueryError, Unavailable, SearchError.
+    Those that were found late (`late`) are also of the time in which they were found. `state` is theirs at the end of that time:
+    `open`, or `resolved` within it. Raises QueryError, Unavailable, SearchError.
     """
     ended = {"lt": iso(until)} if until is not None else {}
-    opened = [{"range": {"opened_at": ended}}] if until is not None else []
+    opened: list[dict[str, Any]] = [{"range": {"opened_at": ended}}] if until is not None else []
     # One that is not resolved has no such field, and so is in no range of it.
-    over: dict[str, Any] = {"range": {"resolved_at": {"lt": iso(since)}}}
+    found_late = _all({"term": {"late": True}}, {"range": {"updated_at": {"gte": iso(since), **ended}}})
+    over = _all({"range": {"resolved_at": {"lt": iso(since)}}}, {"bool": {"must_not": found_late}})
     if state == "resolved":
-        opened.append({"range": {"resolved_at": {"gte": iso(since), **ended}}})
+        within: dict[str, Any] = {"range": {"resolved_at": {"gte": iso(since), **ended}}}
+        opened.append({"bool": {"should": [within, _all({"exists": {"field": "resolved_at"}}, found_late)]}})
     elif state == "open":
         over = {"range": {"resolved_at": ended}} if until is not None else {"exists": {"field": "resolved_at"}}
     body = {

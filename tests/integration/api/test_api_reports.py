@@ -107,7 +107,13 @@ class TestReports:
             }
             for n, (service, state) in enumerate([("users", "open"), ("payments", "open"), ("payments", "resolved")])
         ]
-        columns = dict.fromkeys(("alert_id", "service", "state", "severity"), "keyword")
+        before = (datetime.now(UTC) - timedelta(days=400)).isoformat()
+        past = {"opened_at": before, "resolved_at": before, "state": "resolved", "service": "users", "severity": "high"}
+        alerts += [
+            past | {"alert_id": "late", "late": True, "updated_at": now},
+            past | {"alert_id": "old", "updated_at": now},
+        ]
+        columns = dict.fromkeys(("alert_id", "service", "state", "severity"), "keyword") | {"late": "boolean"}
         times = dict.fromkeys(("opened_at", "updated_at", "resolved_at"), "date")
         lane = connect(api.settings.opensearch_url, api.settings.opensearch_auth("lane"), api.settings.opensearch_ca)
         index_rows(lane, f"{api.contract.system}-alerts", columns | times, alerts)
@@ -118,7 +124,10 @@ class TestReports:
             "a0",
             "a1",
             "a2",
+            "late",
         }
+        over = api.get("/v1/alerts", admin, state="resolved", **mine, **ahead)["alerts"]
+        assert {one["alert_id"] for one in over} == {"a2", "late"}
         assert {one["alert_id"] for one in api.get("/v1/alerts", limited, state="open", **ahead)["alerts"]} == {"a1"}
 
     def test_rejects_are_listed_and_replayed(self, api: Api, admin: dict[str, str]) -> None:
