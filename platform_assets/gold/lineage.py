@@ -74,7 +74,7 @@ class Lineage:
         self._slot = slot
         self._keys = [name for name in self._mart.key if name != self._mart.grain]
         self._numbers = numbers_of(self._mart)
-        for schema in (contract.system, "_piece", "_kept", "_found"):
+        for schema in (contract.system, "_piece", "_kept", "_rest", "_found"):
             con.execute(f'CREATE SCHEMA "{schema}"')
         con.register("asked", asked)
         con.execute("CREATE TABLE _found.asked AS SELECT * FROM asked")
@@ -104,7 +104,8 @@ class Lineage:
         """
         for model in self._models:
             name = model.mart.name
-            self._con.execute(f'CREATE OR REPLACE TABLE _kept."{name}" AS SELECT * FROM lake."{name}" LIMIT 0')
+            for schema in ("_kept", "_rest"):
+                self._execute(f'CREATE OR REPLACE TABLE {schema}."{name}" AS SELECT * FROM lake."{name}" LIMIT 0')
         gathering = Gathering(self._con, self._tables, self._numbers, column if apart else None, sample)
         done = 0
         for first, last, rows in _pieces(self.minutes()):
@@ -212,23 +213,22 @@ class Lineage:
         )
 
     def _keep(self) -> None:
-        """What the minute models make of the rows found, at their true times, for `_compare`."""
+        """What the minute models make of the rows found at their true times, and of the others of minutes that merged."""
         models = [model for model in self._models if model.mart.grain is Slot.MINUTE]
-        mine = "_row IN (SELECT _row FROM _found.found) OR _minute IN (SELECT _minute FROM _found.merged)"
-        self._run(models, None, f"NOT _late AND ({mine})")
-        for model in models:
-            self._execute(f'INSERT INTO _kept."{model.mart.name}" SELECT * FROM main."{model.mart.name}"')
+        found, merged = "_row IN (SELECT _row FROM _found.found)", "_minute IN (SELECT _minute FROM _found.merged)"
+        for schema, mine in (("_kept", f"{found} OR {merged}"), ("_rest", f"{merged} AND NOT {found}")):
+            self._run(models, None, f"NOT _late AND ({mine})")
+            for model in models:
+                self._execute(f'INSERT INTO {schema}."{model.mart.name}" SELECT * FROM main."{model.mart.name}"')
 
     def _compare(self) -> tuple[list[str], pa.Table]:
         """The columns of the asked rows that the rows found do not make as published; the rows that they make."""
         minute = "INTERVAL 1 minute"
         series = f"generate_series({self._slot_sql(0)}, {self._slot_sql(1)} - {minute}, {minute})"
         self._request(f"SELECT unnest({series}) AS _moment")
-        for model in self._models:
-            if model.mart.grain is Slot.MINUTE:
-                name = model.mart.name
-                self._execute(f'CREATE OR REPLACE TABLE main."{name}" AS SELECT * FROM _kept."{name}"')
-        self._build([model for model in self._models if model.mart.grain is not Slot.MINUTE])
+        self._roll_up("_rest")
+        others_count = self._mart.grain is not Slot.MINUTE and self._asked_made() > 0
+        self._roll_up("_kept")
         grain = self._mart.grain
         join = f'm."{grain}" = a."{grain}" AND {self._same("m", "a")}'
         made = f'main."{self._mart.name}"'
@@ -239,7 +239,23 @@ class Lineage:
         [(lost, *unlike)] = self._con.sql(counted).fetchall()
         again = self._con.sql(f"SELECT m.* FROM {made} AS m SEMI JOIN _found.asked AS a ON {join}")
         wrong = [f.name for f, count in zip(others, unlike, strict=True) if count]
+        if others_count:  # the slot itself has merged rows that its minutes had not
+            wrong = list(dict.fromkeys([*wrong, *self._numbers]))
         return wrong or (self._keys if lost else []), again.to_arrow_table()
+
+    def _roll_up(self, schema: str) -> None:
+        """The slot's marts from what a schema has of its minutes."""
+        for model in self._models:
+            if model.mart.grain is Slot.MINUTE:
+                name = model.mart.name
+                self._execute(f'CREATE OR REPLACE TABLE main."{name}" AS SELECT * FROM {schema}."{name}"')
+        self._build([model for model in self._models if model.mart.grain is not Slot.MINUTE])
+
+    def _asked_made(self) -> int:
+        """How many of the asked rows' keys the mart has, as it is built now."""
+        grain = self._mart.grain
+        join = f'm."{grain}" = a."{grain}" AND {self._same("m", "a")}'
+        return self._count(f'main."{self._mart.name}" AS m SEMI JOIN _found.asked AS a ON {join}')
 
     # -- running the models ------------------------------------------------------------------------------------------
 

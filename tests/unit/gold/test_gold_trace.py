@@ -122,6 +122,20 @@ def test_rows_that_the_model_merged_belong_to_what_they_were_merged_into(lab: Go
     assert (apart.verdict, apart.counted, apart.rows[0]["errors"]) == ("proved", 3, 3)
 
 
+def test_what_an_hour_merges_beyond_its_minutes_is_not_called_proved(tmp_path: Path) -> None:
+    """Of 3 x 80 routes the minutes make 90 rows `other`, and the hour 50 more: their rows are not found."""
+    lab = GoldLab(tmp_path)
+    names = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(80)]
+    for minute in range(3):
+        at = NOON + minute * MINUTE
+        lab.log(*(fail(at, route=f"/{'pqr'[minute]}{name}", message="no") for name in names))
+    lab.refresh()
+    other = traced(lab, "failures_hour", NOON, service="shop", route="other")
+    assert (other.verdict, other.counted, other.rows[0]["errors"]) == ("differs", 90, 140)
+    assert "errors" in other.differs
+    assert traced(lab, "failures_hour", NOON, service="shop", route="/paa").verdict == "proved"
+
+
 def test_the_answer_leads_to_topics_offsets_and_commits(lab: GoldLab) -> None:
     found = traced(lab, "errors_hour", NOON, status=500)
     assert (found.refresh, found.consumed["events"]) == (1, {"commits": 2, "rewrites": 0})
