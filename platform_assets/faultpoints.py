@@ -31,7 +31,13 @@ GOLD_POINTS: Final = ("gold_claimed", "gold_mart_committed")
 ALERT_POINTS: Final = ("alert_stored", "alert_sent", "alert_indexed")
 """Reached only where a rule has something to say."""
 
-POINTS: Final = LANE_POINTS + GOLD_POINTS + ALERT_POINTS
+REBUILD_POINTS: Final = ("index_filled", "index_blocked", "index_swapped")
+"""Reached where an index is built anew."""
+
+RETIRE_POINTS: Final = ("documents_forgotten", "index_retiring")
+"""Reached where retention takes documents out of the index; the second when an index goes as a whole."""
+
+POINTS: Final = LANE_POINTS + GOLD_POINTS + ALERT_POINTS + REBUILD_POINTS + RETIRE_POINTS
 
 _reached: Counter[str] = Counter()
 

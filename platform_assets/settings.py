@@ -94,6 +94,19 @@ class Settings:
         return user, self._need(f"ASSAY_OPENSEARCH_{role.upper()}_PASSWORD", f"OpenSearch's password of {role!r}")
 
     @property
+    def index_shards_share(self) -> float:
+        """The share of the cluster's limit of shards above which an alert is raised. Raises AssayError unless it is in (0, 1]."""
+        name = "ASSAY_INDEX_SHARDS_SHARE"
+        text = self.values.get(name, "0.8")
+        try:
+            share = float(text)
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 1:
+            raise AssayError(f"{name}={text} is no share", "a number above 0, at most 1; 0.8 is the default")
+        return share
+
+    @property
     def opensearch_jwt_key(self) -> bytes:
         """The key that signs the tokens of the API's callers, at least 64 bytes. Raises AssayError when unknown or too short."""
         name = "ASSAY_OPENSEARCH_JWT_KEY"

@@ -20,7 +20,7 @@ from opensearchpy import Urllib3HttpConnection
 
 SEARCH = re.compile(r"/[a-z][a-z0-9_,*-]*/_search")
 COLUMNS = re.compile(r"/[a-z][a-z0-9_,*-]*/_mapping/field/(\*|%2A)")
-PARAMS = frozenset({"ignore_unavailable", "allow_no_indices", "allow_partial_search_results"})
+PARAMS = frozenset({"ignore_unavailable", "allow_no_indices", "allow_partial_search_results", "pre_filter_shard_size"})
 BODY = frozenset({"size", "query", "sort", "search_after", "track_total_hits", "timeout", "aggs"})
 BOUNDS = frozenset({"gte", "gt", "lte", "lt", "format"})
 SCALARS = (str, int, float, bool)

@@ -27,7 +27,7 @@ from platform_assets.search.errors import Conflict, SearchError, Unavailable, er
 from platform_assets.search.history import ForeignIndex, foreign
 from platform_assets.search.indices import READ_FILTER
 from platform_assets.search.mappings import PROGRESS
-from platform_assets.search.names import PROGRESS_ID
+from platform_assets.search.names import PROGRESS_ID, generation_name, generation_of
 from platform_assets.search.progress import advance, read
 from platform_assets.settings import Settings
 
@@ -194,7 +194,7 @@ class AlertIndex:
 
     def _create(self, client: OpenSearch, known: list[str], *, serve: bool) -> str:
         """The next generation. One that is to serve may have been created by another lane at the same moment."""
-        name = f"{self._alias}-{max((int(one.rpartition('-')[2]) for one in known), default=0) + 1:06d}"
+        name = generation_name(self._alias, max(map(generation_of, known), default=0) + 1)
         shape = {"number_of_shards": 1, "number_of_replicas": 0, "auto_expand_replicas": "0-1"}
         body = {
             "settings": {"index": {**shape, "translog.durability": "request", "gc_deletes": "1d"}},

@@ -39,6 +39,7 @@ GAP = _rule("gap", Severity.CRITICAL, "{subject}: {detail}")
 INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
 TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
 CONFLICT = _rule("key_conflict", Severity.WARNING, "{subject}: {detail}")
+SHARDS = _rule("index_shards", Severity.CRITICAL, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
 TAIL = _rule("tail_stopped", Severity.CRITICAL, "{subject}: {detail}")
 CHECK_FAILED = _rule("check_failed", Severity.WARNING, "{subject}: {detail}")
@@ -54,6 +55,7 @@ PLATFORM_RULES = {
         INDEX,
         TROUBLE,
         CONFLICT,
+        SHARDS,
         RUN_FAILED,
         CHECK_FAILED,
         DECLARATION,
@@ -67,7 +69,7 @@ def sighting(
     rule: Rule, subject: str, at: datetime, *, breach: bool, value: float = 1.0, detail: str = "",
     severity: Severity | None = None,
 ) -> Sighting:  # fmt: skip
-    """What was seen of a platform rule; `subject` is a table, a job or a check.
+    """What was seen of a platform rule; `subject` is a table, a job, a check or a service.
 
     Whatever in `detail` comes from data must be neutral.
     """

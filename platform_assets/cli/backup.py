@@ -111,9 +111,9 @@ def restore(session: Session, source: Path, secrets: bool, index: bool, as_json:
 def reindex(session: Session, system: str, table: str | None, as_json: bool) -> None:
     """Build a system's indices anew from the lake.
 
-    Of events, of gold and of alerts: for one that was filled from another lake, or before a restore. The old one serves until
-    the new one is complete; lanes may go on meanwhile. TABLE is a table of events, a mart, or `alerts`; the system `assay` has
-    alerts only.
+    Of events, of gold and of alerts: for one that was filled from another lake, or before a restore, or whose periods the
+    contract has changed. The old one serves until the new one is complete; lanes may go on meanwhile. TABLE is a table of events,
+    a mart, or `alerts`; the system `assay` has alerts only.
     """
     from platform_assets.cli import render
 

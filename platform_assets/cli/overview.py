@@ -19,15 +19,15 @@ Facts = dict[str, Any]
 
 
 def overview(settings: Settings, contracts: Iterable[Contract], problems: Iterable[Problem] = ()) -> Facts:
-    """Services, every system's tables, and what is wrong with declarations.
+    """Services, the index's shards, every system's tables, and what is wrong with declarations.
 
-    `{home, phase, healthy, services: [{name, state, address, pid, restarts, detail, log}], systems: [{system, version, owner,
-    gaps: [...], tables: [...]}], mistakes: [{system, part, file, line, place, message, hint}]}`; for a table see
-    `trust.overview.table_facts`.
+    `{home, phase, healthy, services: [{name, state, address, pid, restarts, detail, log}], shards: {open, limit, share, exceeded,
+    unanswered}, systems: [{system, version, owner, gaps: [...], tables: [...]}], mistakes: [{system, part, file, line, place,
+    message, hint}]}`; for `shards` see `trust.overview.shard_facts`, for a table `trust.overview.table_facts`.
     """
     from platform_assets.local import lifecycle
     from platform_assets.plain import plain
-    from platform_assets.trust.overview import system_facts
+    from platform_assets.trust.overview import shard_facts, system_facts
 
     status = lifecycle.status(settings.home)
     return {
@@ -36,6 +36,7 @@ def overview(settings: Settings, contracts: Iterable[Contract], problems: Iterab
         "phase": status.phase,
         "healthy": status.healthy,
         "services": plain(status.services),
+        "shards": shard_facts(settings),
         "systems": [system_facts(settings, contract) for contract in contracts],
         "mistakes": [problem.facts() for problem in problems],
     }

@@ -75,7 +75,7 @@ def view(facts: Facts) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_services(facts), Text()]
+    parts: list[RenderableType] = [_services(facts), Text(), *_shards(facts["shards"])]
     for system in facts["systems"]:
         parts += [tables(system), *_attention(system)]
     return Group(*parts, *_mistakes(facts.get("mistakes", ())))
@@ -115,6 +115,19 @@ def _services(facts: Facts) -> RenderableType:
         for service in facts["services"]
     ]
     return render.grid(("service", "state", "address", "pid", "restarts", "detail"), rows, right=("pid", "restarts"))
+
+
+def _shards(shards: Facts) -> list[RenderableType]:
+    """How near the index is to its limit; nothing where it does not answer, which the tables say."""
+    from rich.text import Text
+
+    if shards["open"] is None:
+        return []
+    said = f"index: {shards['open']:,} of {shards['limit']:,} shards"
+    if shards["exceeded"]:
+        more = f", above the share of {shards['share']:.0%}: at the limit nothing gets a new index; see the runbook index_shards"
+        return [Text(said + more, "bold red"), Text()]
+    return [Text(said), Text()]
 
 
 def tables(system: Facts) -> RenderableType:

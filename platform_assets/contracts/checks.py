@@ -22,11 +22,13 @@ from platform_assets.contracts.model import (
     FieldType,
     Format,
     Grain,
+    IndexPeriod,
     IndexType,
     InvalidBytes,
     Mask,
     Table,
 )
+from platform_assets.contracts.periods import MAX_INDICES, indices_needed
 from platform_assets.contracts.types import NUMERIC, TYPES, type_name
 from platform_assets.errors import Mistake, Mistakes
 
@@ -111,6 +113,7 @@ def _table(table: Table) -> Iterator[Mistake]:
         yield from _identifier(rule.name, f"{place}.quality[{rule.name}]")
     for twice in _twice([rule.name for rule in table.rules]):
         yield from _wrong(f"{place}.quality[{twice}]", "this name is used twice", "each rule its own")
+    yield from _periods(table, place)
     for name in (name for name in table.display if name not in names):
         yield from _wrong(f"{place}.customProperties[display]", f"there is no field '{name}'", ", ".join(names))
 
@@ -313,6 +316,26 @@ def _found(check: Callable[[str, str], object], text: str, place: str) -> list[M
 def _twice(values: Iterable[str]) -> list[str]:
     """The values that are there more than once."""
     return [value for value, number in Counter(values).items() if number > 1]
+
+
+def _periods(table: Table, place: str) -> Iterator[Mistake]:
+    """Periods of the index: no shorter than a partition, and not so short that the table takes the node's shards."""
+    order, where = list(IndexPeriod), f"{place}.customProperties[indexPeriod]"
+    if order.index(table.index_period) < order.index(IndexPeriod(table.grain)):
+        yield from _wrong(where, f"is '{table.index_period}', shorter than a partition", f"{table.grain} or longer")
+    if order.index(table.history_period) < order.index(table.index_period):
+        yield from _wrong(
+            f"{place}.customProperties[historyPeriod]",
+            f"is '{table.history_period}', shorter than the indexPeriod",
+            f"{table.index_period} or longer",
+        )
+    indices = indices_needed(table.index_period, table.retention + table.lateness + table.max_ahead)
+    if indices > MAX_INDICES:
+        yield from _wrong(
+            where,
+            f"'{table.index_period}' would make {indices:,} indices within retention and lateness",
+            f"a longer period: {MAX_INDICES} are allowed",
+        )
 
 
 def _time_format(text: str, place: str) -> None:

@@ -58,6 +58,8 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 {% endif -%}
 - **Message**: {{ table | message }}, at most {{ table.max_bytes | bytes }}\
 {% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
+- **Index**: one for each {{ table.index_period }} of event time\
+{% if table.history_period != table.index_period %}, of history for each {{ table.history_period }}{% endif %}.
 - **Raw bytes** are kept for {{ table.bronze_retention | span }}.
 - **Rejects**: more than {{ "%g" % (table.quarantine_rate * 100) }} % within 5 min, and at least 10, raise an alert.
 {% for rule in table.rules -%}

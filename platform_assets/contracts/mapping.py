@@ -38,6 +38,7 @@ from platform_assets.contracts.model import (
     Rule,
     Table,
 )
+from platform_assets.contracts.periods import with_periods
 from platform_assets.contracts.service_levels import ServiceLevels, duration
 from platform_assets.contracts.types import TYPES
 from platform_assets.contracts.values import block, blocks, bound, choice, flag, text, texts, whole
@@ -49,6 +50,7 @@ PII = "pii"
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
     "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
+    "indexPeriod", "historyPeriod",
 )  # fmt: skip
 FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues", "textToo")
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
@@ -121,7 +123,7 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
     # A text line where the format is not known: what does not fit JSON is no mistake yet.
     format_ = found.get(choice, Format, custom.get("format"), f"{place}.customProperties[format]") or Format.REGEX
     where = f"{place}.customProperties[partitionGrain]"
-    return Table(
+    made = Table(
         system=system,
         name=name,
         version=version,
@@ -134,6 +136,7 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
         **_options(custom, place, found),
         **(levels.of(name, found) if levels else {}),
     )
+    return with_periods(made, custom, f"{place}.customProperties", found)
 
 
 def _rule(rule: DataQuality, place: str) -> Rule:

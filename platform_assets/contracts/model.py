@@ -58,6 +58,15 @@ class Grain(StrEnum):
     HOUR = "hour"
 
 
+class IndexPeriod(StrEnum):
+    """The length of event time that one search index holds, the shortest first."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
 class IndexType(StrEnum):
     """How a field is searched; derived from its type unless the contract gives a hint."""
 
@@ -123,6 +132,8 @@ class Table:
     key: tuple[str, ...] = ()  # identity within a dedupe window; empty: no duplicates exist
     dedupe_window: timedelta | None = None  # of event time, a divisor of the grain; None: the whole event partition
     grain: Grain = Grain.DAY
+    index_period: IndexPeriod = IndexPeriod.MONTH  # of rows that arrived in time
+    history_period: IndexPeriod = IndexPeriod.YEAR  # of rows that are history, which may be of any age
     patterns: tuple[str, ...] = ()  # RE2 with named groups, for Format.REGEX; the first that matches is taken
     invalid_bytes: InvalidBytes = InvalidBytes.REJECT
     attributes: str | None = None  # name of the column for unknown fields (JSON), None: unknown fields reject

@@ -132,6 +132,7 @@ def look_now(
     ]
     if contract is None:
         works.append(partial(_see, room, partial(stale_alerts, instance, contracts, now)))
+        works.append(partial(_see, room, partial(_shards, settings, now)))
     else:
         works += [
             partial(_own_rules, settings, contract, room),
@@ -182,6 +183,22 @@ def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
         for table in contract.tables
         if (marks := found.get(table.topic)) is not None
     }
+
+
+def _shards(settings: "Settings", now: datetime) -> Iterator["Sighting"]:
+    """Whether the index comes near its limit of shards. One that does not answer is told by the lanes."""
+    from platform_assets.alerts.platform import SHARDS, sighting
+    from platform_assets.lane.sessions import ask_shards
+    from platform_assets.search.errors import Unavailable
+
+    try:
+        budget = ask_shards(settings)
+    except Unavailable as error:
+        _log.warning("how many shards are open is not known: %s", error)
+        return
+    yield sighting(
+        SHARDS, "opensearch", now, breach=budget.exceeded, value=budget.open / budget.limit, detail=str(budget)
+    )
 
 
 def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Iterator["Sighting"]:

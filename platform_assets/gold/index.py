@@ -10,36 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from opensearchpy.exceptions import OpenSearchException
 
-from platform_assets.contracts.model import Contract, Field
+from platform_assets.contracts.model import Contract, Field, IndexPeriod
 from platform_assets.gold.columns import Column
-from platform_assets.gold.marts import LENGTHS, Mart, Slot, ledger_table
+from platform_assets.gold.marts import LENGTHS, PARTITION_FORMATS, Mart, ledger_table
 from platform_assets.gold.plan import REFRESH
 from platform_assets.lake.files import split_by_partition
+from platform_assets.lake.table import LakeTable
 from platform_assets.lane.history import owned
 from platform_assets.lane.publish import BULK_PATIENCE_S
 from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import Refused, keyed_ndjson
+from platform_assets.search.documents import Refused, keyed_ndjson, period_column
 from platform_assets.search.errors import Conflict, SearchError, translate
-from platform_assets.search.indices import Indices
+from platform_assets.search.indices import Index, Indices
 from platform_assets.search.mappings import SYSTEM
+from platform_assets.search.names import holds, period_of, span_of
 from platform_assets.search.progress import Frontier, ensure_progress_index, read_frontier, write_frontier
+from platform_assets.search.retire import delete_where, delete_within, joined, retire, searchable
 from platform_assets.settings import Settings
 
-_PARTITION_FORMAT = {Slot.MINUTE: "%Y-%m-%d", Slot.HOUR: "%Y-%m", Slot.DAY: "%Y-%m"}
-"""An index a day for minutes, else a month: the documents are few."""
-_RANGES = 500
-"""Ranges of slots in one request; a query has 1,024 clauses at most."""
 _TRIES = 5
 
 
@@ -79,20 +76,24 @@ class MartDocuments:
         """The columns."""
         return tuple(column.field(column.name in self.mart.key) for column in self.mart.columns)
 
-    def partition(self, slot: datetime) -> str:
-        """The name of the document partition that holds a slot."""
-        return slot.strftime(_PARTITION_FORMAT[self.mart.grain])
+    @property
+    def index_period(self) -> IndexPeriod:
+        """How much time one index holds."""
+        return self.mart.index_period
 
-    def partition_of(self, name: str) -> str:
-        """The document partition that holds a partition of the Delta table, or a day: its name is the beginning of theirs."""
-        return name[: len(self.partition(datetime.now(UTC)))]
+    @property
+    def history_period(self) -> IndexPeriod:
+        """A mart has no history apart."""
+        return self.mart.index_period
+
+    def periods(self, partitions: Collection[str]) -> set[str]:
+        """The periods whose indices hold these partitions of the Delta table."""
+        return {period_of(self, partition) for partition in partitions}
 
     def rows(self, relation: duckdb.DuckDBPyRelation) -> pa.Table:
-        """Rows of the mart as documents are made of them: the columns, and `event_partition`."""
-        grain = self.mart.grain
+        """Rows of the mart as documents are made of them: the columns, and the partition as `event_partition`."""
         fields = ", ".join(_document_value(column) for column in self.mart.columns)
-        name = f"strftime(CAST(\"{grain}\" AS TIMESTAMP), '{_PARTITION_FORMAT[grain]}') AS event_partition"
-        return relation.project(f"{fields}, {name}").to_arrow_table()
+        return relation.project(f"{fields}, {self.mart.partition_sql} AS event_partition").to_arrow_table()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,35 +216,27 @@ class _MartIndex:
 
     def _delete_older(self, change: _Change) -> None:
         """Delete documents of these slots that an older refresh wrote: their rows are gone."""
-        older = {"range": {f"{SYSTEM}.seq": {"lt": change.number}}}
+        older, grain = {"range": {f"{SYSTEM}.seq": {"lt": change.number}}}, self._mart.grain
+        client = self._indices.client
         try:
             if change.slots is None:
                 for index in self._indices.all(self._documents):
-                    self._delete(index.name, [older])
+                    client.indices.refresh(index=index.name)
+                    delete_where(client, index.name, [older])
                 return
-            moments = pa.table({"slot": change.slots, "partition": self._names(change.slots)})
-            for partition, part in split_by_partition(moments, "partition"):
-                serving = self._indices.find(self._documents, partition)
-                if serving is None:
-                    continue
-                spans = _spans(part.column("slot").to_pylist(), LENGTHS[self._mart.grain])
-                for at in range(0, len(spans), _RANGES):
-                    ranges = [{"range": {str(self._mart.grain): span}} for span in spans[at : at + _RANGES]]
-                    self._delete(serving.name, [older, {"bool": {"should": ranges}}])
+            for period, part in split_by_partition(self._placed(change.slots), "period"):
+                serving = self._indices.find(self._documents, period)
+                if serving is not None:
+                    spans = [(slot, slot + LENGTHS[grain]) for slot in part.column("slot").to_pylist()]
+                    delete_within(client, serving.name, str(grain), spans, [older])
         except OpenSearchException as error:
             raise translate(error, f"deleting replaced documents of {self._documents.qualified_name}") from error
 
-    def _names(self, slots: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.strftime(slots, format=_PARTITION_FORMAT[self._mart.grain])
-
-    def _delete(self, index: str, conditions: Sequence[dict[str, Any]]) -> None:
-        self._indices.client.indices.refresh(index=index)
-        # A conflict is a document that somebody has just written anew.
-        self._indices.client.delete_by_query(
-            index=index,
-            body={"query": {"bool": {"filter": conditions}}},
-            params={"conflicts": "proceed", "refresh": "true"},
-        )
+    def _placed(self, slots: pa.ChunkedArray) -> pa.Table:
+        """The slots, each with its `period`."""
+        names = pc.strftime(slots, format=PARTITION_FORMATS[self._mart.grain])
+        periods = period_column(self._documents, pa.table({"event_partition": names}))
+        return pa.table({"slot": slots, "period": periods})
 
 
 def accept_all(documents: MartDocuments, refused: Sequence[Refused]) -> None:
@@ -255,17 +248,6 @@ def accept_all(documents: MartDocuments, refused: Sequence[Refused]) -> None:
         )
 
 
-def _spans(slots: Sequence[datetime], length: timedelta) -> list[dict[str, str]]:
-    """Ascending slots as ranges of time, those that touch joined."""
-    spans: list[tuple[datetime, datetime]] = []
-    for slot in slots:
-        if spans and spans[-1][1] == slot:
-            spans[-1] = (spans[-1][0], slot + length)
-        else:
-            spans.append((slot, slot + length))
-    return [{"gte": f"{a:%Y-%m-%dT%H:%M:%SZ}", "lt": f"{b:%Y-%m-%dT%H:%M:%SZ}"} for a, b in spans]
-
-
 def _document_value(column: Column) -> str:
     """A date as a time, for the index has no other; a histogram as JSON text."""
     if column.is_date:
@@ -275,18 +257,42 @@ def _document_value(column: Column) -> str:
     return f'"{column.name}"'
 
 
-def expire_index(
-    settings: Settings, contract: Contract, marts: Sequence[Mart], before: str, kept: Collection[str]
-) -> list[str]:
-    """Delete indices whose days are all before `before` and not among the days `kept`; mart and partition of each."""
+def forget_index(settings: Settings, contract: Contract, marts: Sequence[Mart]) -> tuple[int, list[str]]:
+    """Take out of the indices what the marts' tables have dropped: documents deleted; mart and period of indices deleted.
+
+    Raises SearchError; ForeignIndex for an index that another lake has filled.
+    """
     indices = connect_indices(settings)
+    documents, gone = 0, []
     try:
-        gone: list[str] = []
         for mart in marts:
-            if mart.index:
-                documents = MartDocuments(mart, contract.version)
-                names = {documents.partition_of(day) for day in kept}
-                gone += [f"{mart.name} {p}" for p in indices.expire(documents, documents.partition_of(before), names)]
-        return gone
+            table = mart.table(settings.lake_path)
+            if mart.index and table.exists():
+                collection = MartDocuments(mart, contract.version)
+                owned(read_frontier(indices.client, collection), collection, table, REFRESH)
+                for index in indices.all(collection):
+                    deleted, dropped = _forget(indices, collection, table, index)
+                    documents += deleted
+                    gone += [f"{mart.name} {index.period}"] if dropped else []
+        return documents, gone
     finally:
         indices.client.close()
+
+
+def _forget(indices: Indices, documents: MartDocuments, table: LakeTable, index: Index) -> tuple[int, bool]:
+    """Delete an index's documents of slots that the table does not have; whoever writes such a slot anew has a later number."""
+
+    def empty() -> bool:
+        table.refresh()
+        return index.period not in documents.periods(table.partitions())
+
+    table.refresh()
+    begin, end = span_of(index.period)
+    if not index.serving or not searchable(begin, end):
+        return 0, False
+    kept = joined(span_of(partition) for partition in holds(documents, index.period, table.partitions()))
+    edges = [begin, *(edge for span in kept for edge in span), end]
+    missing = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+    number = table.transaction(REFRESH) or 0
+    until = {"range": {f"{SYSTEM}.seq": {"lte": number}}}
+    return retire(indices, documents, index, missing, empty, [until]) if missing else (0, False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.index import expire_index
+from platform_assets.gold.index import forget_index
 from platform_assets.gold.marts import Mart, ledger_table
 from platform_assets.lake.layout import Lake
 from platform_assets.lake.maintain import drop, expire, vacuum
@@ -23,11 +23,12 @@ LEDGER_KEPT = timedelta(days=7)
 
 @dataclass
 class GoldMaintenance:
-    """Rows forgotten and files deleted, by mart; partitions whose index is gone."""
+    """Rows forgotten and files deleted, by mart; documents deleted, and mart and period of indices deleted."""
 
     system: str
     rows: dict[str, int] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
+    documents: int = 0
     indices: list[str] = field(default_factory=list)
 
 
@@ -58,7 +59,7 @@ def maintain_gold(
         report.rows["ledger"] = expire(ledger, (now - LEDGER_KEPT).date().isoformat())
         report.files["ledger"] = vacuum(ledger)
     if index:
-        report.indices = expire_index(settings, contract, marts, until, kept)
+        report.documents, report.indices = forget_index(settings, contract, marts)
     return report
 
 

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import yaml
 
+from platform_assets.contracts.model import IndexPeriod
 from platform_assets.errors import AssayError
 from platform_assets.gold.columns import Column, check_columns, read_column
 from platform_assets.lake.table import LakeTable
@@ -38,6 +39,12 @@ class Slot(StrEnum):
 LENGTHS = {Slot.MINUTE: timedelta(minutes=1), Slot.HOUR: timedelta(hours=1), Slot.DAY: timedelta(days=1)}
 PARTITION_FORMATS = {Slot.MINUTE: "%Y-%m-%dT%H", Slot.HOUR: "%Y-%m-%d", Slot.DAY: "%Y-%m"}
 """A partition holds 60, 24 or 31 slots at most and one file: replacing a slot never costs more than that."""
+_INDEX_PERIODS = {
+    Slot.MINUTE: (IndexPeriod.MONTH, (IndexPeriod.HOUR, IndexPeriod.DAY, IndexPeriod.MONTH, IndexPeriod.YEAR)),
+    Slot.HOUR: (IndexPeriod.YEAR, (IndexPeriod.DAY, IndexPeriod.MONTH, IndexPeriod.YEAR)),
+    Slot.DAY: (IndexPeriod.YEAR, (IndexPeriod.MONTH, IndexPeriod.YEAR)),
+}
+"""How much time one search index holds: by default, and what a mart may declare (a partition lies within one index)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Mart:
     index: bool
     columns: tuple[Column, ...]
     example: str | None = None  # the column with the id of a document that is one of those counted
+    index_period: IndexPeriod = IndexPeriod.YEAR  # how much time one search index holds
     main: bool = False  # whether statistics are asked of this one unless another is named
     reads: Reads | None = None  # as declared; None: nothing but its own slot, which its SQL must show
 
@@ -144,6 +152,7 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
             bool(meta.get("index", False)),
             columns,
             meta.get("example"),
+            IndexPeriod(meta.get("index_period", _INDEX_PERIODS[Slot(meta["grain"])][0])),
             bool(meta.get("main", False)),
             _reads(meta.get("reads")),
         )
@@ -154,6 +163,11 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
             f"{path.name}: the model {model.get('name')} lacks {error}",
             "a mart needs a description, config.meta with grain and key, and columns with description and data_type",
         ) from error
+    if mart.index_period not in (allowed := _INDEX_PERIODS[mart.grain][1]):
+        raise AssayError(
+            f"{path.name}: the index_period of {mart.name} is {mart.index_period}, shorter than a partition of its table",
+            f"one of {', '.join(allowed)}",
+        )
     named = {mart.grain, *mart.key, *filter(None, [mart.example])}
     if missing := sorted(named - {column.name for column in columns}):
         raise AssayError(f"{path.name}: {mart.name} has no column {', '.join(missing)}", "name it among its columns")

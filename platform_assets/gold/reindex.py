@@ -25,6 +25,7 @@ from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import Documents, keyed_ndjson
 from platform_assets.search.indices import Indices
+from platform_assets.search.names import holds
 from platform_assets.search.progress import START, Frontier, ensure_progress_index
 from platform_assets.search.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild_documents
 from platform_assets.settings import Settings
@@ -35,7 +36,7 @@ def reindex_mart(
 ) -> ReindexReport:
     """Build a mart's whole index anew from the lake and make its frontier follow this lake. The old indices serve until then.
 
-    A mart that this lake does not have loses its index. `progress` is told how many documents of a partition are done. Safe
+    A mart that this lake does not have loses its index. `progress` is told how many documents of a period are done. Safe
     beside a refresh, and to be repeated. Raises SearchError when the index cannot.
     """
     started = time.perf_counter()
@@ -54,11 +55,11 @@ def reindex_mart(
 
 
 def _now(documents: MartDocuments, table: LakeTable) -> tuple[set[str], int]:
-    """The document partitions that the table has rows of, and its last refresh."""
+    """The periods that the table has rows of, and its last refresh."""
     if not table.exists():
         return set(), 0
     table.refresh()
-    return {documents.partition_of(name) for name in table.partitions()}, table.transaction(REFRESH) or 0
+    return documents.periods(table.partitions()), table.transaction(REFRESH) or 0
 
 
 def _fill(
@@ -68,7 +69,7 @@ def _fill(
     report: ReindexReport,
     progress: Callable[[int], None] | None,
 ) -> Frontier:
-    """Build every partition; the frontier that holds then, whatever came meanwhile."""
+    """Build every period; the frontier that holds then, whatever came meanwhile."""
     frontier = replace(START, seq=_now(documents, table)[1], history=history(table))
     indices.ensure_template(documents)
     ensure_progress_index(indices.client)
@@ -80,24 +81,22 @@ def _fill(
         while left := sorted(
             _now(documents, table)[0] - report.documents.keys()
         ):  # a refresh may bring others meanwhile
-            for partition in left:
-                rows = _MartRows(table, documents, con, partition)
-                done = rebuild_documents(indices, writer, documents, partition, rows.read, render, progress)
+            for period in left:
+                rows = _MartRows(table, documents, con, period)
+                done = rebuild_documents(indices, writer, documents, period, rows.read, render, progress)
                 accept_all(documents, done.refused)
-                report.documents[partition] = done.documents
+                report.documents[period] = done.documents
     return frontier
 
 
 class _MartRows:
-    """Snapshots of the rows of one document partition. A refresh replaces rows, so that the partition is then begun again."""
+    """Snapshots of the rows of one period. A refresh replaces rows, so that the period is then begun again."""
 
-    def __init__(
-        self, table: LakeTable, documents: MartDocuments, con: duckdb.DuckDBPyConnection, partition: str
-    ) -> None:
+    def __init__(self, table: LakeTable, documents: MartDocuments, con: duckdb.DuckDBPyConnection, period: str) -> None:
         self._table = table
         self._documents = documents
         self._con = con
-        self._partition = partition
+        self._period = period
 
     def read(self, since: Snapshot | None) -> Snapshot:
         self._table.refresh()
@@ -106,6 +105,6 @@ class _MartRows:
             if number != since.seq:
                 raise SnapshotLost
             return Snapshot(number, {}, number, ())
-        files = [f for f in self._table.files() if self._documents.partition_of(str(f.partition)) == self._partition]
+        files = [f for f in self._table.files() if holds(self._documents, self._period, [str(f.partition)])]
         rows = self._documents.rows(self._table.relation(self._con, files))
         return Snapshot(number, {}, number, (rows,) if rows.num_rows else ())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -287,9 +287,12 @@ class LakeTable:
             rel = rel.project(", ".join(f'"{c}"' for c in columns))
         return rel.to_arrow_table()
 
-    def between(self, column: str, low: int, high: int = 2**63 - 1, *, partition: str | None = None) -> list[DataFile]:
-        """Files that may hold `low <= column <= high`, by their statistics."""
-        return overlapping(self.files(partition), column, low, high)
+    def between(
+        self, column: str, low: int, high: int = 2**63 - 1, *, partitions: Collection[str] | None = None
+    ) -> list[DataFile]:
+        """Files that may hold `low <= column <= high`, by their statistics; of some partitions if they are named."""
+        found = overlapping(self.files(), column, low, high)
+        return found if partitions is None else [f for f in found if f.partition in partitions]
 
     @property
     def row_bytes(self) -> str:

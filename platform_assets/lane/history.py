@@ -12,7 +12,7 @@ from platform_assets.lake.archive import history
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane.land import SEQ
 from platform_assets.search.history import ForeignIndex, foreign
-from platform_assets.search.names import DocumentSet
+from platform_assets.search.names import DocumentSet, layout
 from platform_assets.search.progress import Frontier
 
 
@@ -23,7 +23,7 @@ def owned(frontier: Frontier, documents: DocumentSet, table: LakeTable, counter:
     """
     table.refresh()
     mine = history(table)
-    why = foreign(frontier, mine, table.transaction(counter) or 0)
+    why = foreign(frontier, mine, table.transaction(counter) or 0, layout(documents))
     if why is not None:
         raise ForeignIndex(documents.system, documents.name, why)
     return replace(frontier, history=mine)

@@ -263,7 +263,7 @@ class KeyIndex:
 
     def _rows(self, partition: str, numbers: list[int], after: int) -> duckdb.DuckDBPyRelation | None:
         """Silver rows of a partition from the first to the last of these windows, of bronze commits past `after`."""
-        files = self._silver.between("_seq", after + 1, partition=partition)
+        files = self._silver.between("_seq", after + 1, partitions=(partition,))
         where = f"_seq > {after}"
         if (length := self._contract.dedupe_window) is not None:
             name = self._contract.event_time

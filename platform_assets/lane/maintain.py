@@ -16,11 +16,10 @@ from platform_assets.errors import AssayError
 from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.maintain import drop, expire, vacuum
 from platform_assets.lake.table import Conflict, LakeTable
+from platform_assets.lane.forget import Forgotten, forget
 from platform_assets.lane.land import CLOCK, SEQ
-from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import dropped_mark, expired_mark
-from platform_assets.search.indices import Indices
 from platform_assets.settings import Settings
 
 RETENTION = "retention"
@@ -32,14 +31,14 @@ _TRIES = 20
 
 @dataclass
 class MaintenanceReport:
-    """Rows forgotten and files deleted, by layer; event partitions whose index is gone."""
+    """Rows forgotten and files deleted, by layer; what left the index."""
 
     table: str
     rows: dict[str, int] = field(default_factory=dict)
     clock: str = ""  # the moment that retention counts from (ISO)
     held_back: int = 0  # rows of bronze past their retention that silver has not consumed
     files: dict[str, int] = field(default_factory=dict)
-    indices: list[str] = field(default_factory=list)
+    index: Forgotten = field(default_factory=Forgotten)
 
 
 def maintain(
@@ -65,10 +64,7 @@ def maintain(
     if index:
         indices = connect_indices(settings)
         try:
-            tables.silver.refresh()
-            report.indices = indices.expire(contract, silver_until.date().isoformat(), keep=tables.silver.partitions())
-            for partition in _outdated(indices, contract, tables.silver):
-                rebuild_index(settings, contract, tables, partition)
+            report.index = forget(settings, contract, tables, indices)
         finally:
             indices.client.close()
     return report
@@ -124,18 +120,6 @@ def _still(silver: LakeTable, version: int) -> None:
     """A row that came since `version` keeps its partition, and the commit's own version is in its marks."""
     if silver.version != version:
         raise Conflict(silver.path, {})
-
-
-def _outdated(indices: Indices, contract: Table, silver: LakeTable) -> list[str]:
-    """Event partitions that have rows again since retention dropped them, and whose index was not built from silver since.
-
-    That index holds what was forgotten, or was deleted while the rows came. It follows from what is stored and not from what
-    this maintenance did, so that one that was killed leaves nothing behind. An index that began empty since is built once too.
-    """
-    bases = {index.event_partition: index.base for index in indices.all(contract) if index.serving}
-    silver.refresh()
-    dropped = {partition: silver.transaction(dropped_mark(partition)) for partition in silver.partitions()}
-    return [partition for partition, at in dropped.items() if at is not None and bases.get(partition, -1) < at]
 
 
 def _oldest_landing(silver: LakeTable, until: datetime) -> str:

@@ -22,12 +22,12 @@ from platform_assets.faultpoints import fault_point
 from platform_assets.lake.files import split_by_partition
 from platform_assets.lake.layout import TableSet
 from platform_assets.lane.history import owned
-from platform_assets.lane.refusals import quarantine_refused
+from platform_assets.lane.refusals import acknowledged, quarantine_refused
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import Settled, seq_windows
 from platform_assets.search.bulk import BulkWriter, Write
-from platform_assets.search.documents import to_ndjson
+from platform_assets.search.documents import period_column, to_ndjson
 from platform_assets.search.errors import Conflict, SearchError, Unavailable, translate
 from platform_assets.search.progress import (
     Frontier,
@@ -245,7 +245,7 @@ class Publisher:
         connection.advance(chunk)
         fault_point("progress_written")
         self._well()
-        self._report.indexed.update(done.taken)
+        self._report.indexed.update(acknowledged(chunk.rows, done.refused))
         self._report.seconds["index"] += time.perf_counter() - clock
 
     def _well(self) -> None:
@@ -303,13 +303,12 @@ class _Connection:
 
     def advance(self, chunk: _Chunk) -> None:
         """Progress in each index that got documents, then the table's frontier; never lowered, whoever else writes."""
-        for partition, rows in split_by_partition(chunk.rows, "event_partition"):
+        placed = chunk.rows.append_column("period", period_column(self._contract, chunk.rows))
+        for period, rows in split_by_partition(placed, "period"):
             try:
-                index = self._indices.resolve(self._contract, partition)
+                index = self._indices.resolve(self._contract, period)
             except OpenSearchException as error:
-                raise translate(
-                    error, f"looking for the index of {self._contract.qualified_name} {partition}"
-                ) from error
+                raise translate(error, f"looking for the index of {self._contract.qualified_name} {period}") from error
             advance(self._indices.client, index.name, next_offsets(rows), chunk.version, chunk.seq)
         offsets = next_offsets(chunk.rows)
         while self.frontier.seq < chunk.seq:

@@ -27,7 +27,7 @@ from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lake.table import Conflict, select_from
 from platform_assets.lane.keys import Keys, KeySet
 from platform_assets.lane.land import SEQ
-from platform_assets.lane.reindex import rebuild_index
+from platform_assets.lane.reindex import rebuild_indices
 from platform_assets.lane.sessions import masker, session
 from platform_assets.lane.settle import REWRITE, rewrite_mark, seq_windows
 from platform_assets.refine import Refinery, key_select
@@ -63,7 +63,10 @@ class RebuildReport:
 def rebuild(
     settings: Settings, contract: Table, day: date, progress: Progress | None = None, *, index: bool = True
 ) -> RebuildReport:
-    """Rebuild every event partition of one day (UTC). A day that nothing was ever recorded for stays as it is."""
+    """Rebuild every event partition of one day (UTC), then the indices that hold them: of the periods that the day is part of.
+
+    A day that nothing was ever recorded for stays as it is. Documents are those of the whole indices.
+    """
     report = RebuildReport(contract.name, day)
     tell = progress or (lambda _phase, _n: None)
     tables = Lake(settings.lake_path).tables(contract)
@@ -72,12 +75,13 @@ def rebuild(
             started = time.perf_counter()
             _Rebuild(contract, tables, refinery, con, partition, report, tell).run()
             report.seconds["silver"] = report.seconds.get("silver", 0.0) + time.perf_counter() - started
-            if index:
-                started = time.perf_counter()
-                built = rebuild_index(settings, contract, tables, partition, lambda n: tell("documents", n))
-                report.documents += built.documents
-                report.index_refused += len(built.refused)
-                report.seconds["index"] = report.seconds.get("index", 0.0) + time.perf_counter() - started
+    if index and report.partitions:
+        started = time.perf_counter()
+        partitions = report.partitions.keys()
+        for built in rebuild_indices(settings, contract, tables, partitions, lambda n: tell("documents", n)):
+            report.documents += built.documents
+            report.index_refused += len(built.refused)
+        report.seconds["index"] = time.perf_counter() - started
     return report
 
 

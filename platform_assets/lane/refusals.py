@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.lake.table import LakeTable
+from platform_assets.lane.settle import counts
 from platform_assets.search.documents import Refused
 from platform_assets.search.names import TOPIC_PREFIX, parse_document_id
 
@@ -50,6 +52,17 @@ def quarantine_refused(
         table = pa.Table.from_pylist(fresh, schema=QUARANTINE_SCHEMA)
         quarantine.commit(quarantine.write(table))
     return len(fresh)
+
+
+def acknowledged(rows: pa.Table, refused: Sequence[Refused]) -> Counter[str]:
+    """How many of the rows that were sent the index has, by event partition: all but the refused."""
+    found = counts(rows.column("event_partition"))
+    if refused:
+        places = {(c.topic, c.partition, c.offset) for r in refused for c in [parse_document_id(r.document_id)]}
+        named = rows.filter(pc.is_in(rows.column("_offset"), pa.array([offset for *_, offset in places], pa.int64())))
+        wanted = named.select(["_topic_id", "_kafka_partition", "_offset", "event_partition"]).to_pylist()
+        found.subtract(row["event_partition"] for row in wanted if _place(row) in places)
+    return found
 
 
 def _place(row: dict[str, Any]) -> tuple[str, int, int]:

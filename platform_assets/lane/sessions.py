@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from platform_assets.refine import Masker
+from platform_assets.search.budget import ShardBudget, shard_budget
 from platform_assets.search.client import connect
 from platform_assets.search.indices import Indices
 from platform_assets.settings import Settings
@@ -24,4 +25,15 @@ def masker(settings: Settings) -> Masker:
 
 def connect_indices(settings: Settings) -> Indices:
     """The indices as the lane's role sees them."""
-    return Indices(connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca))
+    share = settings.index_shards_share
+    client = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    return Indices(client, share=share)
+
+
+def ask_shards(settings: Settings) -> ShardBudget:
+    """How many shards the cluster has open, and how many it may have. Raises SearchError."""
+    indices = connect_indices(settings)
+    try:
+        return shard_budget(indices.client, settings.index_shards_share)
+    finally:
+        indices.client.close()

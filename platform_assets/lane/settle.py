@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,15 +265,15 @@ def seq_windows(
     last: int,
     column: str = "seq",
     rows: int = CATCH_UP_ROWS,
-    partition: str | None = None,
+    partitions: Collection[str] | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least.
 
-    Of one partition of the table if it is named.
+    Of some partitions of the table if they are named.
 
     Windows are bounded in bytes too: a few commits may hold thousands of large messages.
     """
-    files = table.between(column, after + 1, last, partition=partition)
+    files = table.between(column, after + 1, last, partitions=partitions)
     inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
     size = f"sum({table.row_bytes})"
     total = weight = 0

@@ -42,16 +42,20 @@ def compile_select(table: Table) -> str:
     if table.attributes:
         stored.append(f"_attributes AS {identifier(table.attributes)}")
     time = f"epoch_us({identifier(table.event_time)})"
-    utc = f"make_timestamp({time})"
-    day, hour = f"CAST(CAST({utc} AS DATE) AS VARCHAR)", f"strftime({utc}, '%Y-%m-%dT%H')"
     columns = [
         "_topic_id, _kafka_partition, _offset, _seq, _landed_at, _bytes",
         *stored,
-        f"{day if table.grain is Grain.DAY else hour} AS event_partition",
+        f"{partition_expression(table)} AS event_partition",
         f"{time} < epoch_us(_landed_at) - {micros(table.lateness)} AS _history",
         "_reason",
     ]
     return _chain(stages, columns, "judged")
+
+
+def partition_expression(table: Table) -> str:
+    """SQL for the event partition of a row, from its event time."""
+    utc = f"make_timestamp(epoch_us({identifier(table.event_time)}))"
+    return f"CAST(CAST({utc} AS DATE) AS VARCHAR)" if table.grain is Grain.DAY else f"strftime({utc}, '%Y-%m-%dT%H')"
 
 
 def compile_excerpt(table: Table) -> str:

@@ -67,7 +67,7 @@ class BulkReport:
 
     indexed: int = 0  # taken now
     present: int = 0  # there already, at this version or a later one, or covered by a rebuilt index
-    taken: Counter[str] = field(default_factory=Counter)  # both, by event partition: what the index has of them
+    taken: Counter[str] = field(default_factory=Counter)  # both, by period: what the index has of them
     refused: list[Refused] = field(default_factory=list)
     retries: int = 0  # requests sent again
     bytes: int = 0  # of the bodies, each counted once
@@ -96,7 +96,7 @@ class _Sending:
     """One body on its way: what is still to be sent, and what is known of a block in its way."""
 
     table: DocumentSet
-    event_partition: str
+    period: str
     lines: bytes
     rows: int
     version: int
@@ -108,7 +108,7 @@ class _Sending:
         """The index has acknowledged so many documents."""
         self.report.indexed += indexed
         self.report.present += present
-        self.report.taken[self.event_partition] += indexed + present
+        self.report.taken[self.period] += indexed + present
 
 
 class Write:
@@ -143,7 +143,7 @@ class Write:
 
 
 class BulkWriter:
-    """Sends documents to the indices that serve their partitions. Threads may share it; close it after use."""
+    """Sends documents to the indices that serve their periods. Threads may share it; close it after use."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class BulkWriter:
     def write(self, table: DocumentSet, documents: Documents, into: str | None = None) -> BulkReport:
         """Send all documents; returns when each is searchable after the next refresh, or is refused for good.
 
-        `into` names one physical index, for a rebuild; otherwise each partition's serving index is looked up and created
+        `into` names one physical index, for a rebuild; otherwise each period's serving index is looked up and created
         when absent, and looked up again when it is blocked or gone. Raises Unavailable when the patience is at its end
         (some documents may be in: send all of them again later), SearchError for what cannot be understood or put right by
         waiting.
@@ -185,8 +185,8 @@ class BulkWriter:
         """As `write`, but returns at once: what was begun first is sent first, and the node never waits for the next."""
         failed = threading.Event()
         futures = [
-            self._pool.submit(self._deliver, table, partition, body, documents.version, into, failed)
-            for partition, bodies in documents.bodies.items()
+            self._pool.submit(self._deliver, table, period, body, documents.version, into, failed)
+            for period, bodies in documents.bodies.items()
             for body in bodies
         ]
         return Write(documents, futures, failed)
@@ -194,13 +194,13 @@ class BulkWriter:
     def _deliver(
         self,
         table: DocumentSet,
-        event_partition: str,
+        period: str,
         body: Body,
         version: int,
         into: str | None,
         failed: threading.Event,
     ) -> BulkReport:
-        sending = _Sending(table, event_partition, body.data, body.rows, version)
+        sending = _Sending(table, period, body.data, body.rows, version)
         attempts = Retrying(
             retry=retry_if_exception_type(_Again),
             wait=wait_random_exponential(multiplier=0.1, max=3.0),
@@ -217,7 +217,7 @@ class BulkWriter:
                     self._attempt(sending, into)
         except _Again as error:
             raise Unavailable(
-                f"the index did not take {sending.rows} documents of {table.qualified_name} {event_partition} "
+                f"the index did not take {sending.rows} documents of {table.qualified_name} {period} "
                 f"within {self._patience_s:.0f} s: {error.reason}",
                 "nothing is lost, they are sent again; see the node's disk, load and log",
             ) from error
@@ -229,11 +229,11 @@ class BulkWriter:
             self._stop.wait(min(left, 0.2))
 
     def _attempt(self, sending: _Sending, into: str | None) -> None:
-        doing = f"sending documents of {sending.table.qualified_name} {sending.event_partition}"
+        doing = f"sending documents of {sending.table.qualified_name} {sending.period}"
         try:
             target = into
             if target is None:
-                index = self._indices.resolve(sending.table, sending.event_partition)
+                index = self._indices.resolve(sending.table, sending.period)
                 if self._covered(sending, index):
                     return
                 target = index.name
@@ -274,7 +274,7 @@ class BulkWriter:
             middle = 2 * (sending.rows // 2)
             rest = sending.rows - middle // 2
             for part, rows in ((lines[:middle], middle // 2), (lines[middle:-1], rest)):
-                half = _Sending(sending.table, sending.event_partition, b"\n".join(part) + b"\n", rows, sending.version)
+                half = _Sending(sending.table, sending.period, b"\n".join(part) + b"\n", rows, sending.version)
                 self._attempt(half, into)
                 sending.report.add(half.report)
             sending.rows = 0
@@ -314,7 +314,7 @@ class BulkWriter:
             else:
                 raise SearchError(
                     f"the index answered {status} {code or 'without a reason'} to a document of "
-                    f"{sending.table.qualified_name} {sending.event_partition}",
+                    f"{sending.table.qualified_name} {sending.period}",
                     "this answer is not known here; nothing is marked as done, see the node's log",
                 )
         sending.lines = b"\n".join([*again, b""]) if again else b""
@@ -322,7 +322,7 @@ class BulkWriter:
         if stale_mapping:
             # Never the document's fault: the index is behind the contract (or ahead of this process).
             sending.remapped = True
-            self._indices.forget(sending.table, sending.event_partition)
+            self._indices.forget(sending.table, sending.period)
         if moved:
             self._moved(sending, moved, into)
         if again:
@@ -331,8 +331,8 @@ class BulkWriter:
     def _moved(self, sending: _Sending, code: str, into: str | None) -> None:
         """The index is blocked or gone: look it up again, and end a block whose rebuild has died."""
         if into is None:
-            self._indices.forget(sending.table, sending.event_partition)
-            end_orphaned_block(self._indices, sending.table, sending.event_partition, sending.watch)
+            self._indices.forget(sending.table, sending.period)
+            end_orphaned_block(self._indices, sending.table, sending.period, sending.watch)
         elif code == _GONE:
             raise Conflict(f"{into} was deleted while it was being built", "another rebuild has taken over")
 
@@ -347,4 +347,4 @@ def _refused(sending: _Sending, action: bytes, code: str, reason: str) -> Refuse
     name = str(json.loads(action)["index"]["_id"])
     # OpenSearch quotes a preview of the value: that stays out of quarantine.
     words = reason.partition("Preview of field's value")[0].partition("The prefix of the first")[0]
-    return Refused(name, sending.event_partition, code, one_line(words))
+    return Refused(name, sending.period, code, one_line(words))

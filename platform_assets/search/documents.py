@@ -23,7 +23,7 @@ from platform_assets.contracts.model import Field, FieldType, IndexType, Table
 from platform_assets.contracts.types import decimal_text
 from platform_assets.search.decimals import DECIMALS, KEY, limb_name, limbs_sql, sort_key_sql
 from platform_assets.search.mappings import FLAT_DEPTH_LIMIT, SYSTEM
-from platform_assets.search.names import TOPIC_PREFIX, DocumentSet, document_id
+from platform_assets.search.names import TOPIC_PREFIX, DocumentSet, document_id, period_of
 
 BODY_BYTES = 3 * 1024 * 1024
 """Measured from 1 to 25 MB with 1 to 4 requests at a time: 2 to 6 MB are best; above 10 MB it falls by a third, and above a
@@ -38,7 +38,7 @@ class Refused:
     """A document that the index will never take. `reason` is one line without the document's values."""
 
     document_id: str
-    event_partition: str
+    period: str
     code: str  # machine code, e.g. `mapper_parsing_exception`
     reason: str
 
@@ -53,7 +53,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Rows ready to send, by event partition, and those that must not be sent at all."""
+    """Rows ready to send, by the period whose index holds them, and those that must not be sent at all."""
 
     version: int
     bodies: dict[str, list[Body]] = field(default_factory=dict)
@@ -81,10 +81,10 @@ def to_ndjson(
     """Render silver rows as documents of external version `version` (the silver version they were read at).
 
     `batch` has silver's columns (others are ignored). Bodies hold up to `body_bytes`, and one document at least; rows of a
-    partition keep their order. About 0.4 M rows/s on two cores.
+    period keep their order. About 0.4 M rows/s on two cores.
     """
     batch, refused = _without_too_deep(table, batch)
-    return _documents(batch, _expression(table, version), version, refused, con, body_bytes)
+    return _documents(table, batch, _expression(table, version), version, refused, con, body_bytes)
 
 
 def keyed_ndjson(
@@ -100,10 +100,22 @@ def keyed_ndjson(
 
     `batch` has the collection's columns, without nulls in `key`, and `event_partition`.
     """
-    return _documents(batch, _keyed_expression(documents, version, key), version, (), con, body_bytes)
+    return _documents(documents, batch, _keyed_expression(documents, version, key), version, (), con, body_bytes)
+
+
+def period_column(table: DocumentSet, batch: pa.Table) -> pa.Array:
+    """The period of each row, by its `event_partition` and `_history`; in a batch without the latter none is history."""
+    encoded = batch.column("event_partition").combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    live = pa.array([period_of(table, name) for name in names], pa.string()).take(encoded.indices)
+    if "_history" not in batch.column_names:
+        return live
+    late = pa.array([period_of(table, name, history=True) for name in names], pa.string()).take(encoded.indices)
+    return pc.if_else(batch.column("_history").combine_chunks(), late, live)
 
 
 def _documents(
+    table: DocumentSet,
     batch: pa.Table,
     expression: str,
     version: int,
@@ -114,14 +126,16 @@ def _documents(
     bodies: dict[str, list[Body]] = {}
     if batch.num_rows == 0:
         return Documents(version, bodies, refused)
-    names, runs = _runs(batch)
+    periods = period_column(table, batch)
+    names, runs = _runs(periods)
     if len(runs) > len(names):
-        batch = batch.take(pc.sort_indices(batch, [("event_partition", "ascending")]))
-        names, runs = _runs(batch)
+        order = pc.sort_indices(periods)  # stable
+        batch, periods = batch.take(order), periods.take(order)
+        names, runs = _runs(periods)
     cursor = (con or duckdb.connect()).cursor()
     try:
-        for partition, (start, stop) in zip(names, runs, strict=True):
-            cut = bodies.setdefault(partition, [])
+        for period, (start, stop) in zip(names, runs, strict=True):
+            cut = bodies.setdefault(period, [])
             for at in range(start, stop, _CHUNK_ROWS):
                 rows = batch.slice(at, min(_CHUNK_ROWS, stop - at))
                 cut.extend(_bodies(_lines(cursor, expression, rows), body_bytes))
@@ -159,9 +173,9 @@ def _ends(array: pa.Array) -> npt.NDArray[Any]:
     return offsets[array.offset : array.offset + len(array) + 1]
 
 
-def _runs(batch: pa.Table) -> tuple[list[str], list[tuple[int, int]]]:
-    """The distinct partitions in order of first sight, and the runs of equal partitions, each `[start, stop)`."""
-    encoded = batch.column("event_partition").combine_chunks().dictionary_encode()
+def _runs(periods: pa.Array) -> tuple[list[str], list[tuple[int, int]]]:
+    """The distinct periods in order of first sight, and the runs of equal ones, each `[start, stop)`."""
+    encoded = periods.dictionary_encode()
     codes = encoded.indices.to_numpy()
     starts = np.concatenate(([0], np.flatnonzero(codes[1:] != codes[:-1]) + 1, [len(codes)]))
     return encoded.dictionary.to_pylist(), [(int(a), int(b)) for a, b in pairwise(starts)]
@@ -185,11 +199,12 @@ def _without_too_deep(table: Table, batch: pa.Table) -> tuple[pa.Table, tuple[Re
     deep = [int(row) for row in suspects if _depth(column[int(row)].as_py()) > FLAT_DEPTH_LIMIT]
     if not deep:
         return batch, ()
-    picked = batch.select(["_topic_id", "_kafka_partition", "_offset", "event_partition"]).take(deep).to_pylist()
+    found = batch.append_column("period", period_column(table, batch))
+    picked = found.select(["_topic_id", "_kafka_partition", "_offset", "period"]).take(deep).to_pylist()
     refused = tuple(
         Refused(
             document_id(row["_topic_id"], row["_kafka_partition"], row["_offset"]),
-            row["event_partition"],
+            row["period"],
             "too_deep",
             f"{table.attributes} is nested deeper than {FLAT_DEPTH_LIMIT}",
         )

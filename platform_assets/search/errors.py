@@ -23,6 +23,8 @@ from platform_assets.errors import AssayError, one_line
 _QUERY_FAILED = "query_phase_execution_exception"
 _OVER = "Time exceeded"
 """What OpenSearch says of a search that did not end in time and must not be answered in part."""
+_SHARDS = "shards open"
+"""What OpenSearch says of an index that would take it over its limit of shards."""
 _CLAUSES = ("maxClauseCount is set to", "expanded to too many terms")
 """What it says of a question with more words than it looks for at once, and of a pattern that stands for more."""
 
@@ -37,6 +39,17 @@ class Unavailable(SearchError):
 
 class Conflict(SearchError):
     """Somebody else moved what we were about to move: read it again."""
+
+
+class ShardLimit(SearchError):
+    """There is no room for another index until somebody makes it. What has an index goes on."""
+
+    def __init__(self, doing: str, why: str) -> None:
+        super().__init__(
+            f"OpenSearch has no room for another index: {why} ({doing})",
+            "delete indices that nobody needs, add a data node, or raise cluster.max_shards_per_node; "
+            "nothing is lost, and the index catches up from the tables by itself",
+        )
 
 
 class TimeExceeded(Unavailable):
@@ -86,6 +99,8 @@ def translate(error: OpenSearchException, doing: str) -> SearchError:
         # The node answers 500 to both, although it is well; and 400 to some of the second, which it finds earlier.
         case TransportError() if _root_type(error) == _QUERY_FAILED and _OVER in reason_of(error):
             return too_long(doing)
+        case TransportError(status_code=400) if _SHARDS in reason_of(error):
+            return ShardLimit(doing, reason_of(error))
         case TransportError() if any(words in reason_of(error) for words in _CLAUSES):
             return TooManyClauses(
                 f"the question has too many parts ({doing})",

@@ -1,9 +1,9 @@
 """Physical indices and their aliases.
 
-Belongs here: creating, finding, listing and expiring indices; which one serves an event partition. Does not belong here:
-building a new generation (`rebuild.py`), or what is written (`bulk.py`).
+Belongs here: creating, finding, listing and deleting indices; which one serves a period. Does not belong here: building a new
+generation (`rebuild.py`), taking documents out (`retire.py`), or what is written (`bulk.py`).
 
-An index serves when it carries its partition's alias; one without is half-built, and nobody reads or writes it but the rebuild
+An index serves when it carries its period's alias; one without is half-built, and nobody reads or writes it but the rebuild
 that made it.
 """
 
@@ -17,13 +17,15 @@ from typing import Any
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError
 
-from platform_assets.search.errors import SearchError, error_type, reason_of, translate
+from platform_assets.search.budget import SHARE, shard_budget
+from platform_assets.search.errors import SearchError, ShardLimit, error_type, reason_of, translate
 from platform_assets.search.mappings import index_template, mapping, mapping_version, settings, template_name
 from platform_assets.search.names import (
+    HISTORY,
     PROGRESS_ID,
     DocumentSet,
     index_name,
-    partition_alias,
+    period_alias,
     read_alias,
     split_index_name,
 )
@@ -46,7 +48,7 @@ class Index:
     """A physical index. `base` is the silver version it was built from; -1 for one that began empty."""
 
     name: str
-    event_partition: str
+    period: str
     generation: int
     serving: bool
     blocked: bool
@@ -58,8 +60,12 @@ class Index:
 class Indices:
     """The indices of all tables, as one client sees them. Threads may share it."""
 
-    def __init__(self, client: OpenSearch, *, shards: int = 1, replicas: int = 0, refresh: str = "1s") -> None:
+    def __init__(
+        self, client: OpenSearch, *, shards: int = 1, replicas: int = 0, refresh: str = "1s", share: float = SHARE
+    ) -> None:
+        """`share` of the cluster's limit of shards is for everybody; above it, history gets no new index."""
         self.client = client
+        self._share = share
         self._shape: dict[str, Any] = {"shards": shards, "replicas": replicas, "refresh": refresh}
         self._serving: dict[str, Index] = {}
         self._lock = threading.Lock()
@@ -82,21 +88,23 @@ class Indices:
         except OpenSearchException as error:
             raise translate(error, f"putting the index template of {table.qualified_name}") from error
 
-    def resolve(self, table: DocumentSet, event_partition: str) -> Index:
-        """The index that serves this partition, created when there is none. Remembered until `forget`.
+    def resolve(self, table: DocumentSet, period: str) -> Index:
+        """The index that serves this period, created when there is none. Remembered until `forget`.
 
-        Raises what the client raises, and SearchError when the mapping cannot follow the contract.
+        Raises what the client raises, ShardLimit for history that has to leave the last shards to other rows, and SearchError
+        when the mapping cannot follow the contract.
         """
-        alias = partition_alias(table, event_partition)
+        alias = period_alias(table, period)
         with self._lock:
             known = self._serving.get(alias)
         if known is not None:
             return known
         with self._creating:
-            index = self.find(table, event_partition)
+            index = self.find(table, period)
             if index is None:
-                self.create(table, event_partition, 1, serve=True)
-                index = self.find(table, event_partition)
+                self._leave_room(table, period)
+                self.create(table, period, 1, serve=True)
+                index = self.find(table, period)
         if index is None:
             raise SearchError(f"nothing serves {alias}, though its first index exists", _reindex(table))
         if index.mapping_version != mapping_version(table):
@@ -105,42 +113,53 @@ class Indices:
             self._serving[alias] = index
         return index
 
-    def forget(self, table: DocumentSet, event_partition: str) -> None:
+    def _leave_room(self, table: DocumentSet, period: str) -> None:
+        """History may be of any age, and must not take the last shards: rows that arrive now need them in every system."""
+        if not period.startswith(HISTORY):
+            return
+        budget = shard_budget(self.client, self._share)
+        if budget.open >= budget.share * budget.limit:
+            raise ShardLimit(
+                f"creating the index of {table.qualified_name} {period}",
+                f"{budget}, and history leaves the last {1 - budget.share:.0%} to rows that arrive in time",
+            )
+
+    def forget(self, table: DocumentSet, period: str) -> None:
         """Look again at the next `resolve`: the index was blocked, replaced or deleted."""
         with self._lock:
-            self._serving.pop(partition_alias(table, event_partition), None)
+            self._serving.pop(period_alias(table, period), None)
 
-    def find(self, table: DocumentSet, event_partition: str) -> Index | None:
-        """The index that serves this partition now; None when there is none. Raises what the client raises."""
-        found = self.client.indices.get(index=partition_alias(table, event_partition), params={"ignore": 404})
+    def find(self, table: DocumentSet, period: str) -> Index | None:
+        """The index that serves this period now; None when there is none. Raises what the client raises."""
+        found = self.client.indices.get(index=period_alias(table, period), params={"ignore": 404})
         if found.get("status") == 404:
             return None
         serving = [index for index in self._parse(table, found) if index.serving]
         if len(serving) > 1:
             names = ", ".join(index.name for index in serving)
-            raise SearchError(f"more than one index serves {event_partition}: {names}", _reindex(table))
+            raise SearchError(f"more than one index serves {period}: {names}", _reindex(table))
         return serving[0] if serving else None
 
     def all(self, table: DocumentSet) -> list[Index]:
-        """Every physical index of the table, serving or half-built, by partition and generation. Raises SearchError."""
+        """Every physical index of the table, serving or half-built, by period and generation. Raises SearchError."""
         try:
             found = self.client.indices.get(
                 index=f"{read_alias(table)}-*", params={"filter_path": _LIST_FIELDS, "expand_wildcards": "all"}
             )
         except OpenSearchException as error:
             raise translate(error, f"listing the indices of {table.qualified_name}") from error
-        return sorted(self._parse(table, found), key=lambda index: (index.event_partition, index.generation))
+        return sorted(self._parse(table, found), key=lambda index: (index.period, index.generation))
 
-    def create(self, table: DocumentSet, event_partition: str, generation: int, *, serve: bool, base: int = -1) -> str:
+    def create(self, table: DocumentSet, period: str, generation: int, *, serve: bool, base: int = -1) -> str:
         """Create a physical index, with its aliases in the same step if it is to `serve`; returns its name.
 
         One that exists already is left as it is: two lanes may race. Raises what the client raises.
         """
-        name = index_name(table, event_partition, generation)
+        name = index_name(table, period, generation)
         mappings = {**mapping(table), "_meta": {"mapping_version": mapping_version(table), "base": base}}
         aliases: dict[str, Any] = {}
         if serve:
-            aliases = {read_alias(table): {"filter": READ_FILTER}, partition_alias(table, event_partition): {}}
+            aliases = {read_alias(table): {"filter": READ_FILTER}, period_alias(table, period): {}}
         body = {"settings": settings(table, **self._shape), "mappings": mappings, "aliases": aliases}
         try:
             self.client.indices.create(index=name, body=body)
@@ -161,19 +180,6 @@ class Indices:
                 self.client.indices.delete(index=name, params={"ignore_unavailable": "true"})
             except OpenSearchException as error:
                 raise translate(error, f"deleting the index {name}") from error
-
-    def expire(self, table: DocumentSet, before: str, keep: Collection[str] = ()) -> list[str]:
-        """Delete the indices of event partitions before `before` (a partition's name); returns the partitions deleted.
-
-        `keep` are those that silver still has: history counts from its landing, so that silver decides and not the name.
-        """
-        gone = [
-            index for index in self.all(table) if index.event_partition < before and index.event_partition not in keep
-        ]
-        self.delete([index.name for index in gone])
-        for index in gone:
-            self.forget(table, index.event_partition)
-        return sorted({index.event_partition for index in gone})
 
     def refresh(self, table: DocumentSet) -> None:
         """Make everything written so far searchable now (tests and proofs; the lane leaves it to the interval)."""
@@ -199,15 +205,15 @@ class Indices:
             parts = split_index_name(table, name)
             if parts is None:
                 continue
-            partition, generation = parts
+            period, generation = parts
             inner = info.get("settings", {}).get("index", {})
             meta = info.get("mappings", {}).get("_meta", {})
             parsed.append(
                 Index(
                     name=name,
-                    event_partition=partition,
+                    period=period,
                     generation=generation,
-                    serving=partition_alias(table, partition) in info.get("aliases", {}),
+                    serving=period_alias(table, period) in info.get("aliases", {}),
                     blocked=str(inner.get("blocks", {}).get("write", "false")) == "true",
                     base=int(meta.get("base", -1)),
                     created_ms=int(inner.get("creation_date", 0)),

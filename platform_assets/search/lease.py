@@ -1,4 +1,4 @@
-"""One rebuild of a partition at a time, and what is left behind by one that died.
+"""One rebuild of a period's index at a time, and what is left behind by one that died.
 
 Belongs here: the lease document and its heartbeat. Does not belong here: what a rebuild does (`rebuild.py`).
 
@@ -22,7 +22,7 @@ from opensearchpy.exceptions import ConflictError, OpenSearchException
 from platform_assets.search.errors import Conflict, SearchError, translate
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import PROGRESS
-from platform_assets.search.names import PROGRESS_INDEX, DocumentSet, partition_alias
+from platform_assets.search.names import PROGRESS_INDEX, DocumentSet, period_alias
 from platform_assets.search.progress import ensure_progress_index
 
 BEAT_S = 2.0
@@ -47,16 +47,17 @@ class StaleWatch:
 
 
 class Lease:
-    """Held while rebuilding one partition; a context manager.
+    """Held while rebuilding one period's index, or taking documents out of it; a context manager.
 
     Entering takes over a stale lease (after `STALE_S` seconds), and with it the write block that the dead rebuild left; it
-    raises SearchError when another rebuild is at work.
+    raises SearchError when another rebuild is at work after `patience_s` seconds still.
     """
 
-    def __init__(self, client: OpenSearch, table: DocumentSet, event_partition: str) -> None:
+    def __init__(self, client: OpenSearch, table: DocumentSet, period: str, patience_s: float = 0.0) -> None:
         self._client = client
-        self._name = _lease_name(table, event_partition)
-        self._what = f"{table.qualified_name} {event_partition}"
+        self._name = _lease_name(table, period)
+        self._what = f"{table.qualified_name} {period}"
+        self._patience_s = patience_s
         self._owner = secrets.token_hex(8)
         self._token: Token | None = None
         self._blocks = ""
@@ -106,10 +107,11 @@ class Lease:
         self.blocks("")
 
     def _acquire(self) -> Token:
-        watch = StaleWatch()
+        watch, until = StaleWatch(), time.monotonic() + self._patience_s
         while True:
             found = _read(self._client, self._name)
-            if found is not None and watch.token is not None and found.token != watch.token:
+            moves = found is not None and watch.token is not None and found.token != watch.token
+            if moves and time.monotonic() >= until:
                 raise SearchError(f"another rebuild of {self._what} is at work", "wait until it has finished")
             if found is None or watch.stale(found.token):
                 self._blocks = str(found.body["blocks"]) if found else ""
@@ -150,18 +152,18 @@ class Lease:
         return Conflict(f"another rebuild of {self._what} has taken over", "this one stood still for too long")
 
 
-def end_orphaned_block(indices: Indices, table: DocumentSet, event_partition: str, watch: StaleWatch) -> bool:
+def end_orphaned_block(indices: Indices, table: DocumentSet, period: str, watch: StaleWatch) -> bool:
     """End the write block of a rebuild that has died; returns whether it did. Call it again and again while blocked.
 
     A block without a lease is an operator's or the disk's, and is left alone. Never raises for an index that is away.
     """
-    client, name = indices.client, _lease_name(table, event_partition)
+    client, name = indices.client, _lease_name(table, period)
     try:
         found = _read(client, name)
         if found is None or not watch.stale(found.token):
             return False
         token = _put(client, name, {**found.body, "owner": secrets.token_hex(8)}, found.token)
-        serving = indices.find(table, event_partition)
+        serving = indices.find(table, period)
         if serving is not None and serving.name == found.body["blocks"]:
             unblock(client, serving.name)
         _drop(client, name, token)
@@ -186,8 +188,8 @@ class _Found:
     token: Token
 
 
-def _lease_name(table: DocumentSet, event_partition: str) -> str:
-    return f"rebuild:{partition_alias(table, event_partition)}"
+def _lease_name(table: DocumentSet, period: str) -> str:
+    return f"rebuild:{period_alias(table, period)}"
 
 
 def _read(client: OpenSearch, name: str) -> _Found | None:

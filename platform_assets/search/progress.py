@@ -17,7 +17,7 @@ from opensearchpy.exceptions import ConflictError, NotFoundError, OpenSearchExce
 
 from platform_assets.search.errors import Conflict, error_type, translate
 from platform_assets.search.mappings import PROGRESS
-from platform_assets.search.names import PROGRESS_ID, PROGRESS_INDEX, DocumentSet, read_alias
+from platform_assets.search.names import PROGRESS_ID, PROGRESS_INDEX, DocumentSet, layout, read_alias
 
 _ATTEMPTS = 10
 
@@ -27,6 +27,7 @@ class Frontier:
     """What is in the index: all rows below `offsets` (`topic_id:partition` -> next offset), read at silver's `silver_version`,
     of bronze commits up to `seq`, in a lake of that `history` (the writer's own name for it; empty when it gave none).
 
+    `layout` says how the documents are spread over indices (`names.layout`); empty in the progress of a single index.
     `token` is the stored document's place in its history; None for one that was never stored.
     """
 
@@ -35,6 +36,7 @@ class Frontier:
     seq: int = 0
     token: tuple[int, int] | None = None
     history: str = ""
+    layout: str = ""
 
 
 START = Frontier({}, -1)
@@ -86,7 +88,7 @@ def write_frontier(
     Raises Conflict if somebody else moved it meanwhile (another lane has taken over: read again), ValueError if an offset,
     the version or the seq would be lowered, SearchError otherwise.
     """
-    merged = joined(expected, offsets, silver_version, seq)
+    merged = replace(joined(expected, offsets, silver_version, seq), layout=layout(table))
     if (
         merged.offsets != {**expected.offsets, **offsets}
         or merged.silver_version != silver_version
@@ -106,12 +108,12 @@ def write_frontier(
 
 
 def replace_frontier(client: OpenSearch, table: DocumentSet, value: Frontier) -> Frontier:
-    """Store a frontier whatever it was before, lower too: for an index built anew from another lake. Returns the stored one.
+    """Store a frontier whatever it was before, lower too: for an index built anew. Returns the stored one.
 
     Raises SearchError; Conflict if somebody else moved it since `value.token` was read.
     """
     try:
-        return write(client, PROGRESS_INDEX, read_alias(table), value, value.token)
+        return write(client, PROGRESS_INDEX, read_alias(table), replace(value, layout=layout(table)), value.token)
     except ConflictError as error:
         raise Conflict(f"somebody else moved the frontier of {table.qualified_name}", "try again") from error
     except OpenSearchException as error:
@@ -152,8 +154,11 @@ def joined(current: Frontier, offsets: Mapping[str, int], silver_version: int, s
     higher = dict(current.offsets)
     for key, offset in offsets.items():
         higher[key] = max(offset, higher.get(key, 0))
-    return Frontier(
-        higher, max(silver_version, current.silver_version), max(seq, current.seq), current.token, current.history
+    return replace(
+        current,
+        offsets=higher,
+        silver_version=max(silver_version, current.silver_version),
+        seq=max(seq, current.seq),
     )
 
 
@@ -165,7 +170,9 @@ def read(client: OpenSearch, index: str, name: str) -> Frontier:
     stored: dict[str, Any] = found["_source"][PROGRESS]
     token = (int(found["_seq_no"]), int(found["_primary_term"]))
     offsets = {str(key): int(offset) for key, offset in stored["offsets"].items()}
-    return Frontier(offsets, int(stored["silver_version"]), int(stored["seq"]), token, str(stored.get("history", "")))
+    return Frontier(
+        offsets, int(stored["silver_version"]), int(stored["seq"]), token, str(stored["history"]), str(stored["layout"])
+    )
 
 
 def write(client: OpenSearch, index: str, name: str, value: Frontier, token: tuple[int, int] | None) -> Frontier:
@@ -176,6 +183,7 @@ def write(client: OpenSearch, index: str, name: str, value: Frontier, token: tup
             "silver_version": value.silver_version,
             "seq": value.seq,
             "history": value.history,
+            "layout": value.layout,
         },
     }
     guard: dict[str, Any] = (

@@ -1,4 +1,4 @@
-"""A new generation of one partition's index, built beside the one that serves and swapped in.
+"""A new generation of one period's index, built beside the one that serves and swapped in.
 
 Belongs here: the order of the steps. Does not belong here: reading silver (the caller's `read_rows`), or sending (`bulk.py`).
 
@@ -25,12 +25,13 @@ import pyarrow as pa
 from opensearchpy.exceptions import NotFoundError, OpenSearchException
 
 from platform_assets.contracts.model import Table
+from platform_assets.faultpoints import fault_point
 from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import Documents, Refused, to_ndjson
 from platform_assets.search.errors import Conflict, translate
 from platform_assets.search.indices import READ_FILTER, Index, Indices
 from platform_assets.search.lease import Lease, block, unblock
-from platform_assets.search.names import DocumentSet, partition_alias, read_alias
+from platform_assets.search.names import DocumentSet, period_alias, read_alias
 from platform_assets.search.progress import advance
 
 _ROUNDS = 5
@@ -39,12 +40,12 @@ _STARTS = 3
 
 
 class SnapshotLost(Exception):
-    """Raised by `read_rows`: silver's partition was rewritten since the previous snapshot, so begin again."""
+    """Raised by `read_rows`: silver's rows of the period were rewritten since the previous snapshot, so begin again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The rows of one event partition as silver had them at `version`; or only those added since an earlier snapshot.
+    """The rows of one period as silver had them at `version`; or only those added since an earlier snapshot.
 
     `offsets` (`topic_id:partition` -> next offset) and `seq` are what silver had consumed at that version.
     """
@@ -57,7 +58,7 @@ class Snapshot:
 
 ReadRows = Callable[[Snapshot | None], Snapshot]
 """Given None: all rows; given an earlier snapshot: the rows added since. A superset is fine, a row less is not.
-Raises SnapshotLost when the partition was rewritten in between."""
+Raises SnapshotLost when some of them were rewritten in between."""
 
 Render = Callable[[pa.Table, int], Documents]
 """Rows of a batch as documents of a version."""
@@ -65,7 +66,7 @@ Render = Callable[[pa.Table, int], Documents]
 
 @dataclass
 class ReindexReport:
-    """What a whole index holds now: documents by partition; partitions whose index was deleted."""
+    """What a whole index holds now: documents by period; periods whose index was deleted."""
 
     table: str
     documents: dict[str, int] = field(default_factory=dict)
@@ -90,41 +91,44 @@ def rebuild(
     indices: Indices,
     writer: BulkWriter,
     table: Table,
-    event_partition: str,
+    period: str,
     read_rows: ReadRows,
     *,
     con: duckdb.DuckDBPyConnection | None = None,
     progress: Callable[[int], None] | None = None,
+    patience_s: float = 0.0,
 ) -> RebuildReport:
-    """Build the partition's index anew from silver while live writers go on; returns when the new one serves.
+    """Build the period's index anew from silver while live writers go on; returns when the new one serves.
 
-    `progress` is told the documents written so far. Raises SearchError when another rebuild of the partition is at work,
-    Conflict when one has taken over, Unavailable when the index cannot write now; the old index then serves as before.
+    `progress` is told the documents written so far. Raises SearchError when another rebuild of the index is at work after
+    `patience_s` seconds still, Conflict when one has taken over, Unavailable when the index cannot write now; the old index then
+    serves as before.
     """
 
     def render(rows: pa.Table, version: int) -> Documents:
         return to_ndjson(table, rows, version, con=con)
 
-    return rebuild_documents(indices, writer, table, event_partition, read_rows, render, progress)
+    return rebuild_documents(indices, writer, table, period, read_rows, render, progress, patience_s)
 
 
 def rebuild_documents(
     indices: Indices,
     writer: BulkWriter,
     table: DocumentSet,
-    partition: str,
+    period: str,
     read_rows: ReadRows,
     render: Render,
     progress: Callable[[int], None] | None = None,
+    patience_s: float = 0.0,
 ) -> RebuildReport:
     """As `rebuild`, for documents of any kind: `render` makes them from the rows."""
     began = time.monotonic()
-    with Lease(indices.client, table, partition) as lease:
-        work = _Rebuild(indices, writer, table, partition, read_rows, render, progress, lease)
+    with Lease(indices.client, table, period, patience_s) as lease:
+        work = _Rebuild(indices, writer, table, period, read_rows, render, progress, lease)
         try:
             report = work.run_again(_STARTS)
         except OpenSearchException as error:
-            raise translate(error, f"rebuilding {table.qualified_name} {partition}") from error
+            raise translate(error, f"rebuilding {table.qualified_name} {period}") from error
     report.seconds = time.monotonic() - began
     return report
 
@@ -135,7 +139,7 @@ class _Rebuild:
         indices: Indices,
         writer: BulkWriter,
         table: DocumentSet,
-        event_partition: str,
+        period: str,
         read_rows: ReadRows,
         render: Render,
         progress: Callable[[int], None] | None,
@@ -144,7 +148,7 @@ class _Rebuild:
         self._indices = indices
         self._writer = writer
         self._table = table
-        self._partition = event_partition
+        self._period = period
         self._read_rows = read_rows
         self._render = render
         self._progress = progress
@@ -156,7 +160,7 @@ class _Rebuild:
         for _ in range(starts):
             with suppress(SnapshotLost):
                 return self._run()
-        what = f"{self._table.qualified_name} {self._partition}"
+        what = f"{self._table.qualified_name} {self._period}"
         raise Conflict(f"silver rewrote {what} again and again", "rebuild it later")
 
     def _run(self) -> RebuildReport:
@@ -184,15 +188,18 @@ class _Rebuild:
             snapshot, rows = self._fill(snapshot, new)
             if rows <= _SMALL:
                 break
+        fault_point("index_filled")
         self._lease.blocks(old.name)
         waiting = time.monotonic()
         block(client, old.name)
+        fault_point("index_blocked")
         snapshot, _ = self._fill(snapshot, new)
         self._indices.set_base(self._table, new, snapshot.version)
         advance(client, new, snapshot.offsets, snapshot.version, snapshot.seq)
         client.indices.refresh(index=new)
         self._lease.check()
         self._swap(old.name, new)
+        fault_point("index_swapped")
         self._lease.blocks("")
         self._report.blocked_s = time.monotonic() - waiting
         # Should a stalled predecessor have ended the block behind our back, what slipped into the old index is here.
@@ -201,15 +208,15 @@ class _Rebuild:
         self._indices.delete([old.name])
 
     def _serving(self) -> Index:
-        self._indices.forget(self._table, self._partition)
-        found = self._indices.find(self._table, self._partition)
-        return found or self._indices.resolve(self._table, self._partition)
+        self._indices.forget(self._table, self._period)
+        found = self._indices.find(self._table, self._period)
+        return found or self._indices.resolve(self._table, self._period)
 
     def _next_generation(self) -> str:
         """Create it before deleting what a dead rebuild left, so that no name is ever used twice."""
-        known = [index for index in self._indices.all(self._table) if index.event_partition == self._partition]
+        known = [index for index in self._indices.all(self._table) if index.period == self._period]
         number = max((index.generation for index in known), default=0) + 1
-        name = self._indices.create(self._table, self._partition, number, serve=False)
+        name = self._indices.create(self._table, self._period, number, serve=False)
         self._indices.delete([index.name for index in known if not index.serving])
         return name
 
@@ -228,7 +235,7 @@ class _Rebuild:
         return snapshot, rows
 
     def _swap(self, old: str, new: str) -> None:
-        both = (read_alias(self._table), partition_alias(self._table, self._partition))
+        both = (read_alias(self._table), period_alias(self._table, self._period))
         actions: list[dict[str, Any]] = [
             {"remove": {"index": old, "alias": alias, "must_exist": False}} for alias in both
         ]
@@ -242,8 +249,8 @@ class _Rebuild:
             raise Conflict(
                 f"{new} or {old} was deleted during the rebuild", "another rebuild has taken over"
             ) from error
-        self._indices.forget(self._table, self._partition)
+        self._indices.forget(self._table, self._period)
 
     def _serves(self, name: str) -> bool:
-        found = self._indices.find(self._table, self._partition)
+        found = self._indices.find(self._table, self._period)
         return found is not None and found.name == name

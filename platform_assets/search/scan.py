@@ -28,7 +28,7 @@ from platform_assets.search.client import request_text
 from platform_assets.search.errors import Conflict, SearchError, translate
 from platform_assets.search.indices import READ_FILTER
 from platform_assets.search.mappings import SYSTEM
-from platform_assets.search.names import TOPIC_PREFIX, partition_alias, read_alias
+from platform_assets.search.names import TOPIC_PREFIX, read_alias
 
 _KEEP_ALIVE = "5m"
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -62,20 +62,19 @@ def scan(
     client: OpenSearch,
     table: Table,
     *,
-    event_partition: str | None = None,
     seq: int | None = None,
     below: Mapping[str, int] | None = None,
     topics: Iterable[str] = (),
     con: duckdb.DuckDBPyConnection | None = None,
 ) -> Iterator[pa.Table]:
-    """Every document that is searchable now, in batches of `scan_schema(table)`; of one event partition if named.
+    """Every document that is searchable now, in batches of `scan_schema(table)`; each batch is of one index.
 
     `seq` keeps documents of bronze commits up to it, `below` those under an offset (`topic_id:partition` -> offset; others are
     left out). Documents hold 8 characters of their topic's id: `topics` are the ids in full, so that `_topic_id` is silver's;
     one that matches none stays short. A value that is not of its column's type is null. Call `Indices.refresh` before, if
     all that was written must show. Raises SearchError, Conflict when a rebuild replaces an index meanwhile.
     """
-    alias = partition_alias(table, event_partition) if event_partition else read_alias(table)
+    alias = read_alias(table)
     cursor = (con or duckdb.connect()).cursor()
     known = {topic[:TOPIC_PREFIX]: topic for topic in [*(key.rpartition(":")[0] for key in below or ()), *topics]}
     sql = _select(table, known, below)

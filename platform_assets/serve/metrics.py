@@ -17,13 +17,17 @@ from prometheus_client.registry import Collector
 from platform_assets.contracts.model import Contract
 from platform_assets.serve.limits import Busy
 from platform_assets.settings import Settings
-from platform_assets.trust.overview import Facts, system_facts
+from platform_assets.trust.overview import Facts, shard_facts, system_facts
 
 KEPT_S = 10.0
 _FIRST_S = 2.0
 """For so long the first facts of a system are waited for while somebody else asks for them."""
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
 _AGE = ("assay_facts_age_seconds", "Time since the other figures of the system were found out.")
+_SHARDS = {
+    "open": ("assay_index_shards", "Shards of open indices."),
+    "limit": ("assay_index_shards_limit", "Shards that the cluster may have: at the limit no system gets a new index."),
+}
 _GAUGES = {
     "lag": ("assay_lag_records", "Records of the topic that bronze does not hold yet."),
     "watermark_age_s": ("assay_freshness_age_seconds", "Age of the newest event in silver."),
@@ -69,6 +73,20 @@ class Platform(Collector):
         self._contracts = {contract.system: contract for contract in contracts}
         self._asking = {system: threading.Lock() for system in self._contracts}
         self._known: dict[str, tuple[float, Facts]] = {}
+        self._shards: tuple[float, Facts] | None = None
+        self._asking_shards = threading.Lock()
+
+    def shards(self) -> Facts:
+        """The index's shards, as `trust.overview.shard_facts` tells them, asked for at most once in ten seconds by one caller.
+
+        Empty as long as nobody has been told.
+        """
+        if not _fresh(self._shards) and self._asking_shards.acquire(blocking=False):
+            try:
+                self._shards = (time.monotonic(), shard_facts(self._settings))
+            finally:
+                self._asking_shards.release()
+        return self._shards[1] if self._shards else {}
 
     def facts(self, system: str) -> Facts:
         """A system's facts; `age_s` says how many seconds ago they were answered.
@@ -94,6 +112,8 @@ class Platform(Collector):
     def describe(self) -> Iterator[Metric]:
         """The names, without asking anybody."""
         yield GaugeMetricFamily(*_AGE, labels=["system"])
+        for name, text in _SHARDS.values():
+            yield GaugeMetricFamily(name, text)
         for name, text in _GAUGES.values():
             yield GaugeMetricFamily(name, text, labels=["system", "table"])
 
@@ -107,6 +127,10 @@ class Platform(Collector):
         for system in facts:
             age.add_metric([system["system"]], system["age_s"])
         yield age
+        shards = self.shards()
+        for source, (name, text) in _SHARDS.items():
+            if shards.get(source) is not None:
+                yield GaugeMetricFamily(name, text, value=float(shards[source]))
         for source, (name, text) in _GAUGES.items():
             gauge = GaugeMetricFamily(name, text, labels=["system", "table"])
             for system in facts:

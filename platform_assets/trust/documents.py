@@ -21,11 +21,12 @@ from platform_assets.lane.land import SEQ
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.lane.settle import expired_mark
 from platform_assets.refine.hashing import hash_expression
+from platform_assets.refine.select import partition_expression
 from platform_assets.refine.sql import literal, text_list
 from platform_assets.search.errors import Conflict, SearchError
 from platform_assets.search.history import foreign
 from platform_assets.search.indices import Indices
-from platform_assets.search.names import read_alias
+from platform_assets.search.names import layout, period_of, split_index_name
 from platform_assets.search.progress import START, Frontier, read_frontier
 from platform_assets.search.scan import scan
 from platform_assets.settings import Settings
@@ -33,7 +34,6 @@ from platform_assets.trust.job import COORDINATES, Job, size
 from platform_assets.trust.proof import Progress
 from platform_assets.trust.snapshot import Snapshot
 
-_GENERATION = len("-000001")
 _TRIES = 3
 ON_ITS_WAY = 60
 """Bronze commits (one every 2 s or slower) that may be between two hops: two minutes of a lane that works."""
@@ -43,11 +43,11 @@ FIRST_SECONDS = 20.0
 _DOCUMENTS = """
     CREATE OR REPLACE TABLE documents (
         _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, _seq BIGINT, _hash BIGINT, _contract_version VARCHAR,
-        _key_id VARCHAR, _history BOOLEAN, event_partition VARCHAR, _id VARCHAR, again BIGINT)
+        _key_id VARCHAR, _history BOOLEAN, event_partition VARCHAR, period VARCHAR, _id VARCHAR, again BIGINT)
 """
 # The id is what makes a document the document of a record: what it says of itself must agree with it.
 _SPOILT = """
-    SELECT d._topic_id, d._kafka_partition, d._offset, d._seq, d._id, d.event_partition, s._hash IS NULL AS surplus,
+    SELECT d._topic_id, d._kafka_partition, d._offset, d._seq, d._id, d.event_partition, d.period, s._hash IS NULL AS surplus,
         concat_ws(', ',
         CASE WHEN d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major) THEN 'content' END,
         CASE WHEN d._seq IS DISTINCT FROM s._seq THEN 'commit' END,
@@ -56,7 +56,7 @@ _SPOILT = """
         CASE WHEN d._history IS DISTINCT FROM s._history THEN 'history' END) AS note
     FROM documents AS d LEFT JOIN rows AS s
         ON d._topic_id = s._topic_id AND d._kafka_partition = s._kafka_partition AND d._offset = s._offset
-        AND d.event_partition = s.event_partition
+        AND d.period = s.period
         AND d._id = concat(left(s._topic_id, 8), '.', s._kafka_partition, '.', s._offset)
     WHERE s._hash IS NULL OR d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major)
         OR d._seq IS DISTINCT FROM s._seq OR d._contract_version IS DISTINCT FROM s._contract_version
@@ -64,7 +64,7 @@ _SPOILT = """
 """
 _MISSING = """
     SELECT _topic_id, _kafka_partition, _offset, rows.event_partition
-    FROM rows ANTI JOIN documents AS d ON rows.event_partition = d.event_partition
+    FROM rows ANTI JOIN documents AS d ON rows.period = d.period
         AND concat(left(rows._topic_id, 8), '.', rows._kafka_partition, '.', rows._offset) = d._id
     ANTI JOIN refused USING (_topic_id, _kafka_partition, _offset)
     WHERE rows._seq <= {seq}
@@ -123,13 +123,13 @@ class DocumentProof:
         self._history = history(self._tables.silver) if self._tables.silver.exists() else ""
         indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
         topics = self._topics()
-        alias = literal(read_alias(self._contract))
-        # `<alias>-<event partition>-<generation>`, in lower case
-        partition = f"upper(substr(_index, length({alias}) + 2, length(_index) - length({alias}) - 1 - {_GENERATION}))"
+        partition = partition_expression(self._contract)
         again, done = hash_expression(self._contract), 0
         for batch in scan(indices.client, self._contract, topics=topics):
+            index = split_index_name(self._contract, batch.column("_index")[0].as_py())
+            period = literal(index[0]) if index else "NULL"
             rows = self._con.from_arrow(batch).project(
-                f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, {partition}, _id, {again}"
+                f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, {partition}, {period}, _id, {again}"
             )
             rows.insert_into("documents")
             done += batch.num_rows
@@ -156,7 +156,7 @@ class DocumentProof:
         if self._error is not None:
             return []
         days = self._con.execute("SELECT DISTINCT left(event_partition, 10) FROM documents").fetchall()
-        return [expired_mark(str(day)) for (day,) in days]
+        return [expired_mark(str(day)) for (day,) in days if day is not None]
 
     def compare(self, job: Job) -> None:
         """The check `index`, against the job's snapshots."""
@@ -188,7 +188,7 @@ class DocumentProof:
         """Whether the index is this lake's, and as far as a lane at work brings it."""
         check, lane = job.proof.checks["index"], f"the lane of {self._contract.system} brings them"
         reindex = f"`assay reindex {self._contract.system} {self._contract.name}` builds it from this lake"
-        if (why := foreign(self._frontier, self._history, job.silver_seq)) is not None:
+        if (why := foreign(self._frontier, self._history, job.silver_seq, layout(self._contract))) is not None:
             check.fail("foreign", f"the index {why}", 1, [reindex])
         elif self._lacks:
             what = "silver rows beside an index that was never filled, or has lost its data"
@@ -197,13 +197,18 @@ class DocumentProof:
             check.fail("behind", "bronze commits that silver has and the index has not", self._behind, [lane, reindex])
 
     def _views(self, job: Job) -> None:
-        """`rows`: silver as the index should have it. `refused`: what the index would not take."""
+        """`rows`: silver as the index should have it, each with its period. `refused`: what the index would not take."""
         major = literal(self._contract.version.partition(".")[0])
         columns = f"{COORDINATES}, _seq, _hash, _contract_version, _key_id, _history, event_partition"
         same = f"coalesce(split_part(_contract_version, '.', 1) = {major}, true) AS same_major"
-        job.silver.table.relation(job.con, list(job.silver.files)).project(f"{columns}, {same}").create_view(
-            "rows", replace=True
-        )
+        silver = job.silver.table.relation(job.con, list(job.silver.files))
+        kinds = silver.project("event_partition, _history").distinct().fetchall()
+        job.con.execute("CREATE OR REPLACE TABLE periods (event_partition VARCHAR, _history BOOLEAN, period VARCHAR)")
+        for partition, late in kinds:
+            period = period_of(self._contract, partition, history=late)
+            job.con.execute("INSERT INTO periods VALUES (?, ?, ?)", [partition, late, period])
+        placed = silver.join(job.con.table("periods"), "event_partition, _history")
+        placed.project(f"{columns}, period, {same}").create_view("rows", replace=True)
         rejects = job.quarantine.table.relation(job.con, list(job.quarantine.files))
         job.store("refused", rejects.filter("stage = 'index'").project(COORDINATES).distinct())
         job.proof.count("refused", size(job.con.table("refused")))
@@ -219,5 +224,5 @@ class DocumentProof:
         kept = text_list(sorted({str(f.partition) for f in job.silver.files})) or "''"
         expired = job.con.sql(_EXPIRED.format(kept=kept))
         job.proof.count("expired_documents", size(expired))
-        foreign = surplus.except_(expired).project(f"{COORDINATES}, concat('id ', _id, ' in ', event_partition)")
+        foreign = surplus.except_(expired).project(f"{COORDINATES}, concat('id ', _id, ' in the index of ', period)")
         job.refuse(job.proof.checks["index"], "surplus", "documents that silver does not have", foreign)

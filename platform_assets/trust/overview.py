@@ -11,6 +11,7 @@ from typing import Any
 
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.errors import AssayError
+from platform_assets.lane.sessions import ask_shards
 from platform_assets.plain import plain
 from platform_assets.settings import Settings
 from platform_assets.trust.gap import find_gaps
@@ -31,6 +32,17 @@ def system_facts(settings: Settings, contract: Contract) -> Facts:
         "gaps": _gaps(settings, contract) if reachable else None,
         "tables": [table_facts(settings, table, services=reachable) for table in contract.tables],
     }
+
+
+def shard_facts(settings: Settings) -> Facts:
+    """Shards of the index: how many are `open`, their `limit`, the `share` of it above which it is `exceeded`.
+
+    All null where no index answers, and `unanswered` says why.
+    """
+    try:
+        return {**ask_shards(settings).to_dict(), "unanswered": None}
+    except AssayError as error:
+        return {**dict.fromkeys(("open", "limit", "share", "exceeded")), "unanswered": error.message}
 
 
 def table_facts(settings: Settings, table: Table, *, services: bool = True, now: datetime | None = None) -> Facts:

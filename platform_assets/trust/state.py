@@ -21,6 +21,7 @@ from platform_assets.lane.sessions import connect_indices, session
 from platform_assets.lane.settle import CONFLICTS
 from platform_assets.refine.sql import identifier
 from platform_assets.search.history import ForeignIndex, foreign
+from platform_assets.search.names import layout
 from platform_assets.search.progress import read_frontier
 from platform_assets.settings import Settings
 from platform_assets.trust.coverage import ask_broker
@@ -189,7 +190,7 @@ def _index_seq(settings: Settings, contract: Table, silver: Snapshot, unanswered
         # Silver again: the frontier may be of a commit that came after the snapshot.
         now = Snapshot.take(silver.table, [SEQ, RESTORED])
         mine = history_of(now.table.identity, now.transactions.get(RESTORED))
-        if (why := foreign(frontier, mine, now.transaction(SEQ))) is not None:
+        if (why := foreign(frontier, mine, now.transaction(SEQ), layout(contract))) is not None:
             unanswered.append(str(ForeignIndex(contract.system, contract.name, why)))
             return None
     return frontier.seq

@@ -25,7 +25,7 @@ from platform_assets.local.layout import Layout
 from platform_assets.local.state import read_state
 from platform_assets.search import bulk
 from platform_assets.search.mappings import mapping, mapping_version
-from platform_assets.search.names import index_name, partition_alias, read_alias
+from platform_assets.search.names import index_name, period_alias, read_alias
 from platform_assets.settings import Settings
 from platform_assets.stream import consume
 from platform_assets.trust.prove import prove
@@ -129,7 +129,7 @@ def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, 
         index=index_name(table, day, 1),
         body={
             "mappings": narrow | {"_meta": {"mapping_version": mapping_version(table), "base": -1}},
-            "aliases": {read_alias(table): {}, partition_alias(table, day): {}},
+            "aliases": {read_alias(table): {}, period_alias(table, day): {}},
         },
     )
     publish(settings, table, [event(n, host="7" if n % 2 else "h1") for n in range(100)])

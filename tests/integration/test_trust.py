@@ -27,7 +27,7 @@ from platform_assets.lake.layout import Lake, TableSet
 from platform_assets.lane.reindex import rebuild_index
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices, session
-from platform_assets.search.names import PROGRESS_INDEX, partition_alias, read_alias
+from platform_assets.search.names import PROGRESS_INDEX, period_alias, period_of, read_alias
 from platform_assets.settings import Settings
 from platform_assets.stream.topics import Broker
 from platform_assets.trust import documents as documents_module
@@ -78,7 +78,8 @@ class Drained:
     def document(self, event_id: str) -> tuple[str, str, dict[str, Any]]:
         """(index alias, id, the document as stored) of one event."""
         row = self.rows("silver", f"event_id = '{event_id}'")[0]
-        alias = partition_alias(self.table, row["event_partition"])
+        period = period_of(self.table, row["event_partition"], history=row["_history"])
+        alias = period_alias(self.table, period)
         name = f"{row['_topic_id'][:8]}.{row['_kafka_partition']}.{row['_offset']}"
         return alias, name, self.client.get(index=alias, id=name)
 
@@ -150,7 +151,7 @@ def test_damage_in_the_index_is_named(drained: Drained) -> None:
     drained.put(alias, name.rpartition(".")[0] + ".999999", found["_source"], 1)
     assert drained.failures() == {"index.missing": 1, "index.altered": 1, "index.surplus": 1}
 
-    drained.put(partition_alias(drained.table, "2026-01-05"), name, found["_source"], 1)
+    drained.put(period_alias(drained.table, "history-2026"), name, found["_source"], 1)
     assert drained.failures() == {"index.missing": 1, "index.altered": 1, "index.surplus": 2, "index.twice": 1}
 
 
@@ -173,7 +174,7 @@ def test_an_index_that_is_rebuilt_meanwhile_is_read_again(drained: Drained, monk
     def scan(*args: Any, **options: Any) -> Iterator[pa.Table]:
         calls.append(1)
         if len(calls) == 1:
-            rebuild_index(drained.settings, drained.table, drained.tables, "2026-01-05")
+            rebuild_index(drained.settings, drained.table, drained.tables, "history-2026")
         return original(*args, **options)
 
     monkeypatch.setattr(documents_module, "scan", scan)

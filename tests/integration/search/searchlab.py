@@ -15,7 +15,7 @@ import pyarrow as pa
 from opensearchpy import OpenSearch
 
 from platform_assets.contracts.arrow import silver_schema
-from platform_assets.contracts.model import Field, FieldType, Format, Grain, IndexType, Mask, Table
+from platform_assets.contracts.model import Field, FieldType, Format, Grain, IndexPeriod, IndexType, Mask, Table
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import template_name
 from platform_assets.search.scan import scan, scan_schema
@@ -53,6 +53,7 @@ def make_table(system: str, **changes: Any) -> Table:
         key=("event_id",),
         attributes="attributes",
         grain=Grain.DAY,
+        index_period=IndexPeriod.DAY,
     )
     return replace(table, **changes)
 

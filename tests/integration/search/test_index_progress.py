@@ -16,7 +16,7 @@ from platform_assets.search.client import connect
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import Conflict, SearchError
 from platform_assets.search.indices import Indices
-from platform_assets.search.names import PROGRESS_ID, index_name, partition_alias, read_alias
+from platform_assets.search.names import PROGRESS_ID, index_name, period_alias, read_alias
 from platform_assets.search.progress import START, advance, read, read_frontier, write_frontier
 from platform_assets.search.query import search
 from platform_assets.settings import Settings
@@ -55,7 +55,7 @@ class TestProgress:
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
     ) -> None:
         writer.write(table, to_ndjson(table, rows(table, 5), 1))
-        alias = partition_alias(table, DAY)
+        alias = period_alias(table, DAY)
         racers = [threading.Thread(target=advance, args=(client, alias, {f"a:{n % 2}": n}, n, n)) for n in range(1, 9)]
         for racer in racers:
             racer.start()
@@ -65,7 +65,6 @@ class TestProgress:
         stored = read(client, index_name(table, DAY, 1), PROGRESS_ID)
         assert (stored.offsets, stored.silver_version, stored.seq) == ({"a:0": 8, "a:1": 7}, 8, 8)
         assert scanned(client, indices, table).num_rows == 5
-        assert scanned(client, indices, table, event_partition=DAY).num_rows == 5
         assert client.count(index=read_alias(table))["count"] == 5
         assert len(search(client, table).rows) == 5
 
@@ -97,13 +96,6 @@ class TestIndices:
         assert [(i.generation, i.serving) for i in indices.all(table)] == [(1, True)]
         assert same_ids(scanned(client, indices, table), range(120))
 
-    def test_retention_keeps_what_silver_keeps(self, indices: Indices, writer: BulkWriter, table: Table) -> None:
-        days = ["2015-05-17", "2026-10-01", "2026-10-02", DAY]
-        for day in days:
-            writer.write(table, to_ndjson(table, rows(table, 2, partition=day), 1))
-        assert indices.expire(table, "2026-10-02", keep={"2015-05-17"}) == ["2026-10-01"]
-        assert [i.event_partition for i in indices.all(table)] == ["2015-05-17", "2026-10-02", DAY]
-
     def test_a_new_field_needs_no_rebuild_but_a_changed_type_does(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
     ) -> None:
@@ -122,6 +114,6 @@ class TestIndices:
 
 
 def test_a_missing_partition_has_no_progress(client: OpenSearch, table: Table) -> None:
-    assert read(client, partition_alias(table, DAY), PROGRESS_ID) == START
+    assert read(client, period_alias(table, DAY), PROGRESS_ID) == START
     with pytest.raises(NotFoundError):
-        client.indices.get(index=partition_alias(table, DAY))
+        client.indices.get(index=period_alias(table, DAY))

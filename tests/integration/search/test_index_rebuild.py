@@ -17,7 +17,7 @@ from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import Conflict, SearchError, Unavailable
 from platform_assets.search.indices import Indices
-from platform_assets.search.names import PROGRESS_ID, index_name, partition_alias
+from platform_assets.search.names import PROGRESS_ID, index_name, period_alias
 from platform_assets.search.progress import read
 from platform_assets.search.rebuild import Snapshot, SnapshotLost, rebuild
 
@@ -84,7 +84,7 @@ class TestRebuild:
         assert content(found, table) == content(total, table)
         assert [(i.generation, i.serving, i.blocked) for i in indices.all(table)] == [(4, True, False)]
         assert [r.index for r in reports] == [index_name(table, DAY, n) for n in (2, 3, 4)]
-        assert read(client, partition_alias(table, DAY), PROGRESS_ID).silver_version >= reports[-1].version - 5
+        assert read(client, period_alias(table, DAY), PROGRESS_ID).silver_version >= reports[-1].version - 5
 
     def test_rows_that_silver_no_longer_has_stay_out(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import SearchError, Unavailable
 from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import template_name
-from platform_assets.search.names import index_name
+from platform_assets.search.names import index_name, split_index_name
 from platform_assets.search.scan import scan, scan_schema
 from platform_assets.settings import Settings
 
@@ -74,7 +75,6 @@ class TestDocuments:
 
     def test_scan_of_what_was_never_indexed_is_empty(self, client: OpenSearch, table: Table) -> None:
         assert list(scan(client, table)) == []
-        assert list(scan(client, table, event_partition=DAY)) == []
 
     def test_sent_again_nothing_changes_and_newer_wins(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
@@ -93,12 +93,22 @@ class TestDocuments:
     def test_rows_of_several_partitions_go_each_to_its_index(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
     ) -> None:
-        hour = "2026-11-21T08"
-        mixed = pa.concat_tables([rows(table, 3, start=i * 3, partition=(DAY, hour)[i % 2]) for i in range(6)])
+        other = "2026-11-22"
+        kinds = [(DAY, False), (other, False), (DAY, True), ("1970-07-20", True), ("2015-05-17", True), (other, True)]
+        mixed = pa.concat_tables(
+            [rows(table, 3, start=i * 3, partition=day, _history=late) for i, (day, late) in enumerate(kinds)]
+        )
         assert writer.write(table, to_ndjson(table, mixed, 1)).indexed == 18
-        assert {(i.event_partition, i.serving) for i in indices.all(table)} == {(DAY, True), (hour, True)}
-        assert scanned(client, indices, table, event_partition=hour).num_rows == 9
-        assert scanned(client, indices, table).num_rows == 18
+        found = scanned(client, indices, table)
+        assert same_ids(found, range(18))
+        counts = {split_index_name(table, name): n for name, n in Counter(found.column("_index").to_pylist()).items()}
+        assert counts == {
+            (DAY, 1): 3,
+            (other, 1): 3,
+            ("history-1970", 1): 3,
+            ("history-2015", 1): 3,
+            ("history-2026", 1): 6,
+        }
 
 
 class TestRefusals:
@@ -129,7 +139,7 @@ class TestRefusals:
         refused = {r.document_id.rpartition(".")[2]: r for r in report.refused}
         assert set(refused) == {"20", "21", "22", "23"}
         assert refused["23"].code == "too_deep"
-        assert all(r.event_partition == DAY and r.reason and "s3cret" not in r.reason for r in report.refused)
+        assert all(r.period == DAY and r.reason and "s3cret" not in r.reason for r in report.refused)
         assert scanned(client, indices, table).num_rows == 40
 
     def test_the_node_survives_depth_that_would_end_it(self, writer: BulkWriter, table: Table) -> None:

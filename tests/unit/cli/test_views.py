@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from platform_assets.cli import prove, status
 from platform_assets.cli.app import assay
+from platform_assets.search.budget import ShardBudget
 from platform_assets.trust.proof import Proof, TableProof
 
 TABLE: dict[str, Any] = {
@@ -33,9 +34,12 @@ TABLE: dict[str, Any] = {
 }
 
 
+UNKNOWN = {**dict.fromkeys(("open", "limit", "share", "exceeded")), "unanswered": "OpenSearch does not answer"}
+
+
 def facts(**changes: Any) -> dict[str, Any]:
     system = {"system": "logs", "gaps": [], "tables": [{**TABLE, **changes}]}
-    return {"home": "/h", "phase": "stopped", "services": [], "systems": [system]}
+    return {"home": "/h", "phase": "stopped", "services": [], "shards": UNKNOWN, "systems": [system]}
 
 
 def shown(view: RenderableType) -> str:
@@ -50,6 +54,15 @@ def test_status_shows_counts_and_what_is_not_known() -> None:
     assert "1,234" in text
     assert "56,789" in text
     assert "OpenSearch does not answer" in text
+
+
+def test_status_tells_how_near_the_limit_of_shards_is() -> None:
+    assert "shards" not in shown(status.view(facts()))
+    found = facts() | {"shards": ShardBudget(35, 1000).to_dict()}
+    assert "index: 35 of 1,000 shards" in shown(status.view(found))
+    assert "above" not in shown(status.view(found))
+    found = facts() | {"shards": ShardBudget(801, 1000).to_dict()}
+    assert "index: 801 of 1,000 shards, above the share of 80%" in shown(status.view(found))
 
 
 def test_status_points_at_a_gap() -> None:

@@ -33,6 +33,7 @@ from platform_assets.defs.partitions import day_of
 from platform_assets.defs.specs import Layer, alerts_key, gold_key, key
 from platform_assets.defs.stale import mart_keys, stale_marts
 from platform_assets.errors import AssayError
+from platform_assets.search.budget import ShardBudget
 from platform_assets.settings import Settings
 
 DEFS = build_definitions({"shop": SHOP})
@@ -183,6 +184,7 @@ def test_a_look_reports_and_another_sees_when_it_does_not(
     instance: DagsterInstance, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform_assets.alerts.room.AlertRoom.publish", lambda self: 0)  # there is no index here
+    monkeypatch.setattr("platform_assets.lane.sessions.ask_shards", lambda _: ShardBudget(900, 1000))
     [look] = [one for one in DEFS.get_repository_def().sensor_defs if one.name == "shop_alerts"]
     told = look(build_sensor_context(instance=instance, definitions=DEFS))
     assert isinstance(told, SensorResult)
@@ -192,10 +194,10 @@ def test_a_look_reports_and_another_sees_when_it_does_not(
     materialized(instance, alerts_key("shop"))
     later = datetime.now(UTC) + policies.ALERTS_FRESHNESS.fail + timedelta(seconds=60)
     figures, problems = look_now(instance, "assay", {"shop": SHOP}, later)
-    assert (figures["open"], problems) == (1, [])
+    assert (figures["open"], problems) == (2, [])
     own = AlertRoom(Settings.load(), "assay", index=False)
     try:
-        assert stored(own) == {"the alerts of shop": ("open", "critical")}
+        assert stored(own) == {"the alerts of shop": ("open", "critical"), "opensearch": ("open", "critical")}
     finally:
         own.close()
 

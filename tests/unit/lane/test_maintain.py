@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from lakes import SmallLake
 from support import event
 
-from platform_assets.contracts.model import Table
-from platform_assets.errors import AssayError
 from platform_assets.lake.files import DataFile
-from platform_assets.lake.layout import TableSet
 from platform_assets.lake.table import LakeTable
 from platform_assets.lane import maintain as maintenance
 from platform_assets.lane.maintain import MaintenanceReport, maintain
@@ -103,78 +99,3 @@ def test_a_row_that_comes_while_retention_decides_keeps_its_day(
     monkeypatch.setattr(maintenance, "drop", late)
     assert forget(index=False).rows["silver"] == 0
     assert lake.silver_ids() == ["e-00000001", "e-00000002"]
-
-
-class Index:
-    """The index as a maintenance sees it: silver's version when the index of a day was built, -1 for one that began empty."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.bases: dict[str, int] = {}
-        self.rebuilt = 0
-        self.while_deleting: Callable[[], None] = lambda: None
-        self.client = Mock()
-        patch.setattr(maintenance, "connect_indices", lambda _: self)
-        patch.setattr(maintenance, "rebuild_index", self._rebuild)
-
-    def all(self, _: Table) -> list[Mock]:
-        return [Mock(event_partition=day, base=base, serving=True) for day, base in self.bases.items()]
-
-    def expire(self, _: Table, before: str, keep: Collection[str]) -> list[str]:
-        gone = [day for day in self.bases if day < before and day not in keep]
-        self.while_deleting()
-        for day in gone:
-            del self.bases[day]
-        return gone
-
-    def _rebuild(self, _: Settings, __: Table, tables: TableSet, partition: str) -> None:
-        self.bases[partition] = tables.silver.refresh()
-        self.rebuilt += 1
-
-
-@pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Index:
-    return Index(monkeypatch)
-
-
-def _dies(*_: object) -> None:
-    raise AssayError("the maintenance dies here")
-
-
-def test_forgotten_documents_go_though_a_row_of_their_day_comes_back(
-    lake: SmallLake, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _settle(lake, 1)
-    index.bases = {DAY: -1}
-    forget = _forget_before_now(lake)
-    with monkeypatch.context() as patch, pytest.raises(AssayError):
-        patch.setattr(maintenance, "connect_indices", _dies)
-        forget()
-    _settle(lake, 2)
-    assert lake.silver_ids() == ["e-00000002"]
-    for _ in range(2):
-        assert forget().indices == []
-        assert index.rebuilt == 1  # once, and then it is known to be of the rows that are left
-
-
-def test_a_row_whose_index_went_while_it_came_is_found_again(
-    lake: SmallLake, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _settle(lake, 1)
-    index.bases = {DAY: -1}
-    forget = _forget_before_now(lake)
-    with monkeypatch.context() as patch, pytest.raises(AssayError):
-        patch.setattr(index, "while_deleting", lambda: _settle(lake, 2))
-        patch.setattr(maintenance, "rebuild_index", _dies)
-        forget()
-    assert index.bases == {}
-    for _ in range(2):
-        assert forget().indices == []
-        assert index.rebuilt == 1
-
-
-def test_a_day_that_was_never_dropped_is_left_alone(lake: SmallLake, index: Index) -> None:
-    forget = _forget_before_now(lake)
-    _settle(lake, 1)
-    index.bases = {DAY: -1}
-    assert forget().indices == []
-    assert index.rebuilt == 0

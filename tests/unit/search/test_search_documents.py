@@ -76,7 +76,7 @@ def test_a_document_as_it_is_sent() -> None:
         "_key_id": "k",
         "_history": True,
     }
-    [body] = to_ndjson(TABLE, silver([row]), 9).bodies["2026-11-21"]
+    [body] = to_ndjson(TABLE, silver([row]), 9).bodies["history-2026"]
     assert body.data.decode() == (
         '{"index":{"_id":"abcdefgh.1.0","version":9,"version_type":"external"}}\n'
         '{"_assay":{"seq":4,"partition":1,"offset":0,"hash":-1,"contract":"1.2.0","key_id":"k","history":true},'
@@ -85,7 +85,7 @@ def test_a_document_as_it_is_sent() -> None:
 
 
 def test_nulls_are_absent() -> None:
-    [(_, document)] = read_back(to_ndjson(TABLE, silver([{}]), 1))["2026-11-21"]
+    [(_, document)] = read_back(to_ndjson(TABLE, silver([{}]), 1))["2026-11"]
     assert set(document) == {"_assay", "at"}
     assert set(document["_assay"]) == {"seq", "partition", "offset", "hash", "contract"}
 
@@ -108,7 +108,7 @@ cells = st.fixed_dictionaries(
 @settings(max_examples=40, deadline=None)
 @given(st.lists(cells, min_size=1, max_size=20), st.integers(1, 400))
 def test_every_value_survives_whatever_the_body_size(drawn: list[dict[str, Any]], body_bytes: int) -> None:
-    found = read_back(to_ndjson(TABLE, silver(drawn), 1, body_bytes=body_bytes))["2026-11-21"]
+    found = read_back(to_ndjson(TABLE, silver(drawn), 1, body_bytes=body_bytes))["2026-11"]
     assert len(found) == len(drawn)
     for at, ((action, document), cell) in enumerate(zip(found, drawn, strict=True)):
         assert action["_id"] == f"abcdefgh.1.{at}"
@@ -120,7 +120,7 @@ def test_every_value_survives_whatever_the_body_size(drawn: list[dict[str, Any]]
 
 def test_bodies_are_bounded_and_whole() -> None:
     documents = to_ndjson(TABLE, silver([{"name": "n" * 300}] * 100), 1, body_bytes=5000)
-    bodies = documents.bodies["2026-11-21"]
+    bodies = documents.bodies["2026-11"]
     assert max(len(body.data) for body in bodies) <= 5000
     assert min(len(body.data) for body in bodies[:-1]) > 4000
     assert documents.rows == 100
@@ -128,22 +128,26 @@ def test_bodies_are_bounded_and_whole() -> None:
 
 
 def test_a_row_larger_than_a_body_goes_alone() -> None:
-    [first, second] = to_ndjson(TABLE, silver([{"name": "n" * 9000}, {}]), 1, body_bytes=1000).bodies["2026-11-21"]
+    [first, second] = to_ndjson(TABLE, silver([{"name": "n" * 9000}, {}]), 1, body_bytes=1000).bodies["2026-11"]
     assert (first.rows, second.rows) == (1, 1)
 
 
-def test_rows_are_sorted_to_their_partitions_in_order() -> None:
-    days = ["2026-11-21", "2026-11-20", "2026-11-21", "2026-11-20T08", "2026-11-20"]
-    found = read_back(to_ndjson(TABLE, silver([{"event_partition": day} for day in days]), 1))
-    offsets = {
-        partition: [action["_id"].rpartition(".")[2] for action, _ in pairs] for partition, pairs in found.items()
-    }
-    assert offsets == {"2026-11-21": ["0", "2"], "2026-11-20": ["1", "4"], "2026-11-20T08": ["3"]}
+def test_rows_are_sorted_to_their_periods_in_order() -> None:
+    kinds = [
+        ("2026-11-21", False),
+        ("2026-10-20", False),
+        ("2026-11-02", False),
+        ("2026-10-20", True),
+        ("2025-01-01", True),
+    ]
+    found = read_back(to_ndjson(TABLE, silver([{"event_partition": d, "_history": late} for d, late in kinds]), 1))
+    offsets = {period: [action["_id"].rpartition(".")[2] for action, _ in pairs] for period, pairs in found.items()}
+    assert offsets == {"2026-11": ["0", "2"], "2026-10": ["1"], "history-2026": ["3"], "history-2025": ["4"]}
 
 
 def test_a_slice_of_a_larger_batch_is_rendered_alone() -> None:
     part = silver([{"name": f"n{i}"} for i in range(100)]).slice(40, 10)
-    found = read_back(to_ndjson(TABLE, part, 1, body_bytes=300))["2026-11-21"]
+    found = read_back(to_ndjson(TABLE, part, 1, body_bytes=300))["2026-11"]
     assert [document["name"] for _, document in found] == [f"n{i}" for i in range(40, 50)]
 
 
@@ -170,12 +174,12 @@ def test_too_deep_attributes_never_reach_the_node(attributes: str, refused: bool
 
 def test_a_raw_newline_between_tokens_stays_on_one_line() -> None:
     documents = to_ndjson(TABLE, silver([{"attributes": '{\n"a":\n1}'}]), 1)
-    [(_, document)] = read_back(documents)["2026-11-21"]
+    [(_, document)] = read_back(documents)["2026-11"]
     assert document["attributes"] == {"a": 1}
 
 
 def test_a_table_without_attributes() -> None:
     table = replace(TABLE, attributes=None)
     batch = silver([{"at": NOON + timedelta(microseconds=1)}]).drop_columns(["attributes"])
-    [(_, document)] = read_back(to_ndjson(table, batch, 1))["2026-11-21"]
+    [(_, document)] = read_back(to_ndjson(table, batch, 1))["2026-11"]
     assert document["at"] == "2026-11-21T12:00:00.000001Z"

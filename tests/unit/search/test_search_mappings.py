@@ -11,14 +11,7 @@ from platform_assets.contracts.model import Field, FieldType, Format, IndexType,
 from platform_assets.contracts.read import load_contracts
 from platform_assets.search.indices import auto_creates
 from platform_assets.search.mappings import index_template, mapping, mapping_version
-from platform_assets.search.names import (
-    document_id,
-    index_name,
-    parse_document_id,
-    partition_alias,
-    read_alias,
-    split_index_name,
-)
+from platform_assets.search.names import document_id, parse_document_id
 
 EVENTS = load_contracts()["logs"].table("events")
 
@@ -78,19 +71,6 @@ def test_an_acknowledged_bulk_is_durable_and_half_built_indices_do_not_serve() -
 def test_the_mapping_version_tells_a_changed_mapping_and_only_that() -> None:
     assert mapping_version(EVENTS) == mapping_version(replace(EVENTS, version="9.9.9", retention=timedelta(1)))
     assert mapping_version(EVENTS) != mapping_version(replace(EVENTS, fields=EVENTS.fields[1:]))
-
-
-def test_names() -> None:
-    assert read_alias(EVENTS) == "logs-events"
-    assert partition_alias(EVENTS, "2026-11-21T08") == "logs-events-2026-11-21t08"
-    assert index_name(EVENTS, "2026-11-21", 12) == "logs-events-2026-11-21-000012"
-    for partition, generation in (("2026-11", 1), ("2026-11-21", 12), ("2026-11-21T08", 999_999)):
-        assert split_index_name(EVENTS, index_name(EVENTS, partition, generation)) == (partition, generation)
-    for other in ("logs-events", "logs-events-2026-11-21", "logs-access-2026-11-21-000001", "logs-events-x-000001"):
-        assert split_index_name(EVENTS, other) is None
-    for wrong in ("2026", "2026-1", "*", "2026-11-21,x", "2026-11-21t08"):
-        with pytest.raises(ValueError, match="not an event partition"):
-            partition_alias(EVENTS, wrong)
 
 
 def test_document_ids() -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from trustlab import Lab, event
 
+from platform_assets.contracts.model import IndexPeriod
 from platform_assets.lake.archive import history
 from platform_assets.lane.land import SEQ
 from platform_assets.lane.maintain import maintain
+from platform_assets.search.documents import period_column
+from platform_assets.search.names import index_name, layout
 from platform_assets.search.progress import START, Frontier
 from platform_assets.trust import documents as module
 from platform_assets.trust import prove as prove_module
@@ -32,9 +37,10 @@ class Index:
         )
         content = ", ".join(f'"{f.name}"' for f in lab.table.fields)
         self.rows = silver.relation(lab.con).project(f"{names}, {content}, attributes").to_arrow_table()
-        self.frontier = Frontier({}, silver.version, silver.transaction(SEQ) or 0, (1, 1), history(silver))
+        seq = silver.transaction(SEQ) or 0
+        self.frontier = Frontier({}, silver.version, seq, (1, 1), history(silver), layout(lab.table))
         self.first: list[Frontier] = []
-        self.alias = f"assay-logs-{lab.table.name}"
+        self.table = lab.table
 
     def read_frontier(self, *_: Any) -> Frontier:
         return self.first.pop(0) if self.first else self.frontier
@@ -44,9 +50,12 @@ class Index:
             f"{row['_topic_id'][:8]}.{row['_kafka_partition']}.{row['_offset']}"
             for row in self.rows.select(["_topic_id", "_kafka_partition", "_offset"]).to_pylist()
         ]
-        indices = [f"{self.alias}-{p.lower()}-000001" for p in self.rows.column("event_partition").to_pylist()]
         if ids:
-            yield self.rows.append_column("_id", [ids]).append_column("_index", [indices])
+            periods = period_column(self.table, self.rows)
+            indices = [index_name(self.table, period, 1) for period in periods.to_pylist()]
+            found = self.rows.append_column("_id", [ids]).append_column("_index", [indices])
+            for name in sorted(set(indices)):
+                yield found.filter(pc.equal(found.column("_index"), name))
 
 
 @pytest.fixture
@@ -55,7 +64,6 @@ def index(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Index:
     nothing = SimpleNamespace(client=SimpleNamespace(close=lambda: None), all=lambda _: [], refresh=lambda _: None)
     monkeypatch.setattr(module, "connect_indices", lambda _: nothing)
     monkeypatch.setattr(module, "read_frontier", made.read_frontier)
-    monkeypatch.setattr(module, "read_alias", lambda _: made.alias)
     monkeypatch.setattr(module, "scan", made.scan)
     monkeypatch.setattr(module, "FIRST_SECONDS", 0.6)
     monkeypatch.setattr(prove_module, "PAUSE_SECONDS", 0.0)
@@ -151,6 +159,16 @@ def test_a_replay_that_died_between_its_steps_does_not_hold(lab: Lab, index: Ind
 def test_a_document_that_is_missing_is_named(lab: Lab, index: Index) -> None:
     index.rows = index.rows.slice(1)
     assert failures(lab) == {"missing": 1}
+
+
+def test_a_document_in_the_index_of_another_period_is_in_the_wrong_place(lab: Lab, index: Index) -> None:
+    index.table = replace(lab.table, index_period=IndexPeriod.YEAR)
+    assert failures(lab) == {"surplus": 35, "missing": 35}
+
+
+def test_an_index_of_other_periods_than_the_contract_says_is_foreign(lab: Lab, index: Index) -> None:
+    index.frontier = replace(index.frontier, layout="hour, history by year")
+    assert failures(lab) == {"foreign": 1}
 
 
 def test_an_event_after_the_frontier_is_not_missing(lab: Lab, index: Index) -> None:
