@@ -236,9 +236,9 @@ class Lineage:
         missing = f'm."{grain}" IS NULL'
         tests = [f"count(*) FILTER ({test})" for test in (missing, *(f"{missing} OR {unlike(f)}" for f in others))]
         counted = f"SELECT {', '.join(tests)} FROM _found.asked AS a LEFT JOIN {made} AS m ON {join}"
-        [(lost, *unlike)] = self._con.sql(counted).fetchall()
+        [(lost, *counts)] = self._con.sql(counted).fetchall()
         again = self._con.sql(f"SELECT m.* FROM {made} AS m SEMI JOIN _found.asked AS a ON {join}")
-        wrong = [f.name for f, count in zip(others, unlike, strict=True) if count]
+        wrong = [f.name for f, count in zip(others, counts, strict=True) if count]
         if others_count:  # the slot itself has merged rows that its minutes had not
             wrong = list(dict.fromkeys([*wrong, *self._numbers]))
         return wrong or (self._keys if lost else []), again.to_arrow_table()
