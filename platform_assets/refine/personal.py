@@ -31,7 +31,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from platform_assets.refine.encodings import Codes, Copy, Ints, codes, copies, mapped, plain_copy
+from platform_assets.refine.encodings import Codes, Ints, codes, copies, mapped, plain_copy
 
 Flags = npt.NDArray[np.bool_]
 Ranges = list[tuple[int, int, str]]
@@ -95,7 +95,7 @@ def _chunks(texts: list[str]) -> Iterator[list[str]]:
 def _replaced(raw: str, *, addresses: bool, json: bool) -> str:
     numbers = list(_card_numbers_of_json(raw)) if json else []
     searched = _with(raw, [(start, end, " " * (end - start)) for start, end, _ in numbers])
-    ranges = _merged(numbers + _found(plain_copy(searched, json=json), addresses=addresses))
+    ranges = _merged(numbers + _found(searched, addresses=addresses, json=json))
     if json:
         namer = _Namer(raw)
         return _with(raw, [(start, end, namer.label(start, end, kind)) for start, end, kind in ranges])
@@ -123,14 +123,14 @@ def _merged(ranges: Ranges) -> Ranges:
     return merged
 
 
-def _found(copy: Copy, *, addresses: bool) -> Ranges:
+def _found(raw: str, *, addresses: bool, json: bool) -> Ranges:
     """What every layer of the text holds, as raw ranges.
 
     A range that begins within an encoded character (`%2` before `01:db8::1`) counts only if deeper layers leave some of it.
     """
     ranges: Ranges = []
     doubtful: list[tuple[int, int, int, str]] = []
-    for layer, starts, ends in copies(copy):
+    for layer, starts, ends in copies(plain_copy(raw, json=json)):
         text, points = layer.text, codes(layer.text)
         for kind, begins, stops in _kinds(text, points, addresses=addresses):
             if len(begins) == 0:
@@ -141,6 +141,9 @@ def _found(copy: Copy, *, addresses: bool) -> Ranges:
                 # An octal escape may as well be a backslash before a number.
                 if end > begin and text[begin - 1] != "\\":
                     doubtful.append((int(first), int(layer.last[end - 1]), int(last), kind))
+                elif raw[first] == "=":
+                    # Quoted-printable, or a sign of equality before what another reading finds.
+                    doubtful.append((int(first), int(first) + 1, int(last), kind))
                 else:
                     ranges.append((int(first), int(last), kind))
     sure = _merged(ranges)
