@@ -1,6 +1,6 @@
 """Alerts as Dagster sees them: what it alone knows is raised, and each minute somebody looks when no lane does.
 
-Belongs here: sensors, the asset `alerts/<system>`, and turning Dagster's records into sightings. Does not: judging rules,
+Belongs here: sensors, the asset `alerts/<system>/alerts`, and turning Dagster's records into sightings. Does not: judging rules,
 incidents and messages (alerts). Everything goes through the room that the lane uses, so that nothing is told twice.
 """
 
@@ -82,7 +82,8 @@ def alerts_spec(contract: Contract) -> AssetSpec:
         "reported here whenever the counts change, and every ten minutes.",
         group_name=contract.system,
         owners=owners(contract),
-        kinds={"delta", "opensearch"},
+        kinds={"alerts", "delta", "opensearch"},
+        tags={"assay/layer": "alerts", "assay/system": contract.system},
         freshness_policy=policies.ALERTS_FRESHNESS.policy,
     )
 

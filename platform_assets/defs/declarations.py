@@ -46,7 +46,7 @@ SHOWN = 20
 
 
 def declaration_definitions(broken: Mapping[str, Sequence[Mistake]]) -> Definitions:
-    """The asset `contract/<system>` of every broken system with its check, and the sensor that looks at all systems."""
+    """The asset `contract/<system>/contract` of every broken system with its check, and the sensor that looks at all systems."""
     return Definitions(
         assets=[broken_spec(system, mistakes) for system, mistakes in broken.items()],
         asset_checks=[valid_check(system) for system in broken],
@@ -61,8 +61,8 @@ def broken_spec(system: str, mistakes: Sequence[Mistake]) -> AssetSpec:
         contract_key(system),
         description=f"BROKEN: this system stands still until its contract is put right.\n\n{lines}",
         group_name=group(system),
-        kinds={"yaml"},
-        tags={"assay/broken": "true"},
+        kinds={"contract", "yaml"},
+        tags={"assay/layer": "contract", "assay/broken": "true"},
         metadata={"mistakes": MetadataValue.md(lines)},
     )
 

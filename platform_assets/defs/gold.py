@@ -37,7 +37,7 @@ from platform_assets.defs.gold_audit import audit_definitions, audit_key
 from platform_assets.defs.gold_run import GoldRun, Result
 from platform_assets.defs.lane import UNFINISHED, stopped_now
 from platform_assets.defs.partitions import DAYS, day_of
-from platform_assets.defs.specs import Layer, gold_key, owners
+from platform_assets.defs.specs import Layer, gold_key, mart_of, owners, table_key
 from platform_assets.errors import AssayError
 from platform_assets.gold.graph import Graph, read_graph
 from platform_assets.gold.project import has_models, manifest_path, project_folder, selection
@@ -60,8 +60,11 @@ def gold_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     if not chosen:
         return Definitions()
     manifest = json.loads(manifest_path(project).read_text(encoding="utf-8"))
+    known = {node["fqn"][1] for node in manifest["nodes"].values() if node["resource_type"] == "model"}
     return Definitions.merge(
-        Definitions(executor=in_process_executor), *(_system(contract, manifest) for contract in chosen)
+        Definitions(executor=in_process_executor),
+        # A system none of whose models dbt can read has no assets here; `assay_declarations` tells why.
+        *(_system(contract, manifest) for contract in chosen if contract.system in known),
     )
 
 
@@ -142,7 +145,7 @@ def gold_assets(contract: Contract, manifest: Mapping[str, Any], graph: Graph) -
 
 
 class Translator(DagsterDbtTranslator):
-    """How a node of dbt is shown: sources are silver's assets, models are `gold/<system>/<model>`."""
+    """How a node of dbt is shown: sources are silver's assets, models are `gold/<system>/gold_<model>`."""
 
     def __init__(self, contract: Contract, refused: Mapping[str, str]) -> None:
         super().__init__()
@@ -150,9 +153,9 @@ class Translator(DagsterDbtTranslator):
         self._refused = refused
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
-        """`silver/<system>/<table>`, or `gold/<system>/<model>`."""
+        """`silver/<system>/silver_<table>`, or `gold/<system>/gold_<model>`."""
         if dbt_resource_props["resource_type"] == "source":
-            return AssetKey([Layer.SILVER.value, dbt_resource_props["source_name"], dbt_resource_props["name"]])
+            return table_key(Layer.SILVER, dbt_resource_props["source_name"], dbt_resource_props["name"])
         return gold_key(self._contract.system, dbt_resource_props["name"])
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
@@ -171,14 +174,16 @@ class Translator(DagsterDbtTranslator):
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> dict[str, str]:
         """What people filter by."""
-        return {"assay/layer": "gold"}
+        return {"assay/layer": "gold", "assay/system": self._contract.system}
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: Any) -> AssetSpec:
         """As dbt's, with the freshness that refreshes promise."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         if unique_id.startswith("model"):
-            made = spec.replace_attributes(kinds={"dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS.policy)
-            why = self._refused.get(made.key.path[-1])
+            made = spec.replace_attributes(
+                kinds={"gold", "dbt", "delta"}, freshness_policy=policies.GOLD_FRESHNESS.policy
+            )
+            why = self._refused.get(mart_of(made.key))
             return (
                 made
                 if why is None

@@ -25,6 +25,7 @@ from dagster import (
 from platform_assets.contracts.model import Contract
 from platform_assets.defs.alerts import see_marts
 from platform_assets.defs.partitions import known
+from platform_assets.defs.specs import mart_of
 from platform_assets.errors import AssayError
 from platform_assets.settings import Settings
 
@@ -49,7 +50,7 @@ class GoldRun:
         from platform_assets.gold.refresh import refresh
 
         selected = self._context.selected_asset_keys
-        only = {key.path[-1] for key in selected}
+        only = {mart_of(key) for key in selected}
         day = None if new else date.fromisoformat(self._day)
         try:
             report = refresh(Settings.load(), self._contract, day, only=only, progress=self._tell)
@@ -103,7 +104,7 @@ class GoldRun:
 
 def _figures(key: AssetKey, report: RefreshReport) -> dict[str, Any]:
     """The figures of one mart after a refresh."""
-    name = key.path[-1]
+    name = mart_of(key)
     figures: dict[str, Any] = {
         "refresh": report.number,
         "rows": report.rows.get(name, 0),

@@ -1,6 +1,7 @@
 """Asset specs from contracts: one small pure helper an attribute, nothing written by hand for one system.
 
-topic -> bronze -> silver, quarantine -> index, each `<layer>/<system>/<table>`.
+topic -> bronze -> silver, quarantine -> index, each `<layer>/<system>/<layer>_<table>`. The graph names a node by the last part;
+its box is the group, the system; the layer is one of its kinds.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class Layer(StrEnum):
 
 
 KINDS = {
-    Layer.BRONZE: {"delta", "python"},
-    Layer.SILVER: {"delta", "duckdb"},
-    Layer.QUARANTINE: {"delta", "duckdb"},
-    Layer.INDEX: {"opensearch", "python"},
+    Layer.BRONZE: {"bronze", "delta"},
+    Layer.SILVER: {"silver", "delta", "duckdb"},
+    Layer.QUARANTINE: {"quarantine", "delta", "duckdb"},
+    Layer.INDEX: {"index", "opensearch"},
 }
 SUMMARY = {
     Layer.BRONZE: "What arrived: raw bytes with topic, partition, offset and time, by the day of landing.",
@@ -48,28 +49,38 @@ HOW = {
 
 
 def key(layer: Layer | str, table: Table) -> AssetKey:
-    """`<layer>/<system>/<table>`."""
-    return AssetKey([str(layer), table.system, table.name])
+    """`<layer>/<system>/<layer>_<table>`."""
+    return table_key(layer, table.system, table.name)
+
+
+def table_key(layer: Layer | str, system: str, table: str) -> AssetKey:
+    """The same by names. The graph shows only the last part, which therefore says the layer too."""
+    return AssetKey([str(layer), system, f"{layer}_{table}"])
 
 
 def topic_key(table: Table) -> AssetKey:
-    """`topic/<system>/<table>`: the source, which the platform does not make."""
+    """`topic/<system>/topic_<table>`: the source, which the platform does not make."""
     return key("topic", table)
 
 
 def contract_key(system: str) -> AssetKey:
-    """`contract/<system>`: what stands for a system whose contract is wrong."""
-    return AssetKey(["contract", system])
+    """`contract/<system>/contract`: what stands for a system whose contract is wrong."""
+    return AssetKey(["contract", system, "contract"])
 
 
 def gold_key(system: str, mart: str) -> AssetKey:
-    """`gold/<system>/<mart>`."""
-    return AssetKey(["gold", system, mart])
+    """`gold/<system>/gold_<mart>`."""
+    return AssetKey(["gold", system, f"gold_{mart}"])
+
+
+def mart_of(asset: AssetKey) -> str:
+    """The name of the mart that is such an asset."""
+    return asset.path[-1].removeprefix("gold_")
 
 
 def alerts_key(system: str) -> AssetKey:
-    """`alerts/<system>`."""
-    return AssetKey(["alerts", system])
+    """`alerts/<system>/alerts`."""
+    return AssetKey(["alerts", system, "alerts"])
 
 
 def owners(contract: Contract) -> list[str]:
@@ -81,7 +92,12 @@ def owners(contract: Contract) -> list[str]:
 
 def tags(table: Table, layer: str) -> dict[str, str]:
     """What people filter by."""
-    marks = {"assay/layer": str(layer), "assay/contract": table.version, "assay/format": table.format.value}
+    marks = {
+        "assay/layer": str(layer),
+        "assay/system": table.system,
+        "assay/contract": table.version,
+        "assay/format": table.format.value,
+    }
     if any(field.pii for field in table.fields):
         marks["assay/personal_data"] = "in_clear" if layer in ("topic", Layer.BRONZE) else "masked"
     return marks
@@ -89,7 +105,7 @@ def tags(table: Table, layer: str) -> dict[str, str]:
 
 def description(table: Table, layer: Layer) -> str:
     """What it holds, whose promise it is, and what a click on Materialize does."""
-    return f"{SUMMARY[layer]}\n\n{table.description}\n\n{HOW[layer]}"
+    return f"{layer.capitalize()} of `{table.qualified_name}`. {SUMMARY[layer]}\n\n{table.description}\n\n{HOW[layer]}"
 
 
 def deps(table: Table, layer: Layer) -> list[AssetKey]:
@@ -202,11 +218,11 @@ def topic_spec(contract: Contract, table: Table) -> AssetSpec:
     """The spec of the source. Each lane run that reached the broker reports it, with its end offsets."""
     return AssetSpec(
         topic_key(table),
-        description=f"The Kafka topic `{table.topic}`, as the lane last found it.\n\n{table.description}",
+        description=f"Topic `{table.topic}` of `{table.qualified_name}`, as the lane last found it.\n\n{table.description}",
         group_name=contract.system,
         owners=owners(contract),
         tags=tags(table, "topic"),
-        kinds={"kafka"},
+        kinds={"topic", "kafka"},
         metadata={"topic": table.topic, "contract": MetadataValue.md(documentation(contract, table))},
         freshness_policy=freshness(table).policy,
     )

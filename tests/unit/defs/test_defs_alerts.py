@@ -126,7 +126,7 @@ def test_one_look_sees_late_data_failed_checks_and_a_lane_that_does_not_report(
     rooms.states["orders"] = State(watermark=now - timedelta(hours=1), bronze_seq=5000, silver_seq=1)
     assert lane(instance).is_success
     figures, problems = look_now(instance, "shop", {"shop": SHOP}, now + timedelta(seconds=5))
-    assert set(stored(room)) == {"shop.orders", "the lane of shop", "silver/shop/orders"}
+    assert set(stored(room)) == {"shop.orders", "the lane of shop", "silver/shop/silver_orders"}
     assert figures["open"] == 3
     assert any("60 minutes old" in alert.summary for alert in room.alerts())
     # The index cannot be reached here: that is told, and the rest is done all the same.
@@ -165,7 +165,7 @@ def test_gold_that_stands_still_is_told_though_its_code_location_is_gone(
     look(policies.GOLD_FRESHNESS.fail + timedelta(seconds=60))
     assert stored(room) == {"the marts of shop": ("open", "critical")}
     [alert] = room.alerts()
-    assert "gold/shop/sales_day and 1 more" in alert.summary
+    assert "gold/shop/gold_sales_day and 1 more" in alert.summary
     assert alert.runbook == "freshness_late.md"
     materialized(instance, marts[0])
     [seen] = stale_marts(instance, SHOP, datetime.now(UTC) + timedelta(seconds=60))

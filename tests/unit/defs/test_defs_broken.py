@@ -45,7 +45,7 @@ def systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     private_systems(tmp_path / "beside", "stall")
     (tmp_path / "beside" / "systems" / "stall").rename(folder / "stall")
     path = folder / "stall" / "contract.yaml"
-    path.write_text(path.read_text().replace("version: 1.", "versoin: 1.", 1))
+    path.write_text(path.read_text().replace("\nversion: ", "\nversoin: ", 1))
     monkeypatch.setenv("ASSAY_SYSTEMS", str(folder))
     monkeypatch.setenv("ASSAY_HOME", str(tmp_path / "home"))
     return folder
@@ -59,7 +59,7 @@ def test_the_code_location_loads_with_the_healthy_systems(systems: Path, tmp_pat
     found = json.loads(done.stdout)
     assert "shop_lane" in found["jobs"]
     assert not [name for name in found["jobs"] if name.startswith("stall_")]
-    assert "contract/stall" in found["assets"]
+    assert "contract/stall/contract" in found["assets"]
     assert not [name for name in found["assets"] if name.startswith("contract/shop")]
 
 

@@ -34,11 +34,13 @@ def test_lineage_goes_from_silver_to_the_daily_report() -> None:
     refresh, audit = (set(defs.resolve_job_def(name).asset_layer.asset_graph.asset_check_keys) for name in JOBS)
     assert {key.name for key in audit} == {"recomputed"} and {key.asset_key for key in audit} == KEYS
     assert refresh and not refresh & audit  # the audit is no part of a refresh
-    errors = graph.get(AssetKey(["gold", "logs", "errors_minute"]))
-    assert errors.parent_keys == {AssetKey(["silver", "logs", name]) for name in ("events", "access", "broker")}
-    day = graph.get(AssetKey(["gold", "logs", "errors_day"]))
+    errors = graph.get(AssetKey(["gold", "logs", "gold_errors_minute"]))
+    assert errors.parent_keys == {
+        AssetKey(["silver", "logs", f"silver_{name}"]) for name in ("events", "access", "broker")
+    }
+    day = graph.get(AssetKey(["gold", "logs", "gold_errors_day"]))
     assert day.parent_keys == {
-        AssetKey(["gold", "logs", n]) for n in ("errors_hour", "error_users_hour", "latency_hour")
+        AssetKey(["gold", "logs", f"gold_{n}"]) for n in ("errors_hour", "error_users_hour", "latency_hour")
     }
     for key in KEYS:
         node = graph.get(key)
@@ -101,7 +103,7 @@ def test_a_mart_whose_index_stands_still_is_an_alert(
 
 
 def test_by_hand_the_day_is_recomputed(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = AssetKey(["gold", "logs", "errors_day"])
+    one = AssetKey(["gold", "logs", "gold_errors_day"])
     done, calls = run(instance, monkeypatch, report(), job="__ASSET_JOB", asset_selection=[one])
     assert done.success
     assert calls == [("logs", datetime.fromisoformat(TODAY).date(), {"errors_day"})]

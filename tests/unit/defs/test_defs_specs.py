@@ -67,15 +67,26 @@ def test_every_asset_of_every_system_is_fresh_owned_and_described() -> None:
         assert node.is_materializable == (asset.path[0] not in ("topic", "alerts")), asset
 
 
+def test_every_node_of_the_graph_has_a_name_of_its_own() -> None:
+    """The graph shows the last part of a key only, within a box for each group."""
+    graph, gold = (location.defs.resolve_asset_graph() for location in (definitions, gold_definitions))
+    shown = [(graph.get(asset).group_name, asset.path[-1]) for asset in graph.get_all_asset_keys()]
+    made = gold.get_all_asset_keys() - graph.get_all_asset_keys()
+    shown += [(gold.get(asset).group_name, asset.path[-1]) for asset in made]
+    assert len(set(shown)) == len(shown)
+    for asset in graph.get_all_asset_keys():
+        assert asset.path[0] in graph.get(asset).kinds and asset.path[0] in asset.path[-1]
+
+
 def test_lineage_reads_from_topic_to_index() -> None:
     graph = build_definitions({"shop": SHOP}).resolve_asset_graph()
 
     def parents(layer: str) -> set[AssetKey]:
-        return set(graph.get(AssetKey([layer, "shop", "orders"])).parent_keys)
+        return set(graph.get(AssetKey([layer, "shop", f"{layer}_orders"])).parent_keys)
 
-    assert parents("bronze") == {AssetKey(["topic", "shop", "orders"])}
-    assert parents("silver") == parents("quarantine") == {AssetKey(["bronze", "shop", "orders"])}
-    assert parents("index") == {AssetKey(["silver", "shop", "orders"])}
+    assert parents("bronze") == {AssetKey(["topic", "shop", "topic_orders"])}
+    assert parents("silver") == parents("quarantine") == {AssetKey(["bronze", "shop", "bronze_orders"])}
+    assert parents("index") == {AssetKey(["silver", "shop", "silver_orders"])}
 
 
 def test_personal_data_is_marked_where_it_is_in_clear() -> None:
@@ -90,5 +101,5 @@ def test_keys_are_checked_only_where_the_contract_has_one() -> None:
     checks = {
         found.to_user_string() for found in build_definitions({"shop": SHOP}).resolve_asset_graph().asset_check_keys
     }
-    assert "silver/shop/orders:keys_unique" in checks
-    assert "silver/shop/visits:keys_unique" not in checks
+    assert "silver/shop/silver_orders:keys_unique" in checks
+    assert "silver/shop/silver_visits:keys_unique" not in checks
