@@ -6,6 +6,7 @@ new and reports every day it touched; any other run, such as a backfill, recompu
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,6 +43,7 @@ from platform_assets.errors import AssayError
 from platform_assets.gold.graph import Graph, read_graph
 from platform_assets.gold.project import has_models, manifest_path, project_folder, selection
 
+_log = logging.getLogger("assay.gold")
 _HOW = (
     "Made by refreshes, which read only what silver has gained. Materialize by hand or backfill: recompute the day from "
     "silver; refreshes go on meanwhile."
@@ -61,11 +63,13 @@ def gold_definitions(contracts: Mapping[str, Contract]) -> Definitions:
         return Definitions()
     manifest = json.loads(manifest_path(project).read_text(encoding="utf-8"))
     known = {node["fqn"][1] for node in manifest["nodes"].values() if node["resource_type"] == "model"}
-    return Definitions.merge(
-        Definitions(executor=in_process_executor),
-        # A system none of whose models dbt can read has no assets here; `assay_declarations` tells why.
-        *(_system(contract, manifest) for contract in chosen if contract.system in known),
-    )
+    systems = []
+    for contract in chosen:
+        try:
+            systems += [_system(contract, manifest)] if contract.system in known else []
+        except AssayError as error:  # of this system alone; the sensor `assay_declarations` tells it too
+            _log.error("gold of %s is left out: %s", contract.system, error)
+    return Definitions.merge(Definitions(executor=in_process_executor), *systems)
 
 
 def _system(contract: Contract, manifest: Mapping[str, Any]) -> Definitions:

@@ -28,7 +28,7 @@ from dagster import (
 
 from platform_assets.contracts.model import Contract
 from platform_assets.defs import policies
-from platform_assets.defs.specs import gold_key
+from platform_assets.defs.specs import gold_key, mart_of
 from platform_assets.errors import AssayError
 from platform_assets.gold.graph import Graph
 from platform_assets.gold.marts import Mart
@@ -72,7 +72,7 @@ def audit_checks(contract: Contract, graph: Graph) -> AssetChecksDefinition:
         from platform_assets.gold.audit import audit
         from platform_assets.settings import Settings
 
-        keys = {key.asset_key.path[-1]: key for key in context.selected_asset_check_keys}
+        keys = {mart_of(key.asset_key): key for key in context.selected_asset_check_keys}
 
         def told(what: str, done: int, total: int) -> None:
             context.log.info(f"{what} ({done} of {total} marts)")

@@ -69,7 +69,7 @@ class GoldRun:
         self._context.log.info(f"refresh {report.number}: {report.minutes:,} minutes of {days}")
         # Dagster wants what others are made from first.
         order = TopologicalSorter(self._context.assets_def.asset_deps).static_order()
-        for key in (key for key in order if key in selected and key.path[-1] not in report.refused):
+        for key in (key for key in order if key in selected and mart_of(key) not in report.refused):
             yield MaterializeResult(asset_key=key, metadata=_figures(key, report))
             for other in report.days:
                 if other != self._day and known(other):

@@ -24,7 +24,7 @@ from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract
 from platform_assets.errors import AssayError, one_line
 from platform_assets.gold.marts import Mart, Reads, Slot, load_marts
-from platform_assets.gold.project import manifest_path
+from platform_assets.gold.project import broken_models, manifest_path
 from platform_assets.gold.spans import MINUTES
 
 _CHANGING = re.compile(
@@ -122,7 +122,8 @@ def read_graph(project: Path, contract: Contract) -> Graph:
 def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
     """The system's marts, those that are refused included. Raises AssayError as `read_graph`."""
     system = contract.system
-    marts = load_marts(project, system)
+    unread = {Path(mistake.file).stem for mistake in broken_models(project, system)}
+    marts = tuple(mart for mart in load_marts(project, system) if mart.name not in unread)
     if not marts:
         raise AssayError(f"{system} has no marts", f"add models to dbt_project/models/{system}, see docs/gold.md")
     if both := {mart.name for mart in marts} & {table.name for table in contract.tables}:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import yaml
 
 from platform_assets.contracts.model import IndexPeriod
-from platform_assets.errors import AssayError
+from platform_assets.errors import AssayError, one_line
 from platform_assets.gold.columns import Column, check_columns, read_column
 from platform_assets.lake.table import LakeTable
 
@@ -125,7 +125,7 @@ def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
     marts = [
         _mart(path, system, model)
         for path in sorted((project / "models" / system).glob("*.yml"))
-        for model in (yaml.load(path.read_bytes(), _LOADER) or {}).get("models", [])  # noqa: S506 (safe loaders both)
+        for model in _models(path)
         if model.get("config", {}).get("materialized", "lake") == "lake"
     ]
     if LEDGER in (mart.name for mart in marts):
@@ -135,6 +135,14 @@ def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
             f"{system}: {' and '.join(main)} are each marked as the main mart", "leave `main` to one of them"
         )
     return tuple(sorted(marts, key=lambda mart: (list(Slot).index(mart.grain), mart.name)))
+
+
+def _models(path: Path) -> list[dict[str, Any]]:
+    """The models of a properties file. Raises AssayError when it cannot be read."""
+    try:
+        return list((yaml.load(path.read_bytes(), _LOADER) or {}).get("models", []))  # noqa: S506 (safe loaders both)
+    except (yaml.YAMLError, OSError, AttributeError, TypeError) as error:
+        raise AssayError(f"{path} cannot be read: {one_line(error)}", "a properties file of dbt is YAML") from error
 
 
 def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:

@@ -11,21 +11,24 @@ must not pay.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from platform_assets.errors import AssayError
+from platform_assets.errors import AssayError, Mistake
+from platform_assets.gold.broken import without_broken
 
 DATABASE = "ASSAY_GOLD_DATABASE"
 """The environment variable from which `profiles.yml` reads the path of the run's database."""
-MANIFEST, PARSED = "manifest.json", "partial_parse.msgpack"
-"""What dbt tells others of the project, and all that it knows itself."""
+MANIFEST, PARSED, BROKEN = "manifest.json", "partial_parse.msgpack", "broken.json"
+"""What dbt tells others of the project, all that it knows itself, and what it could not read."""
 PROJECT = "ASSAY_DBT_PROJECT"
 """The environment variable that names another project, for systems of `$ASSAY_SYSTEMS`."""
 _READ = ("*.sql", "*.yml")
@@ -71,20 +74,38 @@ def manifest_path(project: Path) -> Path:
 
     A model that dbt cannot compile has no `compiled_code` in it.
 
-    Raises AssayError with dbt's own words when the project cannot be parsed.
+    Files that dbt cannot read are not in it, and `BROKEN` beside it says why (`broken_models`). Raises AssayError with dbt's own
+    words when the project itself cannot be parsed.
     """
     mark, target = fingerprint(project), _target(project)
     path = target / mark / MANIFEST
-    if path.is_file() and path.with_name(PARSED).is_file():
+    if all(path.with_name(name).is_file() for name in (MANIFEST, PARSED, BROKEN)):
         return path
     work = Path(tempfile.mkdtemp(prefix=".compile-", dir=target))
     try:
-        _compile(project, work)
+        mistakes: tuple[Mistake, ...] = ()
+        try:
+            _compile(project, work)
+        except AssayError:
+            mistakes = without_broken(project, work / "project", lambda copy: _compile(copy, work))
         path.parent.mkdir(exist_ok=True)
+        write = json.dumps([asdict(mistake) for mistake in mistakes])
+        (work / BROKEN).write_text(write, encoding="utf-8")
+        (work / BROKEN).replace(path.with_name(BROKEN))
         (work / PARSED).replace(path.with_name(PARSED))
         return (work / MANIFEST).replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def broken_models(project: Path, system: str) -> tuple[Mistake, ...]:
+    """What dbt cannot read of a system's models and tests, which are left out of the manifest."""
+    if not has_models(project, system):
+        return ()
+    found = json.loads(manifest_path(project).with_name(BROKEN).read_text(encoding="utf-8"))
+    folders = [project / "models" / system, project / "tests" / system]
+    mistakes = [Mistake(**mistake) for mistake in found]
+    return tuple(m for m in mistakes if any(Path(m.file).is_relative_to(folder) for folder in folders))
 
 
 def _target(project: Path) -> Path:

@@ -155,12 +155,13 @@ def _reports(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:
 def _marts(contract: Contract) -> Iterator[Mistake]:
     """Marts that are refused, and a dbt project that cannot be read."""
     from platform_assets.gold.graph import HINT, read_graph
-    from platform_assets.gold.project import has_models, project_folder
+    from platform_assets.gold.project import broken_models, has_models, project_folder
 
     try:
         project = project_folder()
         if not has_models(project, contract.system):
             return
+        yield from broken_models(project, contract.system)
         refused = read_graph(project, contract).refused
     except AssayError as error:
         yield from error.mistakes
