@@ -67,7 +67,7 @@ def audit_checks(contract: Contract, graph: Graph) -> AssetChecksDefinition:
         for mart in graph.marts
     ]
 
-    @multi_asset_check(name=f"{contract.system}_gold_audit", specs=specs, can_subset=True)
+    @multi_asset_check(name=f"{contract.system}_recomputed", specs=specs, can_subset=True)
     def recomputed(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         from platform_assets.gold.audit import audit
         from platform_assets.settings import Settings

@@ -16,6 +16,8 @@ import json, socket, sys
 def refuse(*args, **kwargs): raise OSError("no network here")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from platform_assets import definitions, gold_definitions
+for module in (definitions, gold_definitions):
+    module.defs.get_repository_def().load_all_definitions()
 jobs = [job.name for m in (definitions, gold_definitions) for job in m.defs.get_repository_def().get_all_jobs()]
 print(json.dumps({"jobs": jobs, "modules": sorted(sys.modules)}))
 """
