@@ -34,6 +34,9 @@ even when `telemetry` is disabled in the settings; only the environment variable
 USUAL_PORT = 3000
 STUCK_SECONDS = 600.0
 """A start during which one and the same problem stays for so long has failed, however busy the processes are."""
+NOT_LOADING = "does not load"
+BROKEN_SECONDS = 20.0
+"""A code location that does not load is asked for so long: its server may only just have come up."""
 _PROJECT = Path(__file__).parents[2]
 _HEALTH = """{
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
@@ -91,7 +94,7 @@ class Dagster:
             if location is None:
                 return f"the code location {entry['name']} is loading"
             if location["__typename"] == "PythonError":
-                return f"the code location {entry['name']} does not load: {location['message'].strip()[:500]}"
+                return f"the code location {entry['name']} {NOT_LOADING}: {location['message'].strip()[:500]}"
         statuses = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
         silent = [s["daemonType"].lower() for s in statuses if s["required"] and not s["healthy"]]
         return f"no heartbeat yet of {', '.join(silent)}" if silent else None
@@ -158,10 +161,11 @@ def _await_healthy(dagster: Dagster, logs: Path, tell: Tell) -> None:
     # Heartbeats and polling use the processor too, so a problem that never changes is no progress however busy they are.
     patience = Patience(lambda: (problem, sizes(sorted(logs.glob("*.log"))), work(dagster.processes())))
     stuck = Patience(lambda: problem, STUCK_SECONDS)
+    broken = Patience(lambda: problem, BROKEN_SECONDS)
     while (problem := dagster.problem()) is not None:
         if not dagster.alive():
             raise AssayError(f"Dagster ended while starting: {_last_words(logs)}", f"its logs are in {logs}")
-        if patience.exhausted() or stuck.exhausted():
+        if patience.exhausted() or stuck.exhausted() or (NOT_LOADING in problem and broken.exhausted()):
             raise AssayError(
                 f"Dagster is not healthy after {patience.waited():.0f} s: {problem}", f"its logs are in {logs}"
             )

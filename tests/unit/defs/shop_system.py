@@ -106,7 +106,9 @@ class Rebuilt:
     bronze_rows: int = 12
     rejected: int = 0
     duplicates: int = 1
+    conflicts: int = 0
     documents: int = 11
+    index_refused: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"silver": 0.5})
 
 

@@ -15,6 +15,7 @@ from platform_assets.contracts.read import load_contracts
 from platform_assets.defs import policies
 from platform_assets.defs.gold import gold_job, next_refresh
 from platform_assets.defs.partitions import day_of
+from platform_assets.defs.specs import mart_of
 from platform_assets.gold import refresh as gold
 from platform_assets.gold.build import BuildFailed, NodeResult
 from platform_assets.gold_definitions import defs
@@ -82,7 +83,7 @@ def test_a_refresh_reports_every_day_that_it_touched(
 ) -> None:
     done, calls = run(instance, monkeypatch, report())
     assert done.success
-    assert calls == [("logs", None, {key.path[-1] for key in KEYS})]
+    assert calls == [("logs", None, {mart_of(key) for key in KEYS})]
     made = {(e.asset_key, e.partition) for e in done.all_events if e.is_step_materialization}
     assert made == {(key, day) for key in KEYS for day in (YESTERDAY, TODAY)}
     assert [e.passed for e in done.get_asset_check_evaluations()] == [True]
@@ -94,7 +95,7 @@ def test_a_mart_whose_index_stands_still_is_an_alert(
     trouble = {"errors_hour": "the index of logs.errors_hour was filled from another lake"}
     found = report(documents={"errors_minute": 3}, index_errors=trouble, index_error=trouble["errors_hour"])
     done, _ = run(instance, monkeypatch, found)
-    made = {e.asset_key.path[-1]: e.materialization.metadata for e in done.all_events if e.is_step_materialization}
+    made = {mart_of(e.asset_key): e.materialization.metadata for e in done.all_events if e.is_step_materialization}
     assert {name for name, metadata in made.items() if "index_trouble" in metadata} == {"errors_hour"}
     with closing(AlertRoom(Settings.load(), "logs", index=False)) as room:
         (alert,) = room.alerts()
