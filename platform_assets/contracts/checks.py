@@ -10,11 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
-from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from platform_assets.contracts.bounds import bound_mistakes
 from platform_assets.contracts.errors import at
 from platform_assets.contracts.model import (
     Contract,
@@ -29,7 +29,7 @@ from platform_assets.contracts.model import (
     Table,
 )
 from platform_assets.contracts.periods import MAX_INDICES, indices_needed
-from platform_assets.contracts.types import NUMERIC, TYPES, type_name
+from platform_assets.contracts.types import TYPES
 from platform_assets.errors import Mistake, Mistakes
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -42,7 +42,6 @@ MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 RESERVED_SYSTEMS = frozenset({"assay"})
 RESERVED_TABLES = frozenset({"alerts"})
 """`<system>-alerts` is the index of the system's alerts."""
-_INT64 = (Decimal(-(2**63)), Decimal(2**63 - 1))
 TIME_SPECIFIERS = frozenset("aAbBdHIjmMpSyYzfgn%-")
 """What DuckDB's strptime reads without a time zone's name (`%Z` is refused: names are ambiguous)."""
 
@@ -89,7 +88,7 @@ def _table(table: Table) -> Iterator[Mistake]:
     names = [field.name for field in table.fields]
     if table.attributes:
         names.append(table.attributes)
-    sources = [field.source for field in table.fields]
+    sources = [field.source for field in table.sent]
     for what, values in (("name", names), ("physicalName", sources)):
         for twice in _twice(values):
             yield from _wrong(f"{place}.properties[{twice}]", f"this {what} is used twice", "each field its own")
@@ -119,7 +118,9 @@ def _table(table: Table) -> Iterator[Mistake]:
 
 
 def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
-    if not field.source or "\x00" in field.source:
+    if field.computed is not None:
+        yield from _computed(table, field, place)
+    elif not field.source or "\x00" in field.source:
         yield from _wrong(f"{place}.physicalName", "is empty or holds a NUL", "the name in the message")
     if field.index not in TYPES[field.type].indexes:
         yield from _wrong(
@@ -132,7 +133,7 @@ def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
         yield from _wrong(
             place, f"enum, pattern and maxLength do not fit type {field.type}", "minimum and maximum for numbers"
         )
-    yield from _bounds(table, field, place)
+    yield from bound_mistakes(table, field, place)
     if field.pattern is not None:
         yield from _found(check_regex, field.pattern, f"{place}.pattern")
     if field.time_format is not None:
@@ -141,34 +142,21 @@ def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
         yield from _found(_time_format, field.time_format, f"{place}.customProperties[timeFormat]")
 
 
-def _bounds(table: Table, field: Field, place: str) -> Iterator[Mistake]:
-    bounds = {
-        name: bound for name, bound in (("minimum", field.minimum), ("maximum", field.maximum)) if bound is not None
+def _computed(table: Table, field: Field, place: str) -> Iterator[Mistake]:
+    """What a computed column cannot be. What its expression may use is asked of the engine (`refine/expressions.py`)."""
+    where = f"{place}.customProperties[computed]"
+    roles = {
+        "the event time": field.name == table.event_time,
+        "part of the key": field.name in table.key,
     }
-    if bounds and field.type not in NUMERIC:
-        yield from _wrong(place, f"minimum and maximum do not fit type {field.type}", "integer or number")
-    least, greatest = value_range(field)
-    for name, bound in bounds.items():
-        if not least <= bound <= greatest:
-            yield from _wrong(
-                f"{place}.logicalTypeOptions.{name}", f"{bound} is no {type_name(field)}", f"{least} to {greatest}"
-            )
-    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
-        yield from _wrong(place, f"minimum {field.minimum} is over maximum {field.maximum}", "minimum <= maximum")
-    if field.text_too and (field.type is not FieldType.DECIMAL or table.format is not Format.JSON):
-        yield from _wrong(
-            f"{place}.customProperties[textToo]", "is for decimals of JSON messages", "physicalType: decimal(p,s)"
-        )
-
-
-def value_range(field: Field) -> tuple[Decimal, Decimal]:
-    """The least and the greatest value of a field's type."""
-    if field.type is FieldType.INTEGER:
-        return _INT64
-    if field.type is FieldType.DECIMAL:
-        greatest = Decimal((0, (9,) * field.precision, -field.scale))
-        return greatest.copy_negate(), greatest
-    return Decimal("-1.7976931348623157e308"), Decimal("1.7976931348623157e308")
+    for role in (role for role, taken in roles.items() if taken):
+        yield from _wrong(where, f"a computed column cannot be {role}", "a field of the message")
+    if field.mask is not Mask.NONE or field.pii:
+        yield from _wrong(where, "a computed column cannot be personal or masked", "one that is made of public fields")
+    words = {"timeFormat": field.time_format is not None, "nullValues": field.null_values, "textToo": field.text_too}
+    for name in (name for name, given in words.items() if given):
+        said = "says how a message writes a value, and a computed column is in no message"
+        yield from _wrong(f"{place}.customProperties[{name}]", said, "leave it out")
 
 
 def _mask(field: Field, place: str) -> Iterator[Mistake]:
@@ -255,13 +243,13 @@ def _format(table: Table, place: str) -> Iterator[Mistake]:
     whole = [one for one in compiled if one is not None]
     if len(whole) < len(compiled):
         return
-    sources = {field.source for field in table.fields}
+    sources = {field.source for field in table.sent}
     groups = {group for one in whole for group in one.groupindex}
     for name in sorted(sources - groups):
         yield from _wrong(where, f"has no group '{name}'", f"a group for each field; found {', '.join(sorted(groups))}")
     for name in sorted(groups - sources):
         yield from _wrong(where, f"no field takes the group '{name}'", "(?:…) for what is not kept")
-    for name in sorted({field.source for field in table.fields if field.required} & groups):
+    for name in sorted({field.source for field in table.sent if field.required} & groups):
         if not all(name in one.groupindex for one in whole):
             yield from _wrong(
                 where, f"one of the list has no group '{name}'", "every required field in each of the list"

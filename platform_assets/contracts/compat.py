@@ -5,10 +5,12 @@ Belongs here: what breaks readers. Does not belong here: where the accepted cont
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
+from platform_assets.contracts.bounds import fell, greatest, least, rose, told_greatest, told_least
 from platform_assets.contracts.errors import ContractError
 from platform_assets.contracts.model import Contract, Field, IndexType, Mask, Table
 
@@ -67,7 +69,7 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 
     Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, masks (save for a stronger
     one), texts that stand for absent, the way a field is searched; narrowed values (an enum that lost one, a lower maximum,
-    a field that became required, a new pattern, …).
+    a field that became required, a new pattern, …), checks and rules that judge by a column which is computed in another way.
 
     A new optional field breaks nobody by this rule, whatever its name. Where messages have a member of that name already, it
     lay in the attributes column: nothing here can know, and to add a field must stay the light change that it is.
@@ -87,8 +89,8 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 def check_compatible(old: Contract, new: Contract) -> None:
     """Raise ContractError unless `new` may follow `old`.
 
-    Any change needs a higher version; a breaking one a higher major version. Texts for people are changes too, for the
-    version stands on each row and says which contract it obeyed.
+    Any change needs a higher version; another expression of a computed column a higher minor version; a breaking change a higher
+    major version. Texts for people are changes too, for the version stands on each row and says which contract it obeyed.
     """
     if to_json(old) == to_json(new):
         return
@@ -106,6 +108,51 @@ def check_compatible(old: Contract, new: Contract) -> None:
             f"contract {new.system}: {old.version} to {new.version} breaks readers: {breaking[0]}{more}",
             f"undo it, or say so with version {before[0] + 1}.0.0",
         )
+    if after[:2] == before[:2] and (changed := _recomputed(old, new)):
+        raise ContractError(
+            f"contract {new.system}: {changed[0]} is computed in another way, and its version {new.version} is a patch",
+            f"raise it to {before[0]}.{before[1] + 1}.0 or above",
+        )
+
+
+def _recomputed(old: Contract, new: Contract) -> list[str]:
+    """The computed columns that both contracts have and whose values may differ, as `table.column`."""
+    before = {table.name: table for table in old.tables}
+    return [
+        f"{table.name}.{name}"
+        for table in new.tables
+        if table.name in before
+        for name in _changed_columns(before[table.name], table)
+        if name in {field.name for field in before[table.name].fields}
+    ]
+
+
+def _changed_columns(old: Table, new: Table) -> list[str]:
+    """Computed columns that are new, have another expression, or use such a column, in their order."""
+    before = {field.name: expression for field, expression in old.computed}
+    found: list[str] = []
+    for field, expression in new.computed:
+        if before.get(field.name) != expression or any(_names(expression, name) for name in found):
+            found.append(field.name)
+    return found
+
+
+def _names(expression: str, column: str) -> bool:
+    """Whether an expression may use a column: its name occurs in it."""
+    return re.search(rf"\b{re.escape(column)}\b", expression) is not None
+
+
+def _computed_changes(old: Table, new: Table) -> Iterator[str]:
+    """Checks and rules that judge by values which writers cannot foresee: those of columns that are computed in another way."""
+    changed = _changed_columns(old, new)
+    for field in (new.field(name) for name in changed):
+        bounds = least(field) is not None or greatest(field) is not None
+        if field.required or field.enum or field.pattern is not None or field.max_length is not None or bounds:
+            yield f": rows must now keep the checks of the computed column {field.name}"
+    known = {rule.name: rule.expression for rule in old.rules}
+    for rule in (rule for rule in new.rules if known.get(rule.name) == rule.expression):
+        if name := next((name for name in changed if _names(rule.expression, name)), None):
+            yield f": the rule {rule.name} judges by {name}, which is computed in another way"
 
 
 def _version(contract: Contract) -> tuple[int, ...]:
@@ -128,6 +175,7 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
     for rule in new.rules:
         if rules.get(rule.name) != rule.expression:
             yield f": rows must now keep the rule {rule.name}"
+    yield from _computed_changes(old, new)
     fields = {field.name: field for field in new.fields}
     for field in old.fields:
         if field.name not in fields:
@@ -137,7 +185,7 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
                 yield f".{field.name}: {change}"
     names = {field.name for field in old.fields}
     for field in new.fields:
-        if field.name not in names and field.required:
+        if field.name not in names and field.required and field.computed is None:
             yield f".{field.name} is new and required"
         if field.name not in names and field.name == old.attributes:
             yield f".{field.name} takes the name of the attributes column"
@@ -172,10 +220,10 @@ def _field_changes(old: Field, new: Field) -> Iterator[str]:
         yield f"its precision fell from {old.precision} to {new.precision}"
     if old.text_too and not new.text_too:
         yield "is no longer read from texts (textToo)"
-    if new.minimum is not None and (old.minimum is None or new.minimum > old.minimum):
-        yield f"its minimum rose from {_say(old.minimum)} to {new.minimum}"
-    if new.maximum is not None and (old.maximum is None or new.maximum < old.maximum):
-        yield f"its maximum fell from {_say(old.maximum)} to {new.maximum}"
+    if rose(old, new):
+        yield f"its minimum rose from {_say(told_least(old))} to {told_least(new)}"
+    if fell(old, new):
+        yield f"its maximum fell from {_say(told_greatest(old))} to {told_greatest(new)}"
     if new.max_length is not None and (old.max_length is None or new.max_length < old.max_length):
         yield f"its maxLength fell from {_say(old.max_length)} to {new.max_length}"
     if gained := [value for value in new.null_values if value not in old.null_values]:
@@ -187,7 +235,7 @@ def _field_changes(old: Field, new: Field) -> Iterator[str]:
 
 
 def _say(value: object) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), ""):
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))

@@ -151,10 +151,16 @@ def _checks(field: Field) -> str:
     found = []
     if field.enum:
         found.append("one of " + ", ".join(f"`{value}`" for value in field.enum))
+    if field.computed is not None:
+        found.append(f"computed: `{field.computed}`")
     if field.minimum is not None:
         found.append(f"≥ {field.minimum}")
     if field.maximum is not None:
         found.append(f"≤ {field.maximum}")
+    if field.exclusive_minimum is not None:
+        found.append(f"> {field.exclusive_minimum}")
+    if field.exclusive_maximum is not None:
+        found.append(f"< {field.exclusive_maximum}")
     if field.max_length is not None:
         found.append(f"at most {field.max_length} characters")
     if field.pattern is not None:

@@ -14,7 +14,7 @@ import yaml
 
 from platform_assets.contracts.arrow import SILVER_SYSTEM_COLUMNS
 from platform_assets.contracts.model import Contract, Field, FieldType, Mask, Table
-from platform_assets.contracts.types import TYPES, sql_type
+from platform_assets.contracts.types import BOUNDS, TYPES, sql_type
 
 _SYSTEM_SQL_TYPES = {
     "string": "varchar",
@@ -86,7 +86,7 @@ def _dbt_column(table: Table, field: Field) -> dict[str, Any]:
         "name": field.name,
         "description": field.description,
         "data_type": sql_type(field),
-        "config": {"meta": {"pii": field.pii, "mask": str(field.mask)}},
+        "config": {"meta": {"pii": field.pii, "mask": str(field.mask)} | _computed(field)},
     }
     tests: list[Any] = []
     if field.required:
@@ -96,6 +96,10 @@ def _dbt_column(table: Table, field: Field) -> dict[str, Any]:
     if tests:
         column["data_tests"] = tests
     return column
+
+
+def _computed(field: Field) -> dict[str, str]:
+    return {} if field.computed is None else {"computed": field.computed}
 
 
 def row_schema(table: Table) -> dict[str, Any]:
@@ -113,13 +117,16 @@ def row_schema(table: Table) -> dict[str, Any]:
 
 
 def message_schema(table: Table) -> dict[str, Any]:
-    """JSON Schema (2020-12) of a message as it may be submitted, by the names that messages have."""
+    """JSON Schema (2020-12) of a message as it may be submitted, by the names that messages have.
+
+    Computed columns are not in it: a member of that name is an unknown member.
+    """
     return {
         "title": table.qualified_name,
         "description": table.description,
         "type": "object",
-        "properties": {field.source or field.name: _message_property(field) for field in table.fields},
-        "required": [field.source or field.name for field in table.fields if field.required],
+        "properties": {field.source or field.name: _message_property(field) for field in table.sent},
+        "required": [field.source or field.name for field in table.sent if field.required],
         "additionalProperties": table.attributes is not None,
     }
 
@@ -147,6 +154,8 @@ def _property(field: Field, types: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"type": types if len(types) > 1 else types[0], "description": field.description}
     if field.type is FieldType.TIMESTAMP:
         found["format"] = "date-time"
+    if field.computed is not None:
+        found["readOnly"] = True
     return found
 
 
@@ -154,7 +163,8 @@ def _checks(field: Field) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if field.enum:
         found["enum"] = list(field.enum) if field.required else [*field.enum, None]
-    for name, value in (("minimum", field.minimum), ("maximum", field.maximum)):
+    bounds = (field.minimum, field.maximum, field.exclusive_minimum, field.exclusive_maximum)
+    for name, value in zip(BOUNDS, bounds, strict=True):
         if value is not None:
             found[name] = int(value) if value == value.to_integral_value() else float(value)
     if field.max_length is not None:

@@ -1,7 +1,7 @@
 """From the standard's model to the platform's: which ODCS property says what, and what is not understood.
 
 Belongs here: reading values of a document and refusing what the platform would not honour. Does not belong here:
-loading files, service levels (`service_levels.py`), checks across fields.
+loading files, service levels (`service_levels.py`), rules and allowed values (`quality.py`), checks across fields.
 
 Standard properties where there is one: `name` (system), `version`, `team`, `schema` (tables) with
 `physicalName` (topic); `properties` with `physicalName` (name in the message), `logicalType` and its options,
@@ -13,11 +13,10 @@ Standard properties where there is one: `name` (system), `version`, `team`, `sch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from open_data_contract_standard.model import (
     CustomProperty,
-    DataQuality,
     OpenDataContractStandard,
     SchemaObject,
     SchemaProperty,
@@ -35,12 +34,12 @@ from platform_assets.contracts.model import (
     IndexType,
     InvalidBytes,
     Mask,
-    Rule,
     Table,
 )
 from platform_assets.contracts.periods import with_periods
+from platform_assets.contracts.quality import allowed_values, rule_of
 from platform_assets.contracts.service_levels import ServiceLevels, duration
-from platform_assets.contracts.types import TYPES
+from platform_assets.contracts.types import BOUNDS, TYPES
 from platform_assets.contracts.values import block, blocks, bound, choice, flag, text, texts, whole
 from platform_assets.errors import Mistakes
 
@@ -52,7 +51,7 @@ TABLE_PROPERTIES = (
     "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
     "indexPeriod", "historyPeriod",
 )  # fmt: skip
-FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues", "textToo")
+FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues", "textToo", "computed")
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
 FIXED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "format": ("i64", "f64"),
@@ -72,12 +71,6 @@ UNSUPPORTED: dict[str, str] = {
     "relationships": "tests in the dbt models",
 }
 """Promises of a property that would not be kept, and what there is instead."""
-
-OTHER_BOUNDS = (
-    "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo",
-    "mustBeBetween", "mustNotBeBetween",
-)  # fmt: skip
-_T = TypeVar("_T")
 
 
 def map_contract(document: OpenDataContractStandard, found: Mistakes) -> tuple[Contract, frozenset[str]]:
@@ -119,7 +112,7 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
     place = f"schema[{name}]"
     custom = _custom(table.customProperties, TABLE_PROPERTIES, place, found)
     _refuse(table, ("relationships",), place, found)
-    rules = [found.get(_rule, rule, f"{place}.quality") for rule in table.quality or [] if rule.type != "text"]
+    rules = [found.get(rule_of, rule, f"{place}.quality") for rule in table.quality or [] if rule.type != "text"]
     # A text line where the format is not known: what does not fit JSON is no mistake yet.
     format_ = found.get(choice, Format, custom.get("format"), f"{place}.customProperties[format]") or Format.REGEX
     where = f"{place}.customProperties[partitionGrain]"
@@ -137,22 +130,6 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
         **(levels.of(name, found) if levels else {}),
     )
     return with_periods(made, custom, f"{place}.customProperties", found)
-
-
-def _rule(rule: DataQuality, place: str) -> Rule:
-    if (
-        rule.type != "custom"
-        or rule.engine != "assay"
-        or any(getattr(rule, one) is not None for one in ("mustBe", *OTHER_BOUNDS))
-    ):
-        allowed = "type: text; or type: custom, engine: assay, implementation: a condition in SQL"
-        raise at(f"{place}[{rule.name or ''}]", "this rule is not supported", allowed)
-    name = text(rule.name, f"{place}[].name", "the rule's name")
-    place = f"{place}[{name}]"
-    if rule.severity not in (None, "reject"):
-        raise at(f"{place}.severity", f"is {rule.severity!r}", "reject")
-    condition = text(rule.implementation, f"{place}.implementation", "a condition in SQL over the fields")
-    return Rule(name, condition.strip(), (rule.description or "").strip())
 
 
 def _columns(items: Sequence[SchemaProperty], place: str, absent: tuple[str, ...], found: Mistakes) -> dict[str, Any]:
@@ -249,7 +226,7 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...],
     if item.classification is not None and item.classification not in CLASSIFICATIONS:
         found.note(at(f"{place}.classification", f"is {item.classification!r}", ", ".join(CLASSIFICATIONS)))
     mask = found.get(choice, Mask, custom.get("mask", Mask.NONE), f"{place}.customProperties[mask]")
-    enum, pattern = found.get(_allowed, item, place) or ((), None)
+    enum, pattern = found.get(allowed_values, item, place) or ((), None)
     where = f"{place}.customProperties[timeFormat]"
     given = custom.get("timeFormat")
     time_format = None if given is None else found.get(text, given, where, "a strptime format")
@@ -259,12 +236,13 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...],
     scrubbed = mask is not None and mask.scrubs and type_ is FieldType.STRING
     index = custom.get("index", IndexType.TEXT if scrubbed else TYPES[type_].indexes[0])
     limits = _limits(item.logicalTypeOptions or {}, type_, place, found)
+    computed = (found.get(_computed, custom, item, place) or "") if "computed" in custom else None
     return Field(
         name=name,
         type=type_,
         description=(item.description or "").strip(),
         required=bool(item.required),
-        source=item.physicalName or name,
+        source="" if "computed" in custom else item.physicalName or name,
         # Not understood is no mask, and what should have one is a mistake already.
         mask=mask or (Mask.HMAC if item.classification == PII else Mask.NONE),
         pii=item.classification == PII,
@@ -275,10 +253,19 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...],
         scale=scale,
         text_too=found.get(flag, custom.get("textToo", False), f"{place}.customProperties[textToo]") or False,
         time_format=time_format,
-        null_values=_null_values(custom, place, () if item.required else absent, found),
+        null_values=_null_values(custom, place, () if item.required or "computed" in custom else absent, found),
         examples=tuple(v if isinstance(v, str | int | float | bool) else str(v) for v in item.examples or []),
+        computed=computed,
         **limits,
     )
+
+
+def _computed(custom: dict[str, Any], item: SchemaProperty, place: str) -> str:
+    """The expression of a computed column, which has no name in the message."""
+    if item.physicalName is not None:
+        raise at(f"{place}.physicalName", "is given, but a computed column is in no message", "leave it out")
+    where = f"{place}.customProperties[computed]"
+    return text(custom["computed"], where, "an expression in SQL over other fields").strip()
 
 
 def _null_values(custom: dict[str, Any], place: str, default: tuple[str, ...], found: Mistakes) -> tuple[str, ...]:
@@ -296,9 +283,10 @@ def _limits(options: dict[str, Any], type_: FieldType, place: str, found: Mistak
             found.note(at(where, f"is not supported for {type_}", allowed))
         elif option in FIXED_OPTIONS and value not in FIXED_OPTIONS[option]:
             found.note(at(where, f"is {value!r}", ", ".join(map(str, FIXED_OPTIONS[option]))))
+    attributes = ("minimum", "maximum", "exclusive_minimum", "exclusive_maximum")
     limits: dict[str, Any] = {
-        name: found.get(bound, options.get(name), f"{place}.logicalTypeOptions.{name}")
-        for name in ("minimum", "maximum")
+        attribute: found.get(bound, options.get(name), f"{place}.logicalTypeOptions.{name}")
+        for attribute, name in zip(attributes, BOUNDS, strict=True)
         if name in TYPES[type_].options
     }
     if "maxLength" in TYPES[type_].options and (length := options.get("maxLength")) is not None:
@@ -310,53 +298,6 @@ def _refuse(item: SchemaProperty | SchemaObject, unsupported: Iterable[str], pla
     for name in unsupported:
         if getattr(item, name) not in (None, False):
             found.note(at(f"{place}.{name}", "is not supported", UNSUPPORTED[name]))
-
-
-def _allowed(item: SchemaProperty, place: str) -> tuple[tuple[str, ...], str | None]:
-    """(allowed values, pattern) of a field, in whichever of the standard's ways they are said."""
-    enum, pattern = _quality(item.quality or [], place)
-    if item.enum is not None:
-        enum = _only(enum, texts([entry.value for entry in item.enum], f"{place}.enum"), f"{place}.enum")
-    if "pattern" in (options := item.logicalTypeOptions or {}):
-        where = f"{place}.logicalTypeOptions.pattern"
-        pattern = _only(pattern, text(options["pattern"], where, "an RE2 expression"), where)
-    return enum, pattern
-
-
-def _quality(rules: Iterable[DataQuality], place: str) -> tuple[tuple[str, ...], str | None]:
-    """(allowed values, pattern) from `invalidValues` rules, the way of ODCS before 3.2; text rules are for people."""
-    enum: tuple[str, ...] = ()
-    pattern: str | None = None
-    for rule in rules:
-        if rule.type == "text":
-            continue
-        arguments = rule.arguments or {}
-        if (
-            (rule.metric or rule.rule) != "invalidValues"
-            or rule.mustBe != 0
-            or any(getattr(rule, other) is not None for other in OTHER_BOUNDS)
-            or not arguments
-            or set(arguments) - {"validValues", "pattern"}
-        ):
-            raise at(
-                f"{place}.quality",
-                "this rule is not supported",
-                "invalidValues with validValues or pattern, mustBe: 0; text",
-            )
-        if "validValues" in arguments:
-            where = f"{place}.quality.arguments.validValues"
-            enum = _only(enum, texts(arguments["validValues"], where), where)
-        if "pattern" in arguments:
-            where = f"{place}.quality.arguments.pattern"
-            pattern = _only(pattern, text(arguments["pattern"], where, "an RE2 expression"), where)
-    return enum, pattern
-
-
-def _only(before: _T | None, now: _T, place: str) -> _T:
-    """A check that may be said in several ways, but not with several meanings: a field keeps one."""
-    if before and before != now:
-        raise at(place, f"is {now!r}, and {before!r} elsewhere", "one of them")
-    return now
 
 
 def _custom(

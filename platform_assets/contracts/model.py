@@ -84,7 +84,8 @@ class IndexType(StrEnum):
 class Field:
     """One promised column of silver.
 
-    `source` is where the value is found in the message: a JSON member name or a regular expression's group name.
+    `source` is where the value is found in the message: a JSON member name or a regular expression's group name. It is empty for
+    a computed column.
     """
 
     name: str
@@ -99,6 +100,8 @@ class Field:
     pattern: str | None = None  # RE2, must match the whole value
     minimum: Decimal | None = None
     maximum: Decimal | None = None
+    exclusive_minimum: Decimal | None = None
+    exclusive_maximum: Decimal | None = None
     precision: int = 0  # of a decimal: digits in all
     scale: int = 0  # of a decimal: digits after the point
     text_too: bool = False  # a decimal that JSON messages may also give as a string
@@ -106,6 +109,7 @@ class Field:
     time_format: str | None = None  # DuckDB strptime format; None: ISO 8601 with a zone
     null_values: tuple[str, ...] = ()  # texts that stand for "absent", e.g. "-"; in JSON only strings do
     examples: tuple[str | int | float | bool, ...] = ()  # for people; never checked against data
+    computed: str | None = None  # SQL over other fields of the row, for a column that is in no message
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,16 @@ class Table:
     def qualified_name(self) -> str:
         """`system.table`."""
         return f"{self.system}.{self.name}"
+
+    @property
+    def sent(self) -> tuple[Field, ...]:
+        """The fields that are read from messages."""
+        return tuple(field for field in self.fields if field.computed is None)
+
+    @property
+    def computed(self) -> tuple[tuple[Field, str], ...]:
+        """The columns that are computed from other fields, each with its expression, in the order of computation."""
+        return tuple((field, field.computed) for field in self.fields if field.computed is not None)
 
     @property
     def summed(self) -> bool:

@@ -19,6 +19,8 @@ import pyarrow as pa
 from platform_assets.contracts.model import Field, FieldType, IndexType
 
 MAX_PRECISION = 38
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+"""The logicalTypeOptions that bound a number."""
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 
 
@@ -47,17 +49,17 @@ TYPES: Mapping[FieldType, TypeRow] = MappingProxyType(
         FieldType.INTEGER: TypeRow(
             pa.int64(), "bigint", "integer", "integer", ("BIGINT", "UBIGINT"),
             (IndexType.LONG, IndexType.NONE), "long",
-            ("minimum", "maximum", "format"), ("bigint", "int64", "long"),
+            (*BOUNDS, "format"), ("bigint", "int64", "long"),
         ),
         FieldType.NUMBER: TypeRow(
             pa.float64(), "double", "number", "number", ("BIGINT", "UBIGINT", "DOUBLE"),
             (IndexType.DOUBLE, IndexType.NONE), "double",
-            ("minimum", "maximum", "format"), ("double", "double precision", "float64", "float8"),
+            (*BOUNDS, "format"), ("double", "double precision", "float64", "float8"),
         ),
         FieldType.DECIMAL: TypeRow(
             pa.decimal128(MAX_PRECISION, 0), "decimal", "string", "number", ("BIGINT", "UBIGINT", "DOUBLE"),
             (IndexType.DECIMAL, IndexType.NONE), "keyword",
-            ("minimum", "maximum"), (),
+            BOUNDS, (),
         ),
         FieldType.BOOLEAN: TypeRow(
             pa.bool_(), "boolean", "boolean", "boolean", ("BOOLEAN",),

@@ -38,8 +38,8 @@ _LEAST_MEMBER_BYTES = 5  # "":1,
 
 
 def sources(table: Table) -> list[Source]:
-    """Where each field's text and JSON type stand after the stages."""
-    return [Source(field, f"_x{i}", f"_t{i}") for i, field in enumerate(table.fields, 1)]
+    """Where each sent field's text and JSON type stand after the stages."""
+    return [Source(field, f"_x{i}", f"_t{i}") for i, field in enumerate(table.sent, 1)]
 
 
 def stages(table: Table) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def stages(table: Table) -> list[tuple[str, str]]:
 
     Adds `_structure` (a reason or null), `_x<i>`, `_t<i>`, `_attributes_fault` and, when the contract has it, `_attributes`.
     """
-    fields = table.fields
+    fields = table.sent
     members = [field.source or field.name for field in fields] + ([table.attributes] if table.attributes else [])
     pointers = text_list(map(_pointer, members))
     types = f"json_type(_document, [{pointers}]) AS _types"

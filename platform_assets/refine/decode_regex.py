@@ -22,8 +22,8 @@ _WHOLE = "_whole"
 
 
 def sources(table: Table) -> list[Source]:
-    """Where each field's text stands after the stages."""
-    return [Source(field, f"_x{i}") for i, field in enumerate(table.fields, 1)]
+    """Where each sent field's text stands after the stages."""
+    return [Source(field, f"_x{i}") for i, field in enumerate(table.sent, 1)]
 
 
 def stages(table: Table) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ def stages(table: Table) -> list[tuple[str, str]]:
             (nothing, literal(Reason.NO_MATCH)),
         ]
     )
-    texts = [f"{_text(table, field)} AS _x{i}" for i, field in enumerate(table.fields, 1)]
+    texts = [f"{_text(table, field)} AS _x{i}" for i, field in enumerate(table.sent, 1)]
     attributes = ", CAST(NULL AS VARCHAR) AS _attributes" if table.attributes else ""
     decoded = select(f"*, {structure} AS _structure, {', '.join(texts)}{attributes}", matching[-1][0])
     return [*matching, ("decoded", decoded)]

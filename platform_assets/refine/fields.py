@@ -1,7 +1,7 @@
 """One field of a contract: how its value is read from text, and the tests it must pass, in SQL.
 
 Belongs here: casts and checks of single fields. Does not belong here: finding the text in the message (`decode_json.py`,
-`decode_regex.py`), the order of all reasons (`select.py`).
+`decode_regex.py`), computed columns (`computed.py`), the order of all reasons (`select.py`).
 
 JSON values are tested by their JSON type before any cast, because DuckDB's casts are generous ("12" is 12, 1.7 is 2).
 Timestamps keep microseconds: further digits are cut off.
@@ -73,7 +73,8 @@ def fault_cases(source: Source, table: Table) -> list[tuple[str, str]]:
     if field.required:
         cases.append((f"{text} IS NULL", literal(FieldFault.MISSING.of(field))))
     cases += _type_cases(source)
-    cases += _value_cases(field, text)
+    cases += _reading_cases(field, text)
+    cases += check_cases(field, text)
     if field.name == table.event_time:
         column = f"epoch_us({identifier(field.name)})"
         cases.append((f"{column} < 0", literal(Reason.BEFORE_1970)))
@@ -114,7 +115,7 @@ def _type_cases(source: Source) -> list[tuple[str, str]]:
     return [*cases, (f"{text} IS NOT NULL AND NOT {one_of(json_type, decoded_types(field))}", result)]
 
 
-def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
+def _reading_cases(field: Field, text: str) -> list[tuple[str, str]]:
     column = identifier(field.name)
     range_ = literal(FieldFault.RANGE.of(field))
     cases: list[tuple[str, str]] = []
@@ -128,13 +129,29 @@ def _value_cases(field: Field, text: str) -> list[tuple[str, str]]:
         cases.append((f"{text} IS NOT NULL AND {column} IS NULL", named))
         cases.append((f"{text} IS NOT NULL AND {has_more_digits(text, field)}", literal(FieldFault.SCALE.of(field))))
     elif field.type is FieldType.TIMESTAMP:
-        outside = f"epoch_us({column}) NOT BETWEEN {_MIN_MICROS} AND {_MAX_MICROS}"
-        unreadable = f"{column} IS NULL OR NOT isfinite({column}) OR {outside}"
+        unreadable = f"{column} IS NULL OR {no_time(column)}"
         cases.append((f"{text} IS NOT NULL AND ({unreadable})", literal(FieldFault.TIME.of(field))))
+    return cases
+
+
+def no_time(column: str) -> str:
+    """True where a timestamp is none that every reader can hold."""
+    return f"NOT isfinite({column}) OR epoch_us({column}) NOT BETWEEN {_MIN_MICROS} AND {_MAX_MICROS}"
+
+
+def check_cases(field: Field, text: str) -> list[tuple[str, str]]:
+    """(condition, reason code as SQL) of the checks that the contract declares, over the field's column and its text."""
+    column = identifier(field.name)
+    range_ = literal(FieldFault.RANGE.of(field))
+    cases: list[tuple[str, str]] = []
     if field.minimum is not None:
         cases.append((f"{column} < {_bound(field, field.minimum, ROUND_CEILING)}", range_))
     if field.maximum is not None:
         cases.append((f"{column} > {_bound(field, field.maximum, ROUND_FLOOR)}", range_))
+    if field.exclusive_minimum is not None:
+        cases.append((f"{column} <= {_bound(field, field.exclusive_minimum, ROUND_FLOOR)}", range_))
+    if field.exclusive_maximum is not None:
+        cases.append((f"{column} >= {_bound(field, field.exclusive_maximum, ROUND_CEILING)}", range_))
     if field.enum:
         cases.append((f"NOT {one_of(text, field.enum)}", literal(FieldFault.ENUM.of(field))))
     if field.max_length is not None:
@@ -149,5 +166,5 @@ def _bound(field: Field, bound: Decimal, rounding: str) -> str:
     """SQL for a bound in the field's own type, so that values are compared exactly."""
     if field.type is FieldType.NUMBER:
         return f"CAST('{bound}' AS DOUBLE)"
-    # No value of the type lies between the bound and the nearest value within it.
+    # No value of the type lies between the bound and the nearest value on the side that it is rounded to.
     return f"CAST('{scaled(bound, field.scale, rounding)}' AS {sql_type(field)})"

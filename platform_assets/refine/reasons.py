@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from platform_assets.contracts.bounds import told_greatest, told_least
 from platform_assets.contracts.model import Field, FieldType, Table
 from platform_assets.contracts.types import type_name
 
@@ -49,6 +50,7 @@ class FieldFault(StrEnum):
     LENGTH = "length"
     TIME = "time"
     SCALE = "scale"
+    COMPUTED = "computed"
 
     def of(self, field: Field) -> str:
         """The code for that field."""
@@ -106,10 +108,11 @@ def _describe_field(fault: FieldFault, field: Field) -> str:
         FieldFault.LENGTH: f"{field.name} is longer than {field.max_length} characters",
         FieldFault.SCALE: f"{field.name} has more than {field.scale} digits after the point",
         FieldFault.TIME: f"{field.name} cannot be read {time}",
+        FieldFault.COMPUTED: f"{field.name} cannot be computed: its expression fails on the record's values",
     }[fault]
 
 
 def _bounds(field: Field) -> str:
-    low = "its type's least value" if field.minimum is None else f"{field.minimum}"
-    high = "its type's greatest value" if field.maximum is None else f"{field.maximum}"
+    low = told_least(field) or "its type's least value"
+    high = told_greatest(field) or "its type's greatest value"
     return f"{low} to {high}"

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from platform_assets.contracts.model import Format, Grain, InvalidBytes, Table
 from platform_assets.refine import decode_json, decode_regex
+from platform_assets.refine.computed import broken, computed_cases, computed_stages
 from platform_assets.refine.excerpt import excerpt_expression
 from platform_assets.refine.fields import fault_cases, micros, stored_expression, value_expression
 from platform_assets.refine.reasons import Reason, rule_code
@@ -32,12 +33,11 @@ def compile_select(table: Table) -> str:
         cases += fault_cases(source, table)
     if table.format is Format.JSON:
         cases.append(("_attributes_fault IS NOT NULL", "_attributes_fault"))
-    cases += [(f"NOT (\n{rule.expression}\n)", literal(rule_code(rule.name))) for rule in table.rules]
-    stages = [
-        *_decoded(table),
-        ("valued", select(f"*, {values}", "decoded")),
-        ("judged", select(f"*, {first_true(cases)} AS _reason", "valued")),
-    ]
+    cases += computed_cases(table)
+    cases += [(broken(rule), literal(rule_code(rule.name))) for rule in table.rules]
+    stages = [*_decoded(table), ("valued", select(f"*, {values}", "decoded"))]
+    stages += computed_stages(table, "valued")
+    stages.append(("judged", select(f"*, {first_true(cases)} AS _reason", stages[-1][0])))
     stored = [f"{stored_expression(field)} AS {identifier(field.name)}" for field in table.fields]
     if table.attributes:
         stored.append(f"_attributes AS {identifier(table.attributes)}")

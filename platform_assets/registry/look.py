@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from platform_assets.contracts.document import parse_document, read_text
-from platform_assets.contracts.model import Contract
+from platform_assets.contracts.document import parse_document, read_text, understood
+from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import (
     FILE_NAME,
     Systems,
@@ -121,23 +121,30 @@ def stopped(settings: Settings, system: str) -> tuple[Mistake, ...]:
 
 
 def uncompiled(settings: Settings, contract: Contract) -> Iterator[Mistake]:
-    """What the engine refuses of the SQL that a contract compiles to."""
-    for table in contract.tables:
-        if (said := _refused(contract, table.name)) is not None:
-            path = (settings.systems or packaged_systems()) / contract.system / FILE_NAME
-            mistake = Mistake(
-                f"schema[{table.name}]: {said}", "see what the contract asks of the engine", f"schema[{table.name}]"
-            )
-            document = parse_document(read_text(path, "a contract"), Mistakes())
-            located = document.located(mistake) if document else mistake
-            yield replace(located, file=str(path))
+    """What the engine refuses of the SQL that a contract compiles to, each with its own place."""
+    mistakes = _refused(contract)
+    if not mistakes:
+        return
+    path = (settings.systems or packaged_systems()) / contract.system / FILE_NAME
+    document = parse_document(read_text(path, "a contract"), Mistakes())
+    for mistake in mistakes:
+        yield replace(document.located(mistake) if document else mistake, file=str(path))
 
 
 @lru_cache(maxsize=1024)
-def _refused(contract: Contract, table: str) -> str | None:
-    from platform_assets.refine.probe import refused
+def _refused(contract: Contract) -> tuple[Mistake, ...]:
+    found = Mistakes()
+    for table in contract.tables:
+        found.get(understood, partial(_probe, table, found))
+    return tuple(found.found)
 
-    return refused(contract.table(table))
+
+def _probe(table: Table, found: Mistakes) -> None:
+    from platform_assets.refine.probe import sql_mistakes
+
+    for below, said in sql_mistakes(table):
+        place = f"schema[{table.name}]{below}"
+        found.found.append(Mistake(f"{place}: {said}", "see what docs/contracts.md allows", place))
 
 
 def _rules(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:

@@ -74,6 +74,7 @@ def _table(table: Table) -> dict[str, Any]:
                 "description": field.description,
                 "enum": list(field.enum),
                 "pseudonym": field.mask is Mask.HMAC,
+                "computed": field.computed,
             }
             for field in table.fields
         ],

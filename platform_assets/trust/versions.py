@@ -64,9 +64,10 @@ class Made:
 
 
 def key_only(contract: Table) -> Table:
-    """The contract without any field but those that make a record's key and partition; whatever else it holds will do."""
+    """The contract without rules, and with those fields only that make a record's key and partition: whatever else it holds."""
     wanted = {*contract.key, contract.event_time}
-    loose = replace(contract, fields=tuple(field for field in contract.fields if field.name in wanted))
+    kept = tuple(field for field in contract.fields if field.name in wanted)
+    loose = replace(contract, fields=kept, rules=())
     if contract.format is not Format.JSON:
         return loose
     return replace(loose, attributes=contract.attributes or "other members", attributes_max_bytes=contract.max_bytes)

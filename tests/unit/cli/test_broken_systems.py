@@ -90,3 +90,41 @@ def test_commands_for_all_systems_name_what_they_leave_out(systems: Path) -> Non
     assert "stall" not in done.stderr
     done = run("prove")
     assert "the system stall is left out" in done.stderr
+
+
+def test_each_wrong_expression_is_a_mistake_with_its_own_line(systems: Path) -> None:
+    contract = systems / "shop" / "contract.yaml"
+    text = contract.read_text()
+    column = """
+      - name: double
+        logicalType: integer
+        customProperties:
+          - property: computed
+            value: statuss * 2
+"""
+    rules = """
+    quality:
+      - {type: custom, engine: assay, name: right, implementation: status > 1}
+      - type: custom
+        engine: assay
+        name: wrong
+        implementation: random() > status
+      - type: custom
+        engine: assay
+        name: wrong_too
+        implementation: double >
+"""
+    head = "    properties:\n"
+    assert text.count(head) == 3
+    contract.write_text(text.replace(head, rules[1:] + head[:-1] + column, 1))
+    done = run("contract", "check", "--json")
+    found = [m for m in json.loads(done.stdout)["mistakes"] if m["system"] == "shop"]
+    lines = contract.read_text().splitlines()
+    assert [(m["part"], lines[m["line"] - 1].strip()) for m in found] == [
+        ("contract", "- property: computed"),
+        ("contract", "implementation: random() > status"),
+        ("contract", "implementation: double >"),
+    ]
+    assert {m["file"] for m in found} == {str(contract)}
+    (systems / "stall" / "contract.yaml").write_text(text.replace("shop", "stall"))
+    assert run("contract", "check", "stall").exit_code == 0

@@ -11,7 +11,7 @@ import pytest
 
 from platform_assets.contracts.compat import breaking_changes, check_compatible, from_json, to_json
 from platform_assets.contracts.errors import ContractError
-from platform_assets.contracts.model import Contract, Field, FieldType, Grain, IndexType, InvalidBytes, Mask
+from platform_assets.contracts.model import Contract, Field, FieldType, Grain, IndexType, InvalidBytes, Mask, Rule
 from platform_assets.contracts.read import load_contracts
 
 
@@ -33,6 +33,15 @@ def with_table(contract: Contract, which: str, /, **values: Any) -> Contract:
 def with_field(contract: Contract, table: str, which: str, /, **values: Any) -> Contract:
     fields = tuple(replace(f, **values) if f.name == which else f for f in contract.table(table).fields)
     return with_table(contract, table, fields=fields)
+
+
+def with_computed(contract: Contract, expression: str, more: str = "half", **values: Any) -> Contract:
+    """Columns `half`, computed so, and `twin`, computed of another."""
+    columns = (
+        Field(name="half", type=FieldType.INTEGER, computed=expression, index=IndexType.LONG, **values),
+        Field(name="twin", type=FieldType.INTEGER, computed=more, index=IndexType.LONG),
+    )
+    return with_table(contract, "events", fields=contract.table("events").fields + columns)
 
 
 BREAKING: dict[str, tuple[Any, str]] = {
@@ -70,6 +79,22 @@ BREAKING: dict[str, tuple[Any, str]] = {
     "enum new": (lambda c: with_field(c, "events", "host", enum=("a",)), "limited to an enumeration"),
     "pattern new": (lambda c: with_field(c, "events", "host", pattern="a+"), "must now match a+"),
     "minimum up": (lambda c: with_field(c, "events", "status", minimum=Decimal(200)), "minimum rose from 100 to 200"),
+    "bound excluded": (
+        lambda c: with_field(c, "events", "latency_ms", minimum=None, exclusive_minimum=Decimal(0)),
+        "latency_ms: its minimum rose from 0 to 0 (excluded)",
+    ),
+    "excluded bound down": (
+        lambda c: with_field(c, "events", "status", exclusive_maximum=Decimal(599)),
+        "its maximum fell from 599 to 599 (excluded)",
+    ),
+    "now computed": (
+        lambda c: with_field(c, "events", "host", source="", computed="service"),
+        "events.host: the name in the message changed from host to none",
+    ),
+    "checked column": (
+        lambda c: with_computed(c, "status", minimum=Decimal(1)),
+        "events: rows must now keep the checks of the computed column half",
+    ),
     "minimum new": (lambda c: with_field(c, "events", "status", maximum=Decimal(500)), "maximum fell from 599 to 500"),
     "maximum new": (lambda c: with_field(c, "events", "latency_ms", maximum=Decimal(9)), "maximum fell from none to 9"),
     "shorter": (lambda c: with_field(c, "events", "host", max_length=10), "maxLength fell from 255 to 10"),
@@ -149,6 +174,10 @@ HARMLESS: dict[str, Any] = {
         c, "events", fields=(*c.table("events").fields, Field("x", FieldType.STRING, source="x"))
     ),
     "new table": lambda c: replace(c, tables=(*c.tables, replace(c.tables[0], name="more", topic="logs.more"))),
+    "the same bound, excluded": lambda c: with_field(
+        c, "events", "status", minimum=None, exclusive_minimum=Decimal(99), maximum=None, exclusive_maximum=Decimal(600)
+    ),
+    "computed": lambda c: with_computed(c, "status // 2"),
     "wider": lambda c: with_field(c, "events", "status", minimum=None, maximum=Decimal(999)),
     "enum grew": lambda c: with_field(c, "events", "level", enum=(*c.table("events").field("level").enum, "PANIC")),
     "enum dropped": lambda c: with_field(c, "events", "level", enum=()),
@@ -204,3 +233,24 @@ def test_the_kept_form_is_exact_and_stable(logs: Contract) -> None:
         from_json('{"system": 1}')
     with pytest.raises(ContractError, match="cannot be read"):
         from_json("no json")
+
+
+def test_another_expression_needs_a_minor_version(logs: Contract) -> None:
+    old = with_computed(logs, "status // 2")
+    for new in (with_computed(logs, "status // 3"), with_computed(logs, "status // 2", "half + 1")):
+        with pytest.raises(ContractError, match=r"is computed in another way, and its version 1\.0\.1 is a patch"):
+            check_compatible(old, with_version(new, "1.0.1"))
+        check_compatible(old, with_version(new, "1.1.0"))
+    check_compatible(logs, with_version(old, "1.0.1"))  # new columns change no value
+    assert from_json(to_json(old)) == old
+
+
+def test_rules_and_checks_on_what_is_computed_in_another_way_break(logs: Contract) -> None:
+    rules = (Rule("small", "twin < 100"), Rule("loud", "level <> 'x'"))
+    old, new = (with_table(with_computed(logs, e), "events", rules=rules) for e in ("status // 2", "status // 3"))
+    assert breaking_changes(old, new) == ["events: the rule small judges by twin, which is computed in another way"]
+    checked = with_computed(logs, "status // 3", exclusive_minimum=Decimal(1))
+    assert breaking_changes(with_computed(logs, "status // 2", exclusive_minimum=Decimal(1)), checked) == [
+        "events: rows must now keep the checks of the computed column half"
+    ]
+    assert breaking_changes(old, logs)[:2] == ["events.half was removed", "events.twin was removed"]

@@ -653,3 +653,96 @@ def test_other_rules_of_a_table_are_refused(change: dict[str, Any], problem: str
     with pytest.raises(ContractError) as caught:
         parse_contract(changed(_with_quality(name="r", **change)))
     assert problem in str(caught.value)
+
+
+def _with_columns(*columns: dict[str, Any]) -> Change:
+    return lambda document: document["schema"][0]["properties"].extend(columns)
+
+
+def computed(expression: Any, **values: Any) -> dict[str, Any]:
+    """A property `sum` that is computed."""
+    given = [{"property": "computed", "value": expression}]
+    return (
+        {"name": "sum", "logicalType": "number"}
+        | values
+        | {"customProperties": given + values.get("customProperties", [])}
+    )
+
+
+def test_a_computed_column() -> None:
+    text = changed(
+        lambda document: (
+            custom(document, 0, "nullValues", ["-"]),
+            _with_columns(computed("amount * 2\n", logicalTypeOptions={"minimum": 1}))(document),
+        )
+    )
+    orders = parse_contract(text).table("orders")
+    found = orders.field("sum")
+    assert (found.computed, found.source, found.null_values, found.minimum) == ("amount * 2", "", (), Decimal(1))
+    assert found not in orders.sent
+    assert found in orders.fields
+    assert [(field.name, text) for field, text in orders.computed] == [("sum", "amount * 2")]
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (computed(7), "customProperties[computed]: 7 is no text"),
+        (computed(""), "customProperties[computed]: is missing"),
+        (computed("amount", physicalName="sum"), "properties[sum].physicalName: is given"),
+        (computed("amount", primaryKey=True, required=True, primaryKeyPosition=9), "cannot be part of the key"),
+        (computed("code", logicalType="string", classification="pii"), "cannot be personal or masked"),
+        (
+            computed("code", logicalType="string", customProperties=[{"property": "mask", "value": "scrub"}]),
+            "cannot be personal or masked",
+        ),
+        (computed("amount", customProperties=[{"property": "nullValues", "value": ["-"]}]), "[nullValues]: says how"),
+        (
+            computed("t", logicalType="timestamp", customProperties=[{"property": "timeFormat", "value": "%Y-%m-%d"}]),
+            "[timeFormat]: says how",
+        ),
+    ],
+)
+def test_what_a_computed_column_cannot_be(column: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(changed(_with_columns(column)))
+    assert problem in " ".join(str(mistake) for mistake in caught.value.mistakes)
+
+
+def test_a_computed_column_cannot_be_the_event_time() -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        given = {"property": "computed", "value": "to_timestamp(amount)"}
+        next(p for p in document["schema"][0]["properties"] if p.get("partitioned"))["customProperties"] = [given]
+
+    with pytest.raises(ContractError) as caught:
+        parse_contract(changed(spoil))
+    assert "cannot be the event time" in str(caught.value)
+
+
+def test_excluded_bounds() -> None:
+    amount = decimal_amount("decimal(5,2)", exclusiveMinimum=0, exclusiveMaximum="100.5")
+    assert (amount.exclusive_minimum, amount.exclusive_maximum) == (Decimal(0), Decimal("100.5"))
+    assert (amount.minimum, amount.maximum) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"exclusiveMinimum": 5, "exclusiveMaximum": 5}, "no number lies between 5 (excluded) and 5 (excluded)"),
+        ({"minimum": 5, "exclusiveMaximum": 5}, "no number lies between 5 and 5 (excluded)"),
+        ({"exclusiveMinimum": 6, "maximum": 5}, "no number lies between 6 (excluded) and 5"),
+        ({"exclusiveMinimum": "1e400"}, "is no"),
+        ({"exclusiveMaximum": True}, "is no bound"),
+    ],
+)
+def test_excluded_bounds_that_leave_nothing(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(changed(prop("amount", logicalTypeOptions=options)))
+    assert problem in str(caught.value)
+
+
+def test_no_whole_number_lies_between_neighbours() -> None:
+    both = {"exclusiveMinimum": 1, "exclusiveMaximum": 2}
+    parse_contract(changed(prop("amount", logicalTypeOptions=both)))
+    with pytest.raises(ContractError, match="no integer lies between"):
+        parse_contract(changed(prop("line", logicalTypeOptions=both)))

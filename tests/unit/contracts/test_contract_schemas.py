@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -11,8 +12,9 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, LEDGER_SCHEMA, QUARANTINE_SCHEMA, silver_schema
+from platform_assets.contracts.docs import render_markdown
 from platform_assets.contracts.export import dbt_sources, dbt_sources_yaml, message_schema, row_schema
-from platform_assets.contracts.model import Contract
+from platform_assets.contracts.model import Contract, Field, FieldType
 from platform_assets.contracts.read import load_contracts
 
 
@@ -100,3 +102,22 @@ def test_json_schema_of_a_message_is_what_refine_accepts(logs: Contract) -> None
     validator.validate(sample)
     for wrong in ({"level": "LOUD"}, {"status": "500"}, {"user_id": "u" * 257}, {"event_id": None}, {"status": 99}):
         assert not validator.is_valid(sample | wrong), wrong
+
+
+def test_computed_columns_are_read_and_not_sent(logs: Contract) -> None:
+    table = logs.table("events")
+    column = Field(
+        name="half", type=FieldType.NUMBER, computed="status / 2", required=True, exclusive_minimum=Decimal(1)
+    )
+    table = replace(table, fields=(*table.fields, column))
+    assert row_schema(table)["properties"]["half"] == {
+        **{"type": "number", "description": "", "readOnly": True, "exclusiveMinimum": 1}
+    }
+    assert "half" in row_schema(table)["required"]
+    assert "half" not in message_schema(table)["properties"]
+    assert "half" not in message_schema(table)["required"]
+    contract = replace(logs, tables=(table,))
+    [source] = dbt_sources(contract)["sources"][0]["tables"]
+    [found] = [one for one in source["columns"] if one["name"] == "half"]
+    assert found["config"]["meta"]["computed"] == "status / 2"
+    assert "| computed: `status / 2`; > 1 |" in render_markdown(contract)

@@ -9,7 +9,7 @@ from refine_samples import EVENTS, encoded, reasons, rejected
 
 from platform_assets.contracts.compat import breaking_changes, from_json, to_json
 from platform_assets.contracts.model import Contract, Rule, Table
-from platform_assets.refine.probe import refused
+from platform_assets.refine.probe import sql_mistakes
 
 
 def with_rules(*expressions: str) -> Table:
@@ -63,25 +63,39 @@ REFUSED = {
     "status > 1; SELECT 1": "",
     "status >": "",
     "service > 1": "",
+    " + ".join(["status"] * 500) + " > 1": "",
+    " + ".join(["status"] * 5000) + " > 1": "longer than 4000 characters",
+    "service COLLATE NOCASE = 'a'": "collate is not allowed",
+    "CAST(status AS BOOLEAN) IN (SELECT true)": "subquery",
+    "main.read_text('/etc/passwd') = ''": "read_text is not allowed",
+    "error('x')": "error is not allowed",
+    "$1": "parameter is not allowed",
 }
 
 
 @pytest.mark.parametrize("expression", ALLOWED)
 def test_conditions_over_fields_are_allowed(expression: str) -> None:
-    assert refused(with_rules(expression)) is None
+    assert not list(sql_mistakes(with_rules(expression)))
 
 
 @pytest.mark.parametrize(("expression", "said"), REFUSED.items())
 def test_other_expressions_are_refused(expression: str, said: str) -> None:
-    found = refused(with_rules("status > 1", expression))
-    assert found is not None
-    assert found.startswith("the rule r2: ")
+    [(place, found)] = sql_mistakes(with_rules("status > 1", expression))
+    assert place == ".quality[r2].implementation"
     assert said in found
 
 
-def test_all_wrong_rules_are_told_at_once() -> None:
-    found = refused(with_rules("a = 1", "b = 1"))
-    assert found == "the rule r1: there is no field 'a'; the rule r2: there is no field 'b'"
+def test_every_wrong_rule_is_a_mistake_of_its_own() -> None:
+    assert list(sql_mistakes(with_rules("a = 1", "status > 1", "b = 1"))) == [
+        (".quality[r1].implementation", "there is no field 'a'"),
+        (".quality[r3].implementation", "there is no field 'b'"),
+    ]
+
+
+def test_a_rule_that_fails_on_a_row_rejects_that_row_alone() -> None:
+    table = with_rules("CAST(host AS BIGINT) > 0", "status // (status - 100) < 1000")
+    values = [encoded(host="7"), encoded(host="node"), encoded(host="7", status=100), encoded(host=None)]
+    assert reasons(values, table) == [None, "rule:r1", "rule:r2", None]
 
 
 def test_a_new_rule_breaks_readers_and_is_kept_with_the_contract() -> None:
