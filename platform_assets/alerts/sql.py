@@ -17,6 +17,7 @@ from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.errors import Mistake, Mistakes, one_line, told
+from platform_assets.refine.expressions import condition_mistake
 
 BUCKETS = 60
 """Buckets in a window. The newest is not full, so a window is judged up to a sixtieth too short, never too long."""
@@ -204,6 +205,7 @@ def _kind_of(rule: Rule) -> str:
 def check_rules(con: duckdb.DuckDBPyConnection, table: Table, rules: Iterable[Rule]) -> None:
     """Bind every expression of the rules of a table. Raises AlertError naming rule and place of each mistake."""
     con.register("rows", silver_schema(table).empty_table())
+    columns = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE rows)").fetchall())
     found = Mistakes()
     try:
         for rule in rules:
@@ -211,8 +213,10 @@ def check_rules(con: duckdb.DuckDBPyConnection, table: Table, rules: Iterable[Ru
             parts = (rule.measure.part, rule.measure.whole) if rule.measure else ()
             places = {"where": rule.where} | {f"measure {i + 1}": p.where for i, p in enumerate(parts) if p}
             for place, expression in places.items():
-                if expression:
-                    found.get(_check, con, expression, f"rules.{rule.name}.{place}")
+                if expression and (said := condition_mistake(con, expression, columns)):
+                    found.note(
+                        _wrong(f"rules.{rule.name}.{place}", said, "a condition in SQL over the columns of silver")
+                    )
             if before == len(found.found):
                 found.get(_bind, con, rule, table)
     finally:
@@ -225,22 +229,9 @@ def _bind(con: duckdb.DuckDBPyConnection, rule: Rule, table: Table) -> None:
     try:
         con.execute(cells_of(rule, table))
     except duckdb.Error as error:
-        raise _wrong(f"rules.{rule.name}", error, "see docs/alerts.md") from error
+        raise _wrong(f"rules.{rule.name}", one_line(str(error).split("\n\n")[0]), "see docs/alerts.md") from error
 
 
-def _check(con: duckdb.DuckDBPyConnection, expression: str, place: str) -> None:
-    """One expression over the columns and nothing else: what closes a bracket early would change the statement around it."""
-    try:
-        duckdb.SQLExpression(expression)
-        con.execute(f"SELECT count(*) FROM rows WHERE (\n{expression}\n)")  # noqa: S608 (an operator's file)
-    except duckdb.Error as error:
-        raise _wrong(place, error, "SQL over the columns of silver") from error
-
-
-def _wrong(place: str, error: duckdb.Error, hint: str) -> AlertError:
-    message = f"{place}: {_first_line(error)}"
+def _wrong(place: str, said: str, hint: str) -> AlertError:
+    message = f"{place}: {said}"
     return AlertError(message, hint, mistakes=[Mistake(message, hint, place.partition(" ")[0])])
-
-
-def _first_line(error: duckdb.Error) -> str:
-    return one_line(str(error).split("\n\n")[0])
