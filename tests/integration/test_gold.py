@@ -22,14 +22,16 @@ from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold.graph import marts_of
+from platform_assets.gold.graph import marts_of, read_graph
 from platform_assets.gold.index import MartDocuments, publish_index
+from platform_assets.gold.maintain import GoldMaintenance, maintain_gold
 from platform_assets.gold.marts import LEDGER, Mart
 from platform_assets.gold.project import project_folder
 from platform_assets.gold.refresh import refresh
 from platform_assets.gold.reindex import reindex_mart
 from platform_assets.gold.rows import LakeMarts
 from platform_assets.lake.layout import Lake
+from platform_assets.lake.maintain import drop
 from platform_assets.lane.land import Landing
 from platform_assets.lane.report import TableReport
 from platform_assets.lane.sessions import connect_indices
@@ -80,7 +82,7 @@ class Gold:
         table.refresh()
         names = [f.name for f in MartDocuments(mart, "1").fields]
         found = table.relation(self.lake.con).project(", ".join(f'"{n}"' for n in names)).fetchall()
-        return Counter(tuple(_moment(value) for value in row) for row in found)
+        return Counter(tuple(map(_document_value, row)) for row in found)
 
     def documents(self, mart: Mart) -> Counter[tuple[Any, ...]]:
         """The documents behind the mart's alias."""
@@ -97,6 +99,11 @@ class Gold:
         for mart in self.marts.values():
             if mart.index:
                 assert self.documents(mart) == self.rows(mart), mart.name
+
+
+def _document_value(value: Any) -> Any:
+    """A value of a row as its document has it: a histogram is JSON text."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else _moment(value)
 
 
 def _moment(value: Any) -> Any:
@@ -241,6 +248,52 @@ def test_a_refresh_in_the_middle_of_building_anew_loses_nothing(gold: Gold, monk
     assert not meanwhile
     gold.equal()
     assert gold.rows(mart).total() == 2
+
+
+def test_retention_takes_out_of_the_indices_what_the_tables_have_dropped(gold: Gold) -> None:
+    _log_history(gold)
+    before = {name: gold.rows(mart) for name, mart in gold.marts.items()}
+    assert not any(_retain(gold).rows.values())  # silver has all of it
+    gold.equal()
+    _drop_from_silver(gold, "2019-12-31", "2020-03-05")
+    report = _retain(gold)
+    kept = read_graph(project_folder(), LOGS).kept
+    for name, mart in gold.marts.items():
+        assert (gold.rows(mart) == before[name]) is (name in kept), name
+    gold.equal()
+    assert gold.documents(gold.marts["errors_minute"]).total() == 1
+    assert {"errors_minute 2019-12", "errors_hour 2019"} <= set(report.indices)
+    shorter = [mart for name, mart in gold.marts.items() if mart.index and name not in kept]
+    expected = sum(before[mart.name].total() - gold.rows(mart).total() for mart in shorter)
+    assert report.documents == expected > 0
+    again = _retain(gold)
+    assert (again.documents, again.indices) == (0, [])
+    assert not any(gold.refresh().values())
+    gold.log(failure(0), _ago("2019-12-31T23:30"))  # an index that is gone is made anew
+    gold.refresh()
+    gold.equal()
+
+
+def _ago(minute: str) -> dict[str, Any]:
+    """An error in a minute of long ago."""
+    return failure(0, event_time=f"{minute}:00+00:00")
+
+
+def _log_history(gold: Gold) -> None:
+    """Errors in a year of their own, in a month of the next, and on two days of one month; then a refresh."""
+    gold.log(*map(_ago, ("2019-12-31T23:59", "2020-03-05T10:00", "2020-03-05T10:01", "2020-03-20T10:00")))
+    gold.refresh()
+    gold.equal()
+
+
+def _drop_from_silver(gold: Gold, *days: str) -> None:
+    silver = gold.lake.tables.silver
+    silver.refresh()
+    assert drop(silver, [f for f in silver.files() if str(f.partition)[:10] in days])
+
+
+def _retain(gold: Gold) -> GoldMaintenance:
+    return maintain_gold(gold.settings, LOGS, tuple(gold.marts.values()), read_graph(project_folder(), LOGS).kept)
 
 
 @pytest.mark.skipif(not ACCESS_LOG.is_file(), reason="the shared data is not here")
