@@ -138,8 +138,10 @@ def flags(project: Path, target: Path) -> list[str]:
 
 def _compile(project: Path, target: Path) -> None:
     """In a process of its own: dbt is heavy, and keeps settings of its last run."""
+    # Python's warnings would hide the end of dbt's words, which is quoted.
     command = [
-        sys.executable, "-m", "dbt.cli.main", "--quiet", "compile", "--select", "resource_type:model", "--no-populate-cache",
+        sys.executable, "-W", "ignore", "-m", "dbt.cli.main", "--quiet", "compile",
+        "--select", "resource_type:model", "--no-populate-cache",
         *flags(project, target),
     ]  # fmt: skip
     # An empty database, so that SQL which depends on data cannot be compiled.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.errors import AssayError
 from platform_assets.gold.graph import marts_of
 from platform_assets.gold.project import broken_models, manifest_path, project_folder
 
@@ -41,3 +42,10 @@ def test_files_that_dbt_cannot_read_are_left_out_and_told(project: Path) -> None
     assert "'bad'" in told["follows.sql"]
     assert broken_models(project, "logs") == ()
     assert marts_of(project, LOGS)
+
+
+def test_what_is_wrong_with_the_project_itself_is_told_in_dbts_words(project: Path) -> None:
+    (project / "dbt_project.yml").write_text("name: assay\n")
+    with pytest.raises(AssayError, match="no profile was specified") as caught:
+        manifest_path(project)
+    assert "Warning" not in caught.value.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from platform_assets.errors import AssayError
 from platform_assets.gold.columns import Merge
 from platform_assets.gold.index import MartDocuments
 from platform_assets.gold.marts import Mart, load_marts
-from platform_assets.gold.project import PROJECT
+from platform_assets.gold.project import PROJECT, project_folder
 
 HISTOGRAM = "STRUCT(bucket INTEGER, requests BIGINT)[]"
 
@@ -24,7 +25,6 @@ HISTOGRAM = "STRUCT(bucket INTEGER, requests BIGINT)[]"
 def write(project: Path, *columns: dict[str, Any], system: str = "shop") -> Path:
     folder = project / "models" / system
     folder.mkdir(parents=True, exist_ok=True)
-    (project / "dbt_project.yml").write_text("name: assay\n")
     given = [{"name": "hour", "data_type": "timestamptz"}, {"name": "shop", "data_type": "varchar"}, *columns]
     model = {
         "name": "sales_hour", "description": "Sales.", "config": {"meta": {"grain": "hour", "key": ["hour", "shop"]}},
@@ -121,7 +121,10 @@ def test_whole_numbers_and_decimals_add_up_unless_declared_otherwise(tmp_path: P
 
 
 def test_contract_check_and_refresh_refuse_the_mart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROJECT, str(write(tmp_path / "dbt", {"name": "x", "data_type": "uuid"}, system="logs")))
+    project = shutil.copytree(
+        project_folder(), tmp_path / "dbt", ignore=shutil.ignore_patterns("target", "models", "logs")
+    )
+    monkeypatch.setenv(PROJECT, str(write(project, {"name": "x", "data_type": "uuid"}, system="logs")))
     monkeypatch.setenv("ASSAY_HOME", str(tmp_path / "home"))
     for command in (["contract", "check", "logs"], ["gold", "refresh", "logs"]):
         done = CliRunner().invoke(assay, command)
