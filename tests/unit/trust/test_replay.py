@@ -8,10 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from trustlab import Lab, event
+from trustlab import BEGAN, Lab, event
 
+from platform_assets.contracts.model import Field, FieldType, IndexType, Rule
 from platform_assets.errors import AssayError
 from platform_assets.lane.keys import KeyIndex
+from platform_assets.lane.rebuild import rebuild
 from platform_assets.trust import replay as module
 from platform_assets.trust.prove import prove
 from platform_assets.trust.replay import replay
@@ -205,3 +207,26 @@ def test_windows_are_bounded(loud: Lab, monkeypatch: pytest.MonkeyPatch) -> None
     assert (report.accepted, report.duplicates) == (3, 2)
     assert seen[0] == (0, 8) and seen[-2:] == [(8, 8), (0, 0)]
     assert holds(loud)
+
+
+def test_rules_and_computed_columns_are_the_same_after_replay_and_rebuild(lab: Lab) -> None:
+    column = Field(name="latency_s", type=FieldType.NUMBER, computed="latency_ms / 1000", index=IndexType.NONE)
+    rules = (Rule("quick", "latency_s < 0.3"), Rule("known", "user_id <> 'u0'"))
+    judged = lab.with_contract(fields=(*lab.table.fields, column), rules=rules)
+    duplicate, turned = event(190, latency_ms=30.0), event(191, latency_ms=900.0)
+    report = judged.run([event(190, latency_ms=30.0), duplicate, event(199, latency_ms=300.0), turned])
+    assert (report.duplicates, dict(report.rejected)) == (1, {"rule:quick": 2})
+    assert holds(judged)
+    [row] = judged.rows("silver", "event_id = 'e190'")
+    assert row["latency_s"] == 0.03
+    looser = judged.with_contract(rules=rules[1:])
+    assert run(looser).accepted == 2
+    assert sorted(r["latency_s"] for r in looser.rows("silver", "latency_s IS NOT NULL")) == [0.03, 0.3, 0.9]
+    assert holds(looser)
+    before = {row["event_id"]: row["_hash"] for row in looser.rows("silver", "latency_s IS NOT NULL")}
+    rebuild(looser.settings, looser.table, BEGAN.date(), index=False)
+    after = {row["event_id"]: row["_hash"] for row in looser.rows("silver")}
+    assert before.items() <= after.items()
+    # A stricter contract finds rows that it would reject today, and duplicates whose first it would reject.
+    stricter = looser.with_contract(rules=(Rule("none", "latency_s < 0.01"),), version="9.0.0")
+    assert holds(stricter)
