@@ -95,7 +95,7 @@ export class OpenEvent {
     const where = Object.entries(hit[COORDINATES] ?? {}).map(([name, value]) => [name, value]);
     return html`<table class="fields">
         <tbody>
-          ${rows.map(([name, value, { description, pseudonym }]) => this.field(name, value, { title: description, pseudonym, pickable: canPick(table, name, value) }))}
+          ${rows.map(([name, value, { description, pseudonym, computed }]) => this.field(name, value, { title: computed ? `${description} Computed: ${computed}`.trim() : description, pseudonym, pickable: canPick(table, name, value) }))}
           ${more.map(([name, value]) => this.field(name, value, { title: "What else the event says", pickable: member(name, value) }))}
         </tbody>
       </table>
