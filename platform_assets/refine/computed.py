@@ -3,8 +3,8 @@
 Belongs here: how an expression of a contract stands in the SELECT, and what a result that does not fit leads to. Does not belong
 here: which expressions are allowed (`expressions.py`), checks of a value (`fields.py`).
 
-An expression may fail on a row's values (an overflow, a text that is no number). It then rejects that row alone: its result is
-packed into a struct, so that a failure (no struct) is told from an absent value (a struct that holds NULL).
+An expression may fail on a row's values (an overflow, a text that is no number). It then rejects that row alone. The result of a
+computed column is packed into a struct, so that a failure (no struct) is told from an absent value (a struct that holds NULL).
 """
 
 from __future__ import annotations
@@ -59,5 +59,6 @@ def _cases(field: Field, result: str) -> list[tuple[str, str]]:
 
 def broken(rule: Rule) -> str:
     """SQL that is true where the rule is false or fails; unknown (NULL) keeps it."""
-    held = f"{{'v': CAST((\n{rule.expression}\n) AS BOOLEAN)}}"
-    return f"NOT (coalesce(try({held}), {{'v': false}})).v"
+    condition = f"(\n{rule.expression}\n)"
+    # Only where it is not known whether the rule holds, it is asked whether that is because the condition fails.
+    return f"coalesce(try(NOT {condition}), try({condition} IS NULL) IS NULL)"
