@@ -23,6 +23,7 @@ from platform_assets.errors import AssayError
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Local services": {
+        "init": "init:init",
         "demo": "demo:demo",
         "dev": "dev:dev",
         "up": "services:up",

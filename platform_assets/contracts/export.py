@@ -48,12 +48,17 @@ def dbt_sources_yaml(contract: Contract) -> str:
 SOURCES_HEAD = "# Made from the contract; `assay docs` writes it anew.\n"
 
 
+def sources_text(contract: Contract) -> str:
+    """The text of a system's `sources.yml`."""
+    return SOURCES_HEAD + dbt_sources_yaml(contract)
+
+
 def write_sources(models: Path, contracts: Mapping[str, Contract], *, check: bool = False) -> list[Path]:
     """Write `sources.yml` of every system that has a folder under `models`; those that differed (`check`: write nothing)."""
     differing = []
     for system, contract in contracts.items():
         path = models / system / "sources.yml"
-        text = SOURCES_HEAD + dbt_sources_yaml(contract)
+        text = sources_text(contract)
         if path.parent.is_dir() and (not path.is_file() or path.read_text(encoding="utf-8") != text):
             differing.append(path)
             if not check:

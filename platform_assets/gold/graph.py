@@ -125,7 +125,7 @@ def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
     unread = {Path(mistake.file).stem for mistake in broken_models(project, system)}
     marts = tuple(mart for mart in load_marts(project, system) if mart.name not in unread)
     if not marts:
-        raise AssayError(f"{system} has no marts", f"add models to dbt_project/models/{system}, see docs/gold.md")
+        raise AssayError(f"{system} has no marts", "add models to the folder `marts` of the system, see docs/gold.md")
     if both := {mart.name for mart in marts} & {table.name for table in contract.tables}:
         raise AssayError(f"{system}: {', '.join(sorted(both))} is a table and a mart", "rename the model")
     return marts

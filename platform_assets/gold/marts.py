@@ -19,6 +19,7 @@ import yaml
 
 from platform_assets.contracts.model import IndexPeriod
 from platform_assets.errors import AssayError, one_line
+from platform_assets.gold.assembled import origin
 from platform_assets.gold.columns import Column, check_columns, read_column
 from platform_assets.lake.table import LakeTable
 
@@ -142,7 +143,9 @@ def _models(path: Path) -> list[dict[str, Any]]:
     try:
         return list((yaml.load(path.read_bytes(), _LOADER) or {}).get("models", []))  # noqa: S506 (safe loaders both)
     except (yaml.YAMLError, OSError, AttributeError, TypeError) as error:
-        raise AssayError(f"{path} cannot be read: {one_line(error)}", "a properties file of dbt is YAML") from error
+        raise AssayError(
+            f"{origin(path.parents[2], path)} cannot be read: {one_line(error)}", "a properties file of dbt is YAML"
+        ) from error
 
 
 def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:

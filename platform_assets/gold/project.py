@@ -17,26 +17,41 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from platform_assets.contracts.read import load_systems
 from platform_assets.errors import AssayError, Mistake
+from platform_assets.gold.assembled import assemble, origin
 from platform_assets.gold.broken import without_broken
+from platform_assets.settings import Settings
 
 DATABASE = "ASSAY_GOLD_DATABASE"
 """The environment variable from which `profiles.yml` reads the path of the run's database."""
 MANIFEST, PARSED, BROKEN = "manifest.json", "partial_parse.msgpack", "broken.json"
 """What dbt tells others of the project, all that it knows itself, and what it could not read."""
 PROJECT = "ASSAY_DBT_PROJECT"
-"""The environment variable that names another project, for systems of `$ASSAY_SYSTEMS`."""
+"""The environment variable that names another project: for macros and settings of one's own."""
 _READ = ("*.sql", "*.yml")
 _COMPILE_SECONDS = 600
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def project_folder() -> Path:
+    """The dbt project of the systems that there are: of those in `$ASSAY_SYSTEMS`, one that is assembled from their folders.
+
+    Raises AssayError when there is no project, or no such folder of systems.
+    """
+    base = _base()
+    if (systems := Settings.load().systems) is None:
+        return base
+    systems = systems.absolute()
+    return assemble(base, systems, load_systems(systems).contracts, _private() / "projects")
+
+
+def _base() -> Path:
     """The dbt project that `$ASSAY_DBT_PROJECT` names; else that beside the package in a checkout, or within it when installed.
 
     Raises AssayError when there is none.
@@ -105,7 +120,8 @@ def broken_models(project: Path, system: str) -> tuple[Mistake, ...]:
     found = json.loads(manifest_path(project).with_name(BROKEN).read_text(encoding="utf-8"))
     folders = [project / "models" / system, project / "tests" / system]
     mistakes = [Mistake(**mistake) for mistake in found]
-    return tuple(m for m in mistakes if any(Path(m.file).is_relative_to(folder) for folder in folders))
+    own = [m for m in mistakes if any(Path(m.file).is_relative_to(folder) for folder in folders)]
+    return tuple(replace(m, file=str(origin(project, Path(m.file)))) for m in own)
 
 
 def _target(project: Path) -> Path:

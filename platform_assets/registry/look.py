@@ -161,6 +161,7 @@ def _reports(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:
 
 def _marts(contract: Contract) -> Iterator[Mistake]:
     """Marts that are refused, and a dbt project that cannot be read."""
+    from platform_assets.gold.assembled import origin
     from platform_assets.gold.graph import HINT, read_graph
     from platform_assets.gold.project import broken_models, has_models, project_folder
 
@@ -175,4 +176,6 @@ def _marts(contract: Contract) -> Iterator[Mistake]:
         return
     folder = project / "models" / contract.system
     for name, why in refused.items():
-        yield Mistake(f"the mart {name} is refused: {why}", HINT, name, file=str(folder / f"{name}.sql"))
+        yield Mistake(
+            f"the mart {name} is refused: {why}", HINT, name, file=str(origin(project, folder / f"{name}.sql"))
+        )
