@@ -165,8 +165,11 @@ def _doing(table: Table) -> str:
 
 
 def order(table: Table, direction: str = "desc") -> list[dict[str, Any]]:
-    """The order of pages: by event time, then by bronze order; no two rows are equal in it."""
-    return [{table.event_time: direction}, *({f"{SYSTEM}.{name}": direction} for name in _ORDER)]
+    """The order of pages: by event time, rows without a sortable one last, then by bronze order; no two rows are equal in it."""
+    # `_last` is the default and must still be said: otherwise OpenSearch skips a segment or an index whose times all lie before
+    # the cursor, together with its rows that have no sortable time.
+    by_time = {table.event_time: {"order": direction, "missing": "_last"}}
+    return [by_time, *({f"{SYSTEM}.{name}": direction} for name in _ORDER)]
 
 
 def to_row(table: Table, hit: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,17 @@ pytestmark = pytest.mark.services
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
+def _pages(client: OpenSearch, table: Table, query: str = "", limit: int = 4) -> Iterator[list[int]]:
+    """The offsets on each page, from the first to the last."""
+    cursor: str | None = None
+    while True:
+        page = search(client, table, query, limit=limit, cursor=cursor)
+        yield [row["_assay"]["offset"] for row in page.rows]
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
 class TestQueries:
     @pytest.fixture(scope="module")
     def filled(self, client: OpenSearch) -> Iterator[Table]:
@@ -121,15 +132,8 @@ class TestQueries:
         assert search(client, filled, "user_id:ann").rows == []
 
     def test_newest_first_page_by_page_without_gap_or_repetition(self, client: OpenSearch, filled: Table) -> None:
-        seen: list[int] = []
-        cursor: str | None = None
-        while True:
-            page = search(client, filled, "offset:<102", limit=17, cursor=cursor)
-            seen += [row["_assay"]["offset"] for row in page.rows]
-            cursor = page.cursor
-            if cursor is None:
-                break
-        assert seen == list(range(101, -1, -1))
+        pages = _pages(client, filled, "offset:<102", limit=17)
+        assert [offset for page in pages for offset in page] == list(range(101, -1, -1))
 
     def test_equal_times_page_by_bronze_order(
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
@@ -167,20 +171,30 @@ class TestQueries:
         written = writer.write(table, to_ndjson(table, pa.concat_tables(batches), 1))
         assert (written.indexed, written.refused) == (61, [])
         indices.refresh(table)
-        seen: list[int] = []
-        cursor: str | None = None
-        while True:
-            page = search(client, table, limit=4, cursor=cursor)
-            seen += [row["_assay"]["offset"] for row in page.rows]
-            cursor = page.cursor
-            if cursor is None:
-                break
-        assert seen == list(range(61))
+        assert [offset for page in _pages(client, table) for offset in page] == list(range(61))
         assert [r["_assay"]["offset"] for r in search(client, table, "offset:<=9", until=times[3], limit=3).rows] == [
             4,
             5,
             6,
         ]
+
+    def test_a_row_without_a_sortable_time_is_not_lost_between_segments(
+        self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
+    ) -> None:
+        """The node may pass over a segment whose times all lie before the cursor: its rows without one come after it."""
+        ancient = datetime(1960, 1, 1, tzinfo=UTC)
+        newer = [rows(table, 4, start=0), rows(table, 1, start=9, event_time=ancient)]
+        writer.write(table, to_ndjson(table, pa.concat_tables(newer), 1))
+        [index] = [each.name for each in indices.all(table)]
+        client.indices.forcemerge(index=index, params={"max_num_segments": 1})
+        # Otherwise, a refresh may merge small segments.
+        client.indices.put_settings(index=index, body={"index.merge_on_flush.enabled": False})
+        writer.write(table, to_ndjson(table, rows(table, 4, start=4, event_time=NOON - timedelta(days=1)), 1))
+        indices.refresh(table)
+        segments = client.indices.segments(index=index)["indices"][index]["shards"]["0"][0]["segments"]
+        assert len(segments) > 1
+        pages = list(_pages(client, table))
+        assert pages == [[3, 2, 1, 0], [7, 6, 5, 4], [9]]
 
     def test_time_range(self, client: OpenSearch, filled: Table) -> None:
         found = search(client, filled, since=NOON + timedelta(microseconds=3), until=NOON + timedelta(microseconds=6))
