@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,11 @@ from caller_requests import faults, recorded
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.search.asking import Deadline
-from platform_assets.search.marts import sums
+from platform_assets.search.marts import describe
+from platform_assets.search.stats import Figure, Function, Question, add_examples, figures
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
-from platform_assets.serve.marts import IndexMarts, find_mart
+from platform_assets.serve.marts import IndexMarts
 
 pytestmark = pytest.mark.services
 
@@ -71,18 +73,12 @@ def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
                         assert answer.status_code in allowed, answer.text
                 if name == "stats":  # this system declares no mart with an example: what one of them would read
                     client = backend.client(key)
-                    told = sums(
-                        client,
-                        find_mart(client, api.contract.system, "messages_minute"),
-                        time="minute",
-                        since=START - timedelta(minutes=1),
-                        until=START + timedelta(minutes=1),
-                        where={},
-                        by=["topic"],
-                        columns=["errors"],
-                        top=5,
-                        example="example",
-                    )
+                    mart = describe(client, f"{api.contract.system}-messages_minute")
+                    assert mart is not None
+                    begin, end = START - timedelta(minutes=1), START + timedelta(minutes=1)
+                    asked_of = Question(replace(mart, time="minute"), begin, end, {}, ["topic"], Deadline())
+                    groups = figures(client, asked_of, [Figure("errors", Function.SUM, "errors")])
+                    told = add_examples(client, asked_of, groups, "errors", "example")
                     assert told == [
                         {"topic": topic, "errors": 2, "example": f"{topic}: told by payments"}
                         for topic in ("refused", "timeout")

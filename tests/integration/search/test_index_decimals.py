@@ -15,7 +15,7 @@ from platform_assets.search.bulk import BulkWriter
 from platform_assets.search.documents import to_ndjson
 from platform_assets.search.errors import QueryError
 from platform_assets.search.indices import Indices
-from platform_assets.search.names import partition_alias
+from platform_assets.search.names import period_alias
 from platform_assets.search.query import search
 
 pytestmark = pytest.mark.services
@@ -100,7 +100,7 @@ def test_an_altered_document_does_not_pass_for_the_value(client: OpenSearch, ind
         writer.write(table, to_ndjson(table, rows(table, 1, amount=Decimal("12.5")), 1))
         indices.refresh(table)
         client.update_by_query(
-            index=partition_alias(table, "2026-11-21"), params={"refresh": "true"},
+            index=period_alias(table, "2026-11-21"), params={"refresh": "true"},
             body={"script": {"source": "ctx._source.amount = '12.500000001'"}, "query": {"exists": {"field": "event_id"}}},
         )  # fmt: skip
         assert scanned(client, indices, table)["amount"].to_pylist() == [None]
