@@ -1,9 +1,10 @@
 """The real services that integration tests run against, started once for the whole session.
 
-Belongs here: the `services` fixture. Does not: what only one room's tests need.
+Belongs here: the `services` and `expendable` fixtures. Does not: what only one room's tests need.
 
 Tests share the services, so each takes names of its own for topics and indices. `ASSAY_TEST_HOME` names a home whose
-services are up already and stay up: developers iterate without waiting for a start.
+services are up already and stay up: developers iterate without waiting for a start. Others may use those services too,
+so tests that kill or limit services start a second set unless `ASSAY_TEST_EXPENDABLE=1` releases that home for it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _HEAPS = {"ASSAY_OPENSEARCH_HEAP_MB": "1024", "ASSAY_KAFKA_HEAP_MB": "512"}
 
 
 _KEPT = {
-    *("ASSAY_TEST_HOME", "ASSAY_KILLS", "ASSAY_SEED", "ASSAY_SLEEP", "ASSAY_SHARED_DATA"),  # the tests' own
+    *("ASSAY_TEST_HOME", "ASSAY_TEST_EXPENDABLE"),  # the tests' own
+    *("ASSAY_KILLS", "ASSAY_SEED", "ASSAY_SLEEP", "ASSAY_SHARED_DATA"),
     *("ASSAY_CACHE", "ASSAY_JAVA_HOME", "ASSAY_RUN_AS"),  # the machine's
 }
 
@@ -44,6 +46,14 @@ def _end_in_order(home: Path) -> None:
     assert lifecycle.down(home)
     assert not [server for server in servers if support.alive(server)]
     assert not lifecycle.down(home)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that kills processes and might be given services that others use."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if item.get_closest_marker("faults") and "services" in names and "expendable" not in names:
+            raise pytest.UsageError(f"{item.nodeid} is marked `faults`: it must use `expendable`, not `services`")
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +78,22 @@ def services() -> Iterator[Settings]:
         yield Settings.load(home)
         if not reused:
             _end_in_order(home)
+
+
+@pytest.fixture(scope="session")
+def _expendable(services: Settings) -> Iterator[Settings]:
+    if "ASSAY_TEST_HOME" not in os.environ or os.environ.get("ASSAY_TEST_EXPENDABLE") == "1":
+        yield services
+        return
+    with lifecycle.temporary("assay-test-") as home:
+        yield Settings.load(home)
+
+
+@pytest.fixture
+def expendable(_expendable: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of healthy services that a test may kill or limit: never those that others may be using.
+
+    `ASSAY_HOME` points at their home as long as the test lasts.
+    """
+    monkeypatch.setenv("ASSAY_HOME", str(_expendable.home))
+    return _expendable

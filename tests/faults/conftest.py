@@ -13,8 +13,8 @@ from platform_assets.settings import Settings
 
 
 @pytest.fixture
-def settings(services: Settings, tmp_path: Path) -> Settings:
-    return private_settings(services, tmp_path)
+def settings(expendable: Settings, tmp_path: Path) -> Settings:
+    return private_settings(expendable, tmp_path)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from lane_runs import lane_process, ready
-from support import event, private_settings, private_system
+from support import event, private_system
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
@@ -83,10 +83,9 @@ def die(described: Path, lake: Path, place: str, chance: random.Random) -> None:
 
 
 @pytest.mark.timeout(4 * 3600)
-def test_nothing_lost_nothing_doubled_whatever_dies(services: Settings, tmp_path: Path) -> None:
+def test_nothing_lost_nothing_doubled_whatever_dies(settings: Settings, tmp_path: Path) -> None:
     print(f"seed {SEED} (ASSAY_SEED repeats it), {KILLS} kills")
     chance = random.Random(SEED)
-    settings = private_settings(services, tmp_path)
     contract = private_system(settings, partitions=3)
     described = tmp_path / "contract.json"
     described.write_text(to_json(contract))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +21,6 @@ from platform_assets.lane.rebuild import rebuild
 from platform_assets.lane.reindex import reindex
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import ask_shards, connect_indices
-from platform_assets.local import lifecycle
 from platform_assets.search.client import connect
 from platform_assets.search.names import period_alias
 from platform_assets.search.query import search
@@ -155,16 +153,6 @@ def test_a_search_asks_only_the_indices_whose_times_it_touches(
 # -- the limit of shards ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def alone(services: Settings) -> Iterator[Settings]:
-    """Services that nobody else uses: the cluster's limit is everybody's."""
-    if "ASSAY_TEST_HOME" not in os.environ:
-        yield services
-        return
-    with lifecycle.temporary("assay-shards-") as home:
-        yield Settings.load(home)
-
-
 @contextmanager
 def limited(settings: Settings, more: int) -> Iterator[None]:
     """The cluster takes `more` shards than it has, for the block."""
@@ -180,8 +168,8 @@ def limited(settings: Settings, more: int) -> Iterator[None]:
         client.close()
 
 
-def test_at_the_limit_of_shards_others_go_on_and_the_index_catches_up(alone: Settings, tmp_path: Path) -> None:
-    settings = private_settings(alone, tmp_path)
+def test_at_the_limit_of_shards_others_go_on_and_the_index_catches_up(expendable: Settings, tmp_path: Path) -> None:
+    settings = private_settings(expendable, tmp_path)
     there, late = monthly(private_system(settings)), monthly(private_system(settings))
     publish(settings, there.tables[0], [_in_january(n) for n in range(100)])
     Lane(settings, there).drain()
@@ -206,8 +194,8 @@ def test_at_the_limit_of_shards_others_go_on_and_the_index_catches_up(alone: Set
     assert periods(settings, late) == ["2026-01", "2026-02", "2026-03"]
 
 
-def test_history_leaves_the_last_shards_to_rows_that_arrive_in_time(alone: Settings, tmp_path: Path) -> None:
-    settings = private_settings(alone, tmp_path)
+def test_history_leaves_the_last_shards_to_rows_that_arrive_in_time(expendable: Settings, tmp_path: Path) -> None:
+    settings = private_settings(expendable, tmp_path)
     contract, other = private_system(settings), private_system(settings)
     with limited(settings, 1):  # one is left, and more than 80 % are open
         publish(settings, contract.tables[0], spread())
