@@ -13,7 +13,7 @@ import pytest
 from beside import background
 from lane_runs import lane_process, ready, reason, stopped
 from opensearchpy.exceptions import TransportError
-from support import event, publish, today
+from support import event, narrow_index, publish, today
 from waiting import eventually
 
 from platform_assets.contracts.model import Contract
@@ -24,8 +24,7 @@ from platform_assets.local import lifecycle
 from platform_assets.local.layout import Layout
 from platform_assets.local.state import read_state
 from platform_assets.search import bulk
-from platform_assets.search.mappings import mapping, mapping_version
-from platform_assets.search.names import index_name, period_alias, read_alias
+from platform_assets.search.names import read_alias
 from platform_assets.settings import Settings
 from platform_assets.stream import consume
 from platform_assets.trust.prove import prove
@@ -122,16 +121,7 @@ def test_an_overloaded_index_is_asked_again(
 def test_documents_that_the_index_refuses_become_quarantine(settings: Settings, contract: Contract) -> None:
     table = contract.tables[0]
     day = today().isoformat()
-    narrow = mapping(table)
-    narrow["properties"]["host"] = {"type": "integer"}
-    client = connect_indices(settings).client
-    client.indices.create(
-        index=index_name(table, day, 1),
-        body={
-            "mappings": narrow | {"_meta": {"mapping_version": mapping_version(table), "base": -1}},
-            "aliases": {read_alias(table): {}, period_alias(table, day): {}},
-        },
-    )
+    narrow_index(connect_indices(settings).client, table, day)
     publish(settings, table, [event(n, host="7" if n % 2 else "h1") for n in range(100)])
     report = Lane(settings, contract).drain().tables["events"]
     assert (report.index_refused, dict(report.indexed)) == (50, {day: 50})

@@ -15,7 +15,7 @@ from beside import background, traffic
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from opensearchpy import OpenSearch
-from support import event, private_settings, private_system, publish
+from support import event, narrow_index, private_settings, private_system, publish, today
 from waiting import eventually
 
 from platform_assets.alerts.platform import GAP, sighting
@@ -255,8 +255,9 @@ def test_replay_goes_on_beside_a_lane(drained: Drained) -> None:
 
 def test_what_the_index_refused_is_tried_again(drained: Drained) -> None:
     """A document that OpenSearch never takes stays in quarantine; one that it takes now leaves it."""
-    poison = event(7000, note={}).replace(b'"note": {}', b'"note": {"a": 1, "a": 2}')
-    drained.drain([poison])
+    yesterday = (today() - timedelta(days=1)).isoformat()
+    narrow_index(drained.client, drained.table, yesterday)
+    drained.drain([event(7000, event_time=f"{yesterday}T12:00:00Z")])
     assert [q["stage"] for q in drained.rows("quarantine", "stage = 'index'")] == ["index"]
     assert drained.failures() == {}
     alias, name, _ = drained.document("e-00000100")
