@@ -21,7 +21,7 @@ from opensearchpy import Urllib3HttpConnection
 SEARCH = re.compile(r"/[a-z][a-z0-9_,*-]*/_search")
 COLUMNS = re.compile(r"/[a-z][a-z0-9_,*-]*/_mapping/field/(\*|%2A)")
 PARAMS = frozenset({"ignore_unavailable", "allow_no_indices", "allow_partial_search_results", "pre_filter_shard_size"})
-BODY = frozenset({"size", "query", "sort", "search_after", "track_total_hits", "timeout", "aggs"})
+BODY = frozenset({"size", "query", "sort", "search_after", "track_total_hits", "timeout", "aggs", "_source"})
 BOUNDS = frozenset({"gte", "gt", "lte", "lt", "format"})
 SCALARS = (str, int, float, bool)
 
@@ -66,14 +66,24 @@ def faults(asked: Asked) -> list[str]:
         return [*wrong, f"{asked.method} {asked.path}"]
     body = json.loads(asked.body or "{}")
     wrong += [f"member {name}" for name in body if name not in BODY]
+    wrong += [f"_source {one}" for one in body.get("_source", []) if not isinstance(one, str)]
     wrong += _query(body["query"]) if "query" in body else []
-    wrong += [f"sort {one}" for one in body.get("sort", []) if not _plain(one)]
+    wrong += [f"sort {one}" for one in body.get("sort", []) if not _sorts(one)]
     return wrong + _aggregations(body.get("aggs", {}))
 
 
 def _plain(found: Any) -> bool:
     """Whether it is `{name: scalar}`."""
     return isinstance(found, dict) and all(isinstance(value, SCALARS) for value in found.values())
+
+
+def _sorts(found: Any) -> bool:
+    """Whether it is `{field: direction}`, or says beside the direction that rows without a value come last."""
+    if not isinstance(found, dict) or len(found) != 1:
+        return False
+    [how] = found.values()
+    known = ({"order": "asc", "missing": "_last"}, {"order": "desc", "missing": "_last"})
+    return how in ("asc", "desc") or how in known
 
 
 def _query(query: Any) -> list[str]:
@@ -116,9 +126,20 @@ def _in_a_row(rule: dict[str, Any]) -> bool:
 _FIGURES = {
     "max": {"field"},
     "sum": {"field"},
+    "value_count": {"field"},
     "terms": {"field", "size"},
     "date_histogram": {"field", "fixed_interval", "min_doc_count"},
 }
+
+
+_SOURCES = {"terms": {"field", "missing_bucket"}, "date_histogram": {"field", "fixed_interval"}}
+
+
+def _source(found: dict[str, Any]) -> bool:
+    """Whether a composite aggregation groups by a field's values, or by steps of a time."""
+    return len(found) == 1 and all(
+        kind in _SOURCES and _plain(inner) and set(inner) <= _SOURCES[kind] for kind, inner in found.items()
+    )
 
 
 def _aggregations(named: dict[str, Any]) -> list[str]:
@@ -130,16 +151,18 @@ def _aggregations(named: dict[str, Any]) -> list[str]:
                 wrong += _aggregations(inner)
             elif kind == "composite":
                 sources = [one for source in inner["sources"] for one in source.values()]
-                good = set(inner) == {"size", "sources"} and all(
-                    set(one) == {"terms"} and _plain(one["terms"]) and set(one["terms"]) <= {"field", "missing_bucket"}
-                    for one in sources
+                known = set(inner) == {"size", "sources"} or (
+                    set(inner) == {"size", "sources", "after"} and _plain(inner["after"])
                 )
+                good = known and all(map(_source, sources))
                 wrong += [] if good else [f"aggregation {found}"]
+            elif kind == "filter":
+                wrong += _query(inner)
             elif kind == "filters":
                 wrong += [name for name in inner if name != "filters"]
                 wrong += [fault for one in inner["filters"].values() for fault in _query(one)]
             elif kind == "top_hits":
-                good = set(inner) == {"size", "sort", "_source"} and all(_plain(one) for one in inner["sort"])
+                good = set(inner) == {"size", "sort", "_source"} and all(_sorts(one) for one in inner["sort"])
                 wrong += [] if good else [f"aggregation {found}"]
             elif kind not in _FIGURES or not _plain(inner) or not set(inner) <= _FIGURES[kind]:
                 wrong.append(f"aggregation {kind}: {inner}")

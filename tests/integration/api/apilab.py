@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -105,8 +105,8 @@ class Api:
         return answer.json()
 
     def declared(self) -> list[Mart]:
-        """The marts of `logs`, as if this system had declared them."""
-        return [replace(mart, system=self.contract.system) for mart in load_marts(project_folder(), "logs")]
+        """The system's marts: those of `logs`."""
+        return list(load_marts(project_folder(), self.contract.system))
 
     def drain(self) -> None:
         Lane(self.settings, self.contract).drain()

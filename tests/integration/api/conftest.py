@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from apilab import EVENTS, MESSAGE_COLUMNS, MESSAGES, MINUTES, START, Api, index_rows, written
 from fastapi.testclient import TestClient
-from support import private_system, publish
+from support import private_project, private_system, publish
 
+from platform_assets.gold.project import PROJECT
 from platform_assets.search.client import connect
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
@@ -31,10 +32,12 @@ def api(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     columns = {"minute": "date", "service": "keyword", "status": "integer", "events": "long", "errors": "long"}
     index_rows(lane, f"{contract.system}-errors_minute", columns, MINUTES)
     index_rows(lane, f"{contract.system}-messages_minute", MESSAGE_COLUMNS, MESSAGES)
-    with TestClient(create_app(own, {contract.system: contract})) as client:
-        made = Api(own, contract, client, KeyStore(home))
-        made.drain()
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PROJECT, str(private_project(home, contract.system)))
+        with TestClient(create_app(own, {contract.system: contract})) as client:
+            made = Api(own, contract, client, KeyStore(home))
+            made.drain()
+            yield made
     lane.indices.delete(index=f"{contract.system}-*")
     lane.close()
 

@@ -37,7 +37,10 @@ def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
     key, text = api.keys.add("limited", Role.READER, services=("payments",), personal_data=True)
     limited = {"Authorization": f"Bearer {text}"}
     document = ids(api.get("search", limited, service="payments", size=1, last="24h"))[0]
-    stats = [{"size": 5}, {"sum": "errors"}, {"sum": ["events", "errors"], "by": ["minute", "service"]}]
+    stats = [
+        *({"size": 5}, {"sum": "errors"}, {"sum": ["events", "errors"], "by": ["minute", "service"]}),
+        {"count": "service", "distinct": "status", "by": "minute", "every": "5m"},
+    ]
     where = {"mart": "errors_minute", "where": ["service:payments", "status:500"], "last": "24h"}
     asks: dict[str, list[dict[str, Any]]] = {
         "search": [

@@ -37,10 +37,11 @@ class TestReports:
         assert {(row["minute"], row["service"]): row["errors"] for row in by} == wanted
         [total] = api.get("stats", admin, sum=["events", "errors"], **day)["rows"]
         assert total == {name: sum(row[name] for row in MINUTES) for name in ("events", "errors")}
-        for wrong in ({"sum": "service"}, {"by": "nothing", "sum": "errors"}, {"where": "errors:x"}, {"by": "service"}):
+        for wrong in ({"by": "nothing", "sum": "errors"}, {"where": "errors:x"}, {"by": "service"}):
             api.get("stats", admin, 422, **day, **wrong)
-        assert "no mart" in api.get("stats", admin, 404, mart="latency_hour")["detail"]
-        assert "no main mart" in api.get("stats", admin, 422)["detail"]
+        assert "sum of service would be wrong" in api.get("stats", admin, 400, sum="service", **day)["detail"]
+        assert "has no mart nothing" in api.get("stats", admin, 404, mart="nothing")["detail"]
+        assert "no mart errors_hour in its index yet" in api.get("stats", admin, 404)["detail"], "the main mart"
 
     def test_a_report_rests_on_more_rows_than_one_answer_of_the_index_holds(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
