@@ -31,7 +31,8 @@ def place(services: Settings) -> Iterator[tuple[str, Path]]:
     folder = Path(tempfile.mkdtemp(prefix="assay-guide-"))
     system = f"g{uuid.uuid4().hex[:8]}"
     yield system, folder
-    for future in AdminClient(services.kafka_conf("admin")).delete_topics([f"{system}.events"]).values():
+    admin = AdminClient(services.kafka_conf("admin"))
+    for future in admin.delete_topics([f"{system}.events"]).values():
         future.result(20)
     client = search_client(services)
     client.indices.delete(index=f"{system}-*")
