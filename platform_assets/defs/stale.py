@@ -50,7 +50,7 @@ def stale_alerts(instance: DagsterInstance, systems: Iterable[str], now: datetim
 
 @cache
 def mart_keys(system: str) -> tuple[AssetKey, ...]:
-    """The assets of a system's marts, which are of another code location; none when it has no models."""
+    """The assets of a system's valid marts, which are of another code location; none when it has no models."""
     from platform_assets.gold.marts import load_marts
     from platform_assets.gold.project import project_folder
 

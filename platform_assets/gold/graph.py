@@ -22,8 +22,8 @@ from typing import Any
 
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract
-from platform_assets.errors import AssayError, one_line
-from platform_assets.gold.marts import Mart, Reads, Slot, load_marts
+from platform_assets.errors import AssayError, one_line, told
+from platform_assets.gold.marts import Mart, Reads, Slot, declared_marts
 from platform_assets.gold.project import broken_models, manifest_path
 from platform_assets.gold.spans import MINUTES
 
@@ -106,29 +106,48 @@ HINT = "docs/gold.md says what a model may read, and how `reads` declares more"
 def read_graph(project: Path, contract: Contract) -> Graph:
     """The system's marts and what each reads.
 
-    Raises AssayError when there are none, when one is named as a table (both have an alias), or the project cannot be read.
+    Raises AssayError when none is valid, or the project cannot be read.
     """
     system = contract.system
     marts = {mart.name: mart for mart in marts_of(project, contract)}
     manifest = manifest_path(project)
     cache = manifest.with_name(f"{system}-{_mark(contract)}.json")
     if not cache.is_file():
-        _write(cache, _derive(json.loads(manifest.read_text(encoding="utf-8")), contract, marts))
+        wrong = wrong_marts(project, contract)
+        _write(cache, _derive(json.loads(manifest.read_text(encoding="utf-8")), contract, marts, wrong))
     found = json.loads(cache.read_text(encoding="utf-8"))
     nodes = tuple(_node(marts[one["name"]], one) for one in found["nodes"])
     return Graph(system, nodes, found["refused"], {name: Slot(grain) for name, grain in found["tested"].items()})
 
 
 def marts_of(project: Path, contract: Contract) -> tuple[Mart, ...]:
-    """The system's marts, those that are refused included. Raises AssayError as `read_graph`."""
+    """The system's marts, those that are refused included, without those whose properties are wrong.
+
+    Raises AssayError as `read_graph`.
+    """
     system = contract.system
-    unread = {Path(mistake.file).stem for mistake in broken_models(project, system)}
-    marts = tuple(mart for mart in load_marts(project, system) if mart.name not in unread)
+    declared = declared_marts(project, system)
+    if not declared.valid and declared.mistakes:
+        raise AssayError(*told(declared.mistakes), mistakes=declared.mistakes)
+    unread = {mistake.place or Path(mistake.file).stem for mistake in broken_models(project, system)}
+    left_out = unread | {table.name for table in contract.tables}
+    marts = tuple(mart for mart in declared.valid.values() if mart.name not in left_out)
     if not marts:
         raise AssayError(f"{system} has no marts", "add models to the folder `marts` of the system, see docs/gold.md")
-    if both := {mart.name for mart in marts} & {table.name for table in contract.tables}:
-        raise AssayError(f"{system}: {', '.join(sorted(both))} is a table and a mart", "rename the model")
     return marts
+
+
+def wrong_marts(project: Path, contract: Contract) -> dict[str, str]:
+    """Why a mart is none, by name: its properties are wrong, or it is named as a table (both have an alias)."""
+    declared = declared_marts(project, contract.system)
+    found = {
+        mistake.place: f"its properties are wrong: {mistake.message}" for mistake in declared.mistakes if mistake.place
+    }
+    tables = {table.name for table in contract.tables}
+    found |= {
+        name: "it is named as a table of the system; rename the model" for name in declared.valid if name in tables
+    }
+    return found
 
 
 def _node(mart: Mart, one: Mapping[str, Any]) -> Node:
@@ -152,9 +171,11 @@ def _write(path: Path, found: Mapping[str, Any]) -> None:
     Path(name).replace(path)
 
 
-def _derive(manifest: Mapping[str, Any], contract: Contract, marts: Mapping[str, Mart]) -> dict[str, Any]:
-    """The graph as JSON: `nodes` in the order of building, `refused` and `tested` by name."""
-    analysis = _Analysis(manifest, contract, marts)
+def _derive(
+    manifest: Mapping[str, Any], contract: Contract, marts: Mapping[str, Mart], wrong: Mapping[str, str]
+) -> dict[str, Any]:
+    """The graph as JSON: `nodes` in the order of building, `refused` and `tested` by name; those that are `wrong` are refused."""
+    analysis = _Analysis(manifest, contract, marts, wrong)
     order = TopologicalSorter({name: analysis.inputs(name)[1] for name in marts})
     ranks = {grain: number for number, grain in enumerate(Slot)}
     order.prepare()
@@ -188,7 +209,9 @@ class _Refused(Exception):
 class _Analysis:
     """Judges marts one after the other, those first that others read."""
 
-    def __init__(self, manifest: Mapping[str, Any], contract: Contract, marts: Mapping[str, Mart]) -> None:
+    def __init__(
+        self, manifest: Mapping[str, Any], contract: Contract, marts: Mapping[str, Mart], wrong: Mapping[str, str]
+    ) -> None:
         self._system = contract.system
         self._tables = {table.name: table for table in contract.tables}
         self._marts = marts
@@ -201,12 +224,12 @@ class _Analysis:
             if node["resource_type"] == "model" and tuple(node["fqn"][: len(folder)]) == folder
         }
         self.accepted: dict[str, _Accepted] = {}
-        self.refused: dict[str, str] = {}
+        self.refused = {name: why for name, why in wrong.items() if name in self._ours}
 
     def undeclared(self) -> set[str]:
         """Models that would be published but promise nothing."""
         lakes = {name for name, uid in self._ours.items() if self._nodes[uid]["config"]["materialized"] == "lake"}
-        return lakes - self._marts.keys()
+        return lakes - self._marts.keys() - self.refused.keys()
 
     def tested(self) -> dict[str, str]:
         """The coarsest grain that a test of each mart asks for."""
@@ -233,7 +256,7 @@ class _Analysis:
                 (tables.add(source["name"]) if known else others.add(uid))
             elif node is None or node["name"] not in self._ours or uid != self._ours[node["name"]]:
                 others.add(uid)
-            elif node["name"] in self._marts:
+            elif node["name"] in self._marts or node["name"] in self.refused:
                 marts.add(node["name"])
             elif node["config"]["materialized"] == "ephemeral":
                 models.add(node["name"])

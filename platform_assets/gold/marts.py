@@ -1,12 +1,13 @@
 """The marts of a system, read from the properties files of its dbt models.
 
-Belongs here: what a mart promises (grain, key, columns), and where its Delta table lies. Does not: its SQL, which dbt reads.
+Belongs here: what a mart promises (grain, key, columns), what is wrong with an entry, and where the mart's Delta table lies. Does
+not: its SQL, which dbt reads.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
@@ -15,15 +16,15 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import yaml
 
+from platform_assets.contracts.document import Declared, Document, parse_document, read_text, understood
 from platform_assets.contracts.model import IndexPeriod
-from platform_assets.errors import AssayError, one_line
+from platform_assets.errors import AssayError, Mistake, Mistakes, one_line
 from platform_assets.gold.assembled import origin
 from platform_assets.gold.columns import Column, check_columns, read_column
 from platform_assets.lake.table import LakeTable
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NEEDS = "a mart needs a description, config.meta with grain and key, and columns with description and data_type"
 PARTITION = "slot_partition"
 """The partition column of every mart; dbt never sees it."""
 LEDGER = "ledger"
@@ -119,36 +120,77 @@ def ledger_table(lake: Path, system: str) -> LakeTable:
 
 
 def load_marts(project: Path, system: str) -> tuple[Mart, ...]:
-    """The system's marts, finer ones first, then by name; none when it has no models.
+    """The valid marts of a system, finer ones first, then by name; none when it has no models."""
+    return tuple(declared_marts(project, system).valid.values())
 
-    Raises AssayError when a properties file does not say what a mart needs.
+
+def declared_marts(project: Path, system: str) -> Declared[Mart]:
+    """The valid marts of a system by name, finer ones first, and the mistakes of the others.
+
+    A wrong mart is left out by itself; the mistake's `place` is its name (empty when the whole file cannot be read). Two marts
+    that are both marked as the main one stay, and neither is the main one.
     """
-    marts = [
-        _mart(path, system, model)
-        for path in sorted((project / "models" / system).glob("*.yml"))
-        for model in _models(path)
-        if model.get("config", {}).get("materialized", "lake") == "lake"
-    ]
-    if LEDGER in (mart.name for mart in marts):
-        raise AssayError(f"{system}: a mart cannot be named {LEDGER}", "rename the model")
-    if len(main := [mart.name for mart in marts if mart.main]) > 1:
-        raise AssayError(
-            f"{system}: {' and '.join(main)} are each marked as the main mart", "leave `main` to one of them"
-        )
-    return tuple(sorted(marts, key=lambda mart: (list(Slot).index(mart.grain), mart.name)))
+    found = Mistakes()
+    marts: dict[str, Mart] = {}
+    names: set[str] = set()
+    for path in sorted((project / "models" / system).glob("*.yml")):
+        own = Mistakes()
+        document, entries = _entries(path, own)
+        for number, entry in enumerate(entries):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            mart = own.get(_entry, system, entry, number)
+            if isinstance(name, str) and name in names:
+                own.found.append(Mistake(f"the model {name}: it has two entries", "leave one of them", name))
+                marts.pop(name, None)
+            elif mart is not None:
+                marts[mart.name] = mart
+            names |= {name} if isinstance(name, str) else set()
+        found.found += [_located(document, mistake, path) for mistake in own.found]
+    if len(main := [name for name, mart in marts.items() if mart.main]) > 1:
+        said = f"{' and '.join(main)} are each marked as the main mart, so none of them is"
+        found.found.append(Mistake(said, "leave `main` to one of them", file=str(project / "models" / system)))
+        marts |= {name: replace(marts[name], main=False) for name in main}
+    order = list(Slot)
+    return Declared(
+        {mart.name: mart for mart in sorted(marts.values(), key=lambda mart: (order.index(mart.grain), mart.name))},
+        tuple(found.found),
+    )
 
 
-def _models(path: Path) -> list[dict[str, Any]]:
-    """The models of a properties file. Raises AssayError when it cannot be read."""
+def _entries(path: Path, found: Mistakes) -> tuple[Document | None, list[Any]]:
+    """The document of a properties file and its entries for models; nothing when it cannot be read."""
+    text = found.get(read_text, path, "a properties file of dbt")
+    document = parse_document(text, found) if text is not None else None
+    raw = document.value if document is not None else None
+    models = raw.get("models") if isinstance(raw, dict) else None
+    if raw is not None and not isinstance(raw, dict):
+        found.found.append(Mistake("is no mapping", "a properties file has `models`, a list"))
+    elif models is not None and not isinstance(models, list):
+        found.found.append(Mistake("models: is no list", _NEEDS, "models"))
+    return document, models if isinstance(models, list) else []
+
+
+def _located(document: Document | None, mistake: Mistake, path: Path) -> Mistake:
+    line = mistake.line or (document.line(f"models[{mistake.place}]") if document and mistake.place else None)
+    return replace(mistake, file=str(origin(path.parents[2], path)), line=line)
+
+
+def _entry(system: str, model: Any, number: int) -> Mart | None:
+    """The mart of an entry; None for a model that is not published. Raises AssayError, whose mistake has the mart's name."""
+    name = model.get("name") if isinstance(model, dict) else None
+    if not isinstance(name, str):
+        raise AssayError("", mistakes=[Mistake(f"the model {number} has no name", _NEEDS, str(number))])
     try:
-        return list((yaml.load(path.read_bytes(), _LOADER) or {}).get("models", []))  # noqa: S506 (safe loaders both)
-    except (yaml.YAMLError, OSError, AttributeError, TypeError) as error:
-        raise AssayError(
-            f"{origin(path.parents[2], path)} cannot be read: {one_line(error)}", "a properties file of dbt is YAML"
-        ) from error
+        config = model.get("config")
+        if isinstance(config, dict) and config.get("materialized", "lake") != "lake":
+            return None
+        return understood(lambda: _mart(system, model))
+    except AssayError as error:
+        said = [Mistake(f"the model {name}: {one.message}", one.hint, name) for one in error.mistakes]
+        raise AssayError(error.message, error.hint, mistakes=said) from error
 
 
-def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
+def _mart(system: str, model: dict[str, Any]) -> Mart:
     try:
         meta = model["config"]["meta"]
         key = tuple(meta["key"])
@@ -168,20 +210,19 @@ def _mart(path: Path, system: str, model: dict[str, Any]) -> Mart:
             _reads(meta.get("reads")),
         )
     except ValueError as error:
-        raise AssayError(f"{path.name}: the model {model.get('name')}: {error}", "see docs/gold.md") from error
+        raise AssayError(one_line(error), "see docs/gold.md") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise AssayError(
-            f"{path.name}: the model {model.get('name')} lacks {error}",
-            "a mart needs a description, config.meta with grain and key, and columns with description and data_type",
-        ) from error
+        raise AssayError(f"lacks {one_line(error)}", _NEEDS) from error
+    if mart.name == LEDGER:
+        raise AssayError(f"a mart cannot be named {LEDGER}", "rename the model")
     if mart.index_period not in (allowed := _INDEX_PERIODS[mart.grain][1]):
         raise AssayError(
-            f"{path.name}: the index_period of {mart.name} is {mart.index_period}, shorter than a partition of its table",
+            f"the index_period is {mart.index_period}, shorter than a partition of its table",
             f"one of {', '.join(allowed)}",
         )
     named = {mart.grain, *mart.key, *filter(None, [mart.example])}
     if missing := sorted(named - {column.name for column in columns}):
-        raise AssayError(f"{path.name}: {mart.name} has no column {', '.join(missing)}", "name it among its columns")
+        raise AssayError(f"has no column {', '.join(missing)}", "name it among its columns")
     return mart
 
 

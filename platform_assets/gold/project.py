@@ -36,6 +36,7 @@ PROJECT = "ASSAY_DBT_PROJECT"
 """The environment variable that names another project: for macros and settings of one's own."""
 _READ = ("*.sql", "*.yml")
 _COMPILE_SECONDS = 600
+_SAID = 400
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -173,5 +174,7 @@ def _compile(project: Path, target: Path) -> None:
             "try again when the machine is less busy",
         ) from error
     if done.returncode and not (target / MANIFEST).is_file():
-        words = " ".join((done.stdout + done.stderr).split())[-500:]
+        words = " ".join((done.stdout + done.stderr).split())
+        if len(words) > 2 * _SAID:  # the beginning names the file and the model, the end what is wrong
+            words = f"{words[:_SAID]} … {words[-_SAID:]}"
         raise AssayError(f"dbt cannot read the project in {project}: {words}", "put the project right and try again")

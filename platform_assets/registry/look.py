@@ -160,22 +160,30 @@ def _reports(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:
 
 
 def _marts(contract: Contract) -> Iterator[Mistake]:
-    """Marts that are refused, and a dbt project that cannot be read."""
+    """Marts whose properties are wrong or that are refused, and files that dbt cannot read; each mart once."""
     from platform_assets.gold.assembled import origin
     from platform_assets.gold.graph import HINT, read_graph
+    from platform_assets.gold.marts import declared_marts
     from platform_assets.gold.project import broken_models, has_models, project_folder
 
+    told: tuple[Mistake, ...] = ()
     try:
         project = project_folder()
         if not has_models(project, contract.system):
             return
-        yield from broken_models(project, contract.system)
+        told = declared_marts(project, contract.system).mistakes
+        yield from told
+        known = {(mistake.file, mistake.place) for mistake in told}
+        unread = [one for one in broken_models(project, contract.system) if (one.file, one.place) not in known]
+        yield from unread
+        told = (*told, *unread)
         refused = read_graph(project, contract).refused
     except AssayError as error:
-        yield from error.mistakes
+        yield from error.mistakes if not told else ()
         return
+    named = {mistake.place for mistake in told}
     folder = project / "models" / contract.system
     for name, why in refused.items():
-        yield Mistake(
-            f"the mart {name} is refused: {why}", HINT, name, file=str(origin(project, folder / f"{name}.sql"))
-        )
+        if name not in named:
+            file = str(origin(project, folder / f"{name}.sql"))
+            yield Mistake(f"the mart {name} is refused: {why}", HINT, name, file=file)

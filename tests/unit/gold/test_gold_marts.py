@@ -13,7 +13,7 @@ from goldlab import LOGS, MARTS, NOON, GoldLab, fail
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.errors import AssayError
 from platform_assets.gold.build import BuildFailed
-from platform_assets.gold.marts import load_marts
+from platform_assets.gold.marts import declared_marts, load_marts
 from platform_assets.gold.plan import REFRESH
 from platform_assets.gold.project import PROJECT, project_folder
 from platform_assets.lake.layout import Lake
@@ -220,11 +220,17 @@ def test_what_a_mart_declares_must_be_there(tmp_path: Path, monkeypatch: pytest.
     (models / "marts.yml").write_text(text)
     assert {mart.name: mart.example for mart in load_marts(tmp_path, "logs")}["failures_hour"] == "example"
     (models / "marts.yml").write_text(text.replace("example: example", "example: nothing"))
-    with pytest.raises(AssayError, match="failures_minute has no column nothing"):
-        load_marts(tmp_path, "logs")
+    found = declared_marts(tmp_path, "logs")
+    assert [mistake.message for mistake in found.mistakes] == [
+        f"the model failures_{grain}: has no column nothing" for grain in ("minute", "hour")
+    ]
+    assert all(mistake.line and mistake.file.endswith("marts.yml") for mistake in found.mistakes)
+    assert set(found.valid) == set(MARTS) - {"failures_minute", "failures_hour"}
     (models / "marts.yml").write_text(text.replace("example: example", "main: true"))
-    with pytest.raises(AssayError, match="errors_hour and failures_minute and failures_hour are each"):
-        load_marts(tmp_path, "logs")
+    found = declared_marts(tmp_path, "logs")
+    [mistake] = found.mistakes
+    assert "errors_hour and failures_minute and failures_hour are each" in mistake.message
+    assert set(found.valid) == set(MARTS) and not any(mart.main for mart in found.valid.values())
     monkeypatch.setenv(PROJECT, str(tmp_path))
     with pytest.raises(AssayError, match="is no dbt project"):
         project_folder()
