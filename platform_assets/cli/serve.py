@@ -35,9 +35,12 @@ def serve(
     """Serve the HTTP API and the page for operators until Ctrl-C.
 
     The page is at /, the API's documentation at /docs. Keys come from `assay keys add`; changes of keys are seen at once.
+    When a contract, a rule, a report or a mart changes, the server takes the change within seconds and no request is dropped; a
+    system whose contract is wrong is left out until it is put right.
+
     Without TLS it listens on this machine only: keys must not cross a network in clear.
     """
-    from platform_assets.serve.app import create_app
+    from platform_assets.serve.reload import Reloading
     from platform_assets.serve.server import make_server
 
     if bool(certificate) != bool(private_key):
@@ -49,7 +52,8 @@ def serve(
         )
     settings = session.settings
     _ = settings.opensearch_url, settings.opensearch_jwt_key  # told now, not to the first caller
-    app = create_app(settings, session.contracts)
+    session.warn()
+    app = Reloading(settings)
     server = make_server(
         app,
         host,

@@ -83,19 +83,22 @@ def valid_systems(settings: Settings) -> Systems:
     return load_systems(settings.systems)
 
 
-def look(settings: Settings) -> Registry:
-    """Every declaration of every system. Raises AssayError when there is no such folder."""
+def look(settings: Settings, *, models: bool = True) -> Registry:
+    """Every declaration of every system; dbt reads the models unless told not to, as it takes seconds after each change.
+
+    Raises AssayError when there is no such folder.
+    """
     systems = load_systems(settings.systems)
     contracts, problems = {}, []
     for name in sorted({*systems.contracts, *systems.broken}):
-        found = list(problems_of(settings, name))
+        found = list(problems_of(settings, name, models=models))
         problems += found
         if not any(problem.part is Part.CONTRACT for problem in found):
             contracts[name] = systems.contracts[name]
     return Registry(contracts, tuple(problems))
 
 
-def problems_of(settings: Settings, system: str) -> Iterator[Problem]:
+def problems_of(settings: Settings, system: str, *, models: bool = True) -> Iterator[Problem]:
     """Every mistake of one system. Without a valid contract the rest cannot be judged."""
     if stops := contract_mistakes(settings, system):
         yield from (Problem(system, Part.CONTRACT, mistake) for mistake in stops)
@@ -103,7 +106,7 @@ def problems_of(settings: Settings, system: str) -> Iterator[Problem]:
     contract = load_contract(system, settings.systems)
     yield from (Problem(system, Part.RULE, mistake) for mistake in _rules(settings, contract))
     yield from (Problem(system, Part.REPORT, mistake) for mistake in _reports(settings, contract))
-    yield from (Problem(system, Part.MART, mistake) for mistake in _marts(contract))
+    yield from (Problem(system, Part.MART, mistake) for mistake in _marts(contract, models=models))
 
 
 def contract_mistakes(settings: Settings, system: str) -> tuple[Mistake, ...]:
@@ -159,7 +162,7 @@ def _reports(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:
     return declared_reports(contract.system, settings.systems).mistakes
 
 
-def _marts(contract: Contract) -> Iterator[Mistake]:
+def _marts(contract: Contract, *, models: bool = True) -> Iterator[Mistake]:
     """Marts whose properties are wrong or that are refused, and files that dbt cannot read; each mart once."""
     from platform_assets.gold.assembled import origin
     from platform_assets.gold.graph import HINT, read_graph
@@ -173,6 +176,8 @@ def _marts(contract: Contract) -> Iterator[Mistake]:
             return
         told = declared_marts(project, contract.system).mistakes
         yield from told
+        if not models:
+            return
         known = {(mistake.file, mistake.place) for mistake in told}
         unread = [one for one in broken_models(project, contract.system) if (one.file, one.place) not in known]
         yield from unread

@@ -33,9 +33,12 @@ _ABOUT = """Events of every system: search, submit, trace and report. Each calle
 holds it to that. Errors are `application/problem+json` (RFC 9457). Keys come from `assay keys add`."""
 
 
-def create_app(settings: Settings, contracts: Mapping[str, Contract]) -> FastAPI:
-    """The app for these systems. Nothing is asked of a service until a request needs it."""
-    backend = Backend(settings, contracts)
+def create_app(settings: Settings, contracts: Mapping[str, Contract], backend: Backend | None = None) -> FastAPI:
+    """The app for these systems. Nothing is asked of a service until a request needs it.
+
+    A `backend` that is given serves these systems already, and outlasts the app; else the app has one of its own.
+    """
+    backend = backend or Backend(settings, contracts)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

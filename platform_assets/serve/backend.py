@@ -13,6 +13,7 @@ from functools import cached_property
 from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Contract
+from platform_assets.registry import Problem
 from platform_assets.search.callers import CallerPool, token
 from platform_assets.serve.audit import Audit
 from platform_assets.serve.cursors import CursorSeal
@@ -42,6 +43,7 @@ class Backend:
     def __init__(self, settings: Settings, contracts: Mapping[str, Contract]) -> None:
         self.settings = settings
         self.contracts = dict(contracts)
+        self.problems: tuple[Problem, ...] = ()
         self.keys = KeyStore(settings.home)
         self.audit = Audit(settings.home)
         self.rates = Rates.of(settings)
@@ -52,6 +54,12 @@ class Backend:
         self.threads = ThreadPoolExecutor(_CONNECTIONS, "assay-api-search")
         self.replaying = threading.Lock()
         self._making = threading.Lock()
+
+    def serve(self, contracts: Mapping[str, Contract], problems: tuple[Problem, ...]) -> None:
+        """Serve these systems from now on, with the same connections, rates and figures; tell what is wrong with declarations."""
+        self.contracts = dict(contracts)
+        self.problems = problems
+        self.metrics.platform.serve(self.contracts.values())
 
     @cached_property
     def _pool(self) -> CallerPool:

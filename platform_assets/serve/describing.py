@@ -4,6 +4,7 @@ Belongs here: contracts, marts, reports and runbooks as the page for operators n
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -34,13 +35,35 @@ def router(backend: Backend) -> APIRouter:
     def systems(caller: Annotated[Caller, Depends(allow(backend, Role.READER, Role.WRITER))]) -> Json:
         """The systems that the key is for, with their tables, marts and reports; the key itself, without its secret; runbooks.
 
-        A runbook is a page at `/runbooks/<name>`.
+        A runbook is a page at `/runbooks/<name>`. `mistakes` are what is wrong with declarations of these systems: a wrong
+        contract stops its system, any other mistake only the rule, report or mart. Administrators see the files' whole paths.
         """
         own = [found for name, found in told.items() if caller.key.system in (None, name)]
-        return Json({"key": caller.key.public(), "systems": own, "runbooks": list(runbooks())})
+        return Json(
+            {
+                "key": caller.key.public(),
+                "systems": own,
+                "mistakes": _mistakes(backend, caller),
+                "runbooks": list(runbooks()),
+            }
+        )
 
     add_get(made, "/v1/systems", systems, "What there is to ask", (401, 403, 429, 503))
     return made
+
+
+def _mistakes(backend: Backend, caller: Caller) -> list[dict[str, Any]]:
+    """The mistakes in what the caller's systems declare; with the name of the file alone unless an administrator asks."""
+    own = [problem.facts() for problem in backend.problems if caller.key.system in (None, problem.system)]
+    if caller.key.role is Role.ADMIN:
+        return own
+    return [_without_folders(facts) for facts in own]
+
+
+def _without_folders(facts: dict[str, Any]) -> dict[str, Any]:
+    path = Path(facts["file"])
+    said = facts["message"].replace(f"{path.parent}/", "") if facts["file"] else facts["message"]
+    return {**facts, "file": path.name, "message": said}
 
 
 def _system(contract: Contract, marts: tuple[Mart, ...], reports: Mapping[str, Report]) -> dict[str, Any]:

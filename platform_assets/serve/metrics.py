@@ -70,11 +70,22 @@ class Platform(Collector):
 
     def __init__(self, settings: Settings, contracts: Iterable[Contract]) -> None:
         self._settings = settings
-        self._contracts = {contract.system: contract for contract in contracts}
-        self._asking = {system: threading.Lock() for system in self._contracts}
+        self._contracts: dict[str, Contract] = {}
+        self._asking: dict[str, threading.Lock] = {}
         self._known: dict[str, tuple[float, Facts]] = {}
+        self.serve(contracts)
         self._shards: tuple[float, Facts] | None = None
         self._asking_shards = threading.Lock()
+
+    def serve(self, contracts: Iterable[Contract]) -> None:
+        """Tell of these systems from now on; what was known of a changed one is asked for anew."""
+        before = self._contracts
+        found = {contract.system: contract for contract in contracts}
+        for system in found:
+            self._asking.setdefault(system, threading.Lock())
+        self._contracts = found
+        for system in [name for name in self._known if before.get(name) != found.get(name)]:
+            del self._known[system]
 
     def shards(self) -> Facts:
         """The index's shards, as `trust.overview.shard_facts` tells them, asked for at most once in ten seconds by one caller.
@@ -96,12 +107,14 @@ class Platform(Collector):
         """
         known = self._known.get(system)
         if not _fresh(known):
-            asking = self._asking[system]
+            contract, asking = self._contracts.get(system), self._asking.get(system)
+            if contract is None or asking is None:  # removed since the request began
+                raise Busy(f"{system} is served no more", "ask again")
             if asking.acquire(timeout=0 if known else _FIRST_S):
                 try:
                     known = self._known.get(system)  # somebody may have asked meanwhile
                     if not _fresh(known):
-                        facts = system_facts(self._settings, self._contracts[system])
+                        facts = system_facts(self._settings, contract)
                         self._known[system] = known = (time.monotonic(), facts)
                 finally:
                     asking.release()
@@ -120,7 +133,7 @@ class Platform(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every figure that is known now; what a service did not answer, or not yet, is left out."""
         facts = []
-        for name in self._contracts:
+        for name in list(self._contracts):
             with suppress(Busy):
                 facts.append(self.facts(name))
         age = GaugeMetricFamily(*_AGE, labels=["system"])
