@@ -7,7 +7,12 @@ import { count, length, many } from "./text.js";
 const EVERY_MS = 10_000;
 
 export function status(app) {
-  const polled = new Polled(() => ask("/v1/status"), app.update, EVERY_MS);
+  const polled = new Polled(read, app.update, EVERY_MS);
+
+  async function read() {
+    const [state, declared] = await Promise.all([ask("/v1/status"), ask("/v1/systems")]);
+    return { ...state, declared: declared.systems, mistakes: declared.mistakes };
+  }
 
   /** Good, warn or bad, by what the contract promises. */
   function verdict(table, promise) {
@@ -19,7 +24,9 @@ export function status(app) {
   }
 
   function card(table) {
-    const promise = app.system.tables.find((one) => one.table === table.table);
+    const declared = polled.found.declared.find((one) => one.system === app.system.system);
+    const promise = declared?.tables.find((one) => one.table === table.table);
+    if (!promise) return nothing; // declared or removed between the two questions
     const [words, kind] = verdict(table, promise);
     const number = (value) => (value === null || value === undefined ? html`<span class="dim">not known</span>` : count(value));
     return html`<article class="card ${kind}" data-table=${table.table}>
@@ -50,6 +57,7 @@ export function status(app) {
     const facts = found.systems.find((one) => one.system === app.system.system);
     const gaps = facts?.gaps ?? [];
     return html`${problem ? failed(problem, polled.again) : nothing}
+      ${found.mistakes.length ? wrong(found.mistakes) : nothing}
       ${facts && facts.gaps === null ? html`<p class="notice">The broker does not answer: lags and gaps are not known.</p>` : nothing}
       ${gaps.length ? stopped(gaps.length) : nothing}
       <div class="cards">${facts?.tables.map(card)}</div>`;
@@ -66,3 +74,16 @@ const stopped = (partitions) => html`<p class="notice bad" role="alert">
   ${many(partitions, "partition")} stopped at a gap: records were deleted before they were read. An operator accepts it with
   <code>assay gap</code>.
 </p>`;
+
+/** What is wrong with contracts, rules, reports and marts of all systems that the key is for. */
+const wrong = (mistakes) => html`<section class="notice bad" role="alert">
+  <p>${many(mistakes.length, "mistake")} in what systems declare. What is wrong stands still; everything else goes on.</p>
+  <ul>
+    ${mistakes.map(
+      (one) => html`<li>
+        <strong>${shown(one.system)}</strong>: ${one.part === "contract" ? "the system" : `a ${one.part}`} stands still:
+        <code>${shown(one.line ? `${one.file}:${one.line}` : one.file)}</code> ${shown(one.message)}${one.hint ? html` (${shown(one.hint)})` : nothing}
+      </li>`,
+    )}
+  </ul>
+</section>`;
