@@ -11,7 +11,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -553,14 +554,24 @@ def test_a_rotated_file_is_not_waited_for_as_long_as_a_record(framed: Tailing) -
     assert framed.read(wait=1) == ["[1", "[2"]
 
 
-def test_a_file_that_may_not_be_read_any_more_is_an_error(tmp_path: Path) -> None:
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user may reach: pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="assay-tail-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def test_a_file_that_may_not_be_read_any_more_is_an_error(reachable: Path) -> None:
     """Of another user, for root may read everything."""
+    folder = reachable / "logs"
+    folder.mkdir()
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "sys.path[:0] = [{tests!r}]\n"
+        f"sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
         "from test_tail import Tailing\n"
-        "logs = Tailing(Path({folder!r}))\n"
+        f"logs = Tailing(Path({str(folder)!r}))\n"
         "logs.write('a')\n"
         "assert logs.read() == ['a']\n"
         "logs.rotate()\n"
@@ -569,15 +580,12 @@ def test_a_file_that_may_not_be_read_any_more_is_an_error(tmp_path: Path) -> Non
         "    logs.read(wait=2)\n"
         "except PermissionError as error:\n"
         "    print(error.strerror)\n"
-    ).format(tests=str(Path(__file__).parent), folder=str(tmp_path / "logs"))
-    (tmp_path / "logs").mkdir()
+    )
     # As others than root may not reach this code, the program is loaded before it changes its user.
     if os.getuid() == 0:
-        os.chown(tmp_path / "logs", 65534, 65534)
+        os.chown(folder, 65534, 65534)
         script = script.replace("logs = ", "os.setegid(65534)\nos.seteuid(65534)\nlogs = ", 1)
-        for folder in [tmp_path, *tmp_path.parents][:3]:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("Permission denied\n", "")
 
 
