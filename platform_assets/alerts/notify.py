@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from platform_assets.alerts.incident import ESCALATED, ONGOING, OPENED, RESOLVED, Alert
 from platform_assets.alerts.model import AlertError
+from platform_assets.alerts.runbooks import known
 from platform_assets.alerts.text import plain
 
 URLS = "ASSAY_ALERT_URLS"
@@ -159,8 +160,16 @@ def message(alert: Alert, values: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def runbook(page: str, values: Mapping[str, str] = os.environ) -> str:
-    """Where the page is: below `ASSAY_RUNBOOK_URL`, else `ASSAY_API_URL`, else relative to the project."""
+    """Where the page is: below `ASSAY_RUNBOOK_URL`, else `ASSAY_API_URL`, else in the project or the system's folder.
+
+    A page that is nowhere is only named: no link leads into the void.
+    """
     if page.startswith("https://"):
         return page
-    base = values.get(RUNBOOKS) or (f"{values[API].rstrip('/')}/runbooks" if values.get(API) else RUNBOOK_FOLDER)
-    return f"{base.rstrip('/')}/{page}"
+    if values.get(RUNBOOKS):
+        return f"{values[RUNBOOKS].rstrip('/')}/{page}"
+    if not known(page):
+        return page
+    if values.get(API):
+        return f"{values[API].rstrip('/')}/runbooks/{page}"
+    return page.replace("/", "/runbooks/") if "/" in page else RUNBOOK_FOLDER + page

@@ -26,6 +26,7 @@ from platform_assets.alerts.model import (
     Severity,
 )
 from platform_assets.alerts.platform import PLATFORM_RULES
+from platform_assets.alerts.runbooks import page_of
 from platform_assets.contracts.document import Declared, model_mistakes, parse_document, read_text, understood
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import packaged_systems
@@ -146,7 +147,10 @@ def declared_rules(contract: Contract, root: Path | None = None) -> Declared[Rul
     text = found.get(read_text, path, "a file of rules")
     rules = _declared(text, contract) if text is not None else Declared[Rule]()
     named = tuple(replace(mistake, file=str(path)) for mistake in (*found.found, *rules.mistakes))
-    return Declared(rules.valid, named)
+    valid = {
+        name: replace(rule, runbook=page_of(contract.system, rule.runbook, root)) for name, rule in rules.valid.items()
+    }
+    return Declared(valid, named)
 
 
 def load_rules(contract: Contract, root: Path | None = None) -> tuple[Rule, ...]:

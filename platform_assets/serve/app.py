@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
+from platform_assets.alerts.runbooks import all_runbooks
 from platform_assets.contracts.model import Contract
 from platform_assets.serve import (
     describing,
@@ -67,7 +68,7 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract], backend: B
     app.include_router(reporting.router(backend))
     app.include_router(reports.router(backend))
     app.include_router(describing.router(backend))
-    app.include_router(page.router())
+    app.include_router(page.router(all_runbooks(contracts, settings.systems)))
 
     def openapi() -> dict[str, Any]:
         """The description, with the two ways to show a key."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from platform_assets.alerts.runbooks import runbooks
+from platform_assets.alerts.runbooks import all_runbooks
 from platform_assets.contracts.model import Contract, Mask, Table
 from platform_assets.contracts.types import type_name
 from platform_assets.gold.marts import Mart, load_marts
@@ -27,6 +27,7 @@ def router(backend: Backend) -> APIRouter:
     """The one route."""
     made = APIRouter(tags=["platform"])
     project = project_folder()
+    pages = all_runbooks(backend.contracts, backend.settings.systems)
     told = {
         name: _system(contract, load_marts(project, name), load_reports(name, backend.settings.systems))
         for name, contract in backend.contracts.items()
@@ -44,12 +45,18 @@ def router(backend: Backend) -> APIRouter:
                 "key": caller.key.public(),
                 "systems": own,
                 "mistakes": _mistakes(backend, caller),
-                "runbooks": list(runbooks()),
+                "runbooks": [name for name in pages if _may_see(caller, name)],
             }
         )
 
     add_get(made, "/v1/systems", systems, "What there is to ask", (401, 403, 429, 503))
     return made
+
+
+def _may_see(caller: Caller, runbook: str) -> bool:
+    """Whether a runbook is the platform's, or of a system that the key is for."""
+    system, slash, _ = runbook.partition("/")
+    return not slash or caller.key.system in (None, system)
 
 
 def _mistakes(backend: Backend, caller: Caller) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from starlette.responses import Response
 
-from platform_assets.alerts.runbooks import runbooks
 from platform_assets.serve.problems import refuse
 
 FOLDER = Path(__file__).with_name("static")
@@ -98,9 +98,8 @@ def _files() -> tuple[str, dict[str, _File]]:
     return mark, {name: _File.of(body, Path(name).suffix) for name, body in found.items()}
 
 
-@cache
-def _runbooks() -> dict[str, _File]:
-    """Each runbook as a page, by the name of its file. Tags in its text stay text."""
+def _runbooks(texts: Mapping[str, str]) -> dict[str, _File]:
+    """Each runbook as a page, by its name. Tags in its text stay text."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     frame = Environment(
         loader=PackageLoader("platform_assets.serve"), autoescape=True, undefined=StrictUndefined
@@ -111,14 +110,18 @@ def _runbooks() -> dict[str, _File]:
             digest=_files()[0],
             text=markdown.render(text),
         )
-        for name, text in runbooks().items()
+        for name, text in texts.items()
     }
     return {name: _File.of(page.encode(), ".html") for name, page in pages.items()}
 
 
-def router() -> APIRouter:
-    """`/`, `/docs`, runbooks, and the files that they load. They need no key: they hold nothing of anybody's."""
+def router(runbooks: Mapping[str, str]) -> APIRouter:
+    """`/`, `/docs`, runbooks (Markdown by name), and the files that they load.
+
+    They need no key, for links in messages lead to them: no runbook may hold a secret.
+    """
     made = APIRouter(include_in_schema=False)
+    pages = cache(lambda: _runbooks(runbooks))
 
     def page(request: Request) -> Response:
         policy = _DOCS_POLICY if request.url.path == "/docs" else _POLICY
@@ -131,13 +134,12 @@ def router() -> APIRouter:
         return files[path].response(request, _STATIC)
 
     def runbook(request: Request, name: str) -> Response:
-        pages = _runbooks()
-        if name not in pages:
+        if name not in runbooks:
             raise refuse(404, "there is no such runbook")
-        return pages[name].response(request, {**_PAGE, "Content-Security-Policy": _RUNBOOK_POLICY})
+        return pages()[name].response(request, {**_PAGE, "Content-Security-Policy": _RUNBOOK_POLICY})
 
     for path in _PAGES:
         made.add_api_route(path, page, methods=["GET"], response_model=None)
-    made.add_api_route(f"{RUNBOOKS}{{name}}", runbook, methods=["GET"], response_model=None)
+    made.add_api_route(f"{RUNBOOKS}{{name:path}}", runbook, methods=["GET"], response_model=None)
     made.add_api_route(f"{PREFIX}{{digest}}/{{path:path}}", static, methods=["GET"], response_model=None)
     return made

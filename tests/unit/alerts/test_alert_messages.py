@@ -100,9 +100,14 @@ def test_a_message_is_short_and_says_where_to_look(tmp_path: Path) -> None:
     assert title == "[warning] OPEN logs: made_up" and kind == "warning"
     assert "<!here>" not in body and len(alert.summary) < SUMMARY_LENGTH
     assert "runbook: https://example.com/runbooks/made_up.md" in body and alert.alert_id in body
-    assert "runbook: docs/runbooks/made_up.md" in message(alert, {})[1]
     api = {"ASSAY_API_URL": "https://assay.example/"}
-    assert "runbook: https://assay.example/runbooks/made_up.md" in message(alert, api)[1]
+    for values in ({}, api):  # there is no such page: it is named, and no link leads into the void
+        assert "\nrunbook: made_up.md\n" in message(alert, values)[1]
+    ours, own = replace(alert, runbook="gap.md"), replace(alert, runbook="logs/many.md")
+    assert "runbook: docs/runbooks/gap.md" in message(ours, {})[1]
+    assert "runbook: https://assay.example/runbooks/gap.md" in message(ours, api)[1]
+    assert "runbook: logs/runbooks/many.md" in message(own, {})[1]
+    assert "runbook: https://assay.example/runbooks/logs/many.md" in message(own, api)[1]
     assert (
         "runbook: https://wiki.example/made_up.md"
         in message(alert, api | {"ASSAY_RUNBOOK_URL": "https://wiki.example"})[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from samples import LOGS, RULES, rules
+from support import burst_rules
 
 from platform_assets.alerts.buckets import session
 from platform_assets.alerts.declared import rules_of
@@ -80,6 +81,15 @@ def test_sql_that_is_no_condition_on_the_columns_is_refused(where: str) -> None:
     with session() as con, pytest.raises(AlertError) as raised:
         check_rules(con, LOGS.table("events"), changed)
     assert "rules.many.where" in str(raised.value)
+
+
+def test_a_rule_finds_its_page_in_its_systems_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    (folder / "runbooks").mkdir(parents=True)
+    (folder / "alerts.yaml").write_text(burst_rules("5m", "5m", "5m"))
+    assert [rule.runbook for rule in load_rules(LOGS, tmp_path)] == ["many.md"]
+    (folder / "runbooks" / "many.md").write_text("# Many\n")
+    assert [rule.runbook for rule in load_rules(LOGS, tmp_path)] == ["logs/many.md"]
 
 
 def test_every_rule_has_its_page_and_binds() -> None:

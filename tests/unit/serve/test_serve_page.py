@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from platform_assets.alerts.runbooks import runbooks
+from platform_assets.alerts.runbooks import all_runbooks, runbooks
 from platform_assets.contracts.read import load_contracts
 from platform_assets.serve import page as serve_page
 from platform_assets.serve.app import create_app
@@ -87,14 +88,33 @@ def test_runbooks_are_text_that_needs_no_key(client: TestClient) -> None:
         assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json"), name
 
 
-def test_a_runbook_s_tags_and_scripts_stay_text(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_systems_own_runbook_is_a_page_too(tmp_path: Path) -> None:
+    folder = tmp_path / "systems" / "logs" / "runbooks"
+    folder.mkdir(parents=True)
+    (folder / "many.md").write_text("# Too many\n\nCall Ada.\n")
+    (folder / "Not a page.md").write_text("# No\n")
+    (folder / "secret.md").symlink_to(tmp_path)
+    app = FastAPI()
+    app.include_router(serve_page.router(all_runbooks(["logs", "others"], tmp_path / "systems")))
+    with TestClient(app) as client:
+        assert "Call Ada." in client.get("/runbooks/logs/many.md").text
+        assert client.get("/runbooks/gap.md").status_code == 200
+        for name in (
+            "many.md",
+            "logs/Not%20a%20page.md",
+            "logs/secret.md",
+            "logs/../many.md",
+            "logs/gap.md",
+            "others/many.md",
+        ):
+            assert client.get(f"/runbooks/{name}").status_code == 404, name
+
+
+def test_a_runbook_s_tags_and_scripts_stay_text() -> None:
     evil = "# A <b>title</b>\n\n<script>alert(1)</script>\n\n[x](javascript:alert(1)) a<img src=x onerror=alert(1)>\n"
-    monkeypatch.setattr(serve_page, "runbooks", lambda: {"evil.md": evil})
-    serve_page._runbooks.cache_clear()
-    try:
-        text = client.get("/runbooks/evil.md").text
-    finally:
-        serve_page._runbooks.cache_clear()
+    app = FastAPI()
+    app.include_router(serve_page.router({"evil.md": evil}))
+    text = TestClient(app).get("/runbooks/evil.md").text
     assert "&lt;script&gt;" in text and "<title>A &lt;b&gt;title" in text
     for forbidden in ("<script", "<img", "<b>", 'href="javascript'):
         assert forbidden not in text

@@ -173,7 +173,7 @@ function groupOf(alert) {
 /** A link to a page elsewhere or to one that the API has; a name that it does not know stays text. */
 function runbook({ runbook: page }, known) {
   if (!page) return nothing;
-  const target = /^https:\/\//.test(page) ? page : known.includes(page) ? `/runbooks/${seg(page)}` : "";
+  const target = /^https:\/\//.test(page) ? page : known.includes(page) ? `/runbooks/${page.split("/").map(seg).join("/")}` : "";
   return target
     ? html`<a class="button quiet" href=${target} target="_blank" rel="noopener noreferrer">Runbook</a>`
     : html`<span class="dim small">Runbook: <code>${shown(page)}</code></span>`;
