@@ -25,6 +25,7 @@ from platform_assets.gold.project import project_folder
 from platform_assets.lane.sessions import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.search.client import connect
+from platform_assets.search.indices import Indices
 from platform_assets.search.mappings import mapping, mapping_version
 from platform_assets.search.names import index_name, period_alias, read_alias
 from platform_assets.settings import Settings
@@ -141,8 +142,9 @@ rules:
 
 def narrow_index(client: OpenSearch, table: Table, day: str) -> None:
     """Make the index of a day so that it refuses a host that is no number: the contract's own mapping takes all of silver."""
+    Indices(client).ensure_template(table)
     narrow = mapping(table)
-    narrow["properties"]["host"] = {"type": "integer"}
+    narrow["properties"]["host"] = {"type": "integer", "coerce": True}
     client.indices.create(
         index=index_name(table, day, 1),
         body={

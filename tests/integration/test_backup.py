@@ -21,6 +21,7 @@ from platform_assets.contracts.model import Contract
 from platform_assets.lane.reindex import reindex
 from platform_assets.lane.run import Lane
 from platform_assets.lane.sessions import connect_indices
+from platform_assets.search.names import period_of
 from platform_assets.settings import Settings
 from platform_assets.trust.gap import accept_gap, find_gaps
 from platform_assets.trust.prove import prove
@@ -144,7 +145,7 @@ def test_what_the_lane_brings_while_the_index_is_built_is_built_too(
 
     report = reindex(there, table, catch_up)
     assert caught_up == [1]
-    assert report.documents["2026-01-05"] == 200
+    assert report.documents[period_of(table, "2026-01-05", history=True)] == 200
     Lane(there, contract).drain()
     proof = prove(there, contract)
     assert proof.holds, proof.to_dict()

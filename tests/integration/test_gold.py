@@ -209,16 +209,16 @@ def test_after_a_restore_an_index_is_refused_until_it_is_built_anew(
     monkeypatch.setenv("ASSAY_LAKE", str(there.lake_path))
     unknown = CliRunner().invoke(assay, ["reindex", "logs", "error_users_hour", "--home", str(gold.settings.home)])
     assert unknown.exit_code != 0  # it has no index
-    done = CliRunner().invoke(assay, ["reindex", "logs", "errors_hour", "--json", "--home", str(gold.settings.home)])
+    done = CliRunner().invoke(assay, ["reindex", "logs", "errors_minute", "--json", "--home", str(gold.settings.home)])
     assert done.exit_code == 0, done.output
     [report] = json.loads(done.stdout)
     long_ago = NOON - timedelta(days=60)
     assert report["deleted"] == [f"{long_ago:%Y-%m}"]
-    assert sum(report["documents"].values()) == mine.rows(mine.marts["errors_hour"]).total()
+    assert sum(report["documents"].values()) == mine.rows(mine.marts["errors_minute"]).total()
     mine.log(failure(6))
     after = refresh(there, LOGS)  # this one follows again, whatever the others do
-    assert (set(after.documents), set(after.index_errors)) == ({"errors_hour"}, set(theirs) - {"errors_hour"})
-    assert mine.documents(mine.marts["errors_hour"]) == mine.rows(mine.marts["errors_hour"])
+    assert (set(after.documents), set(after.index_errors)) == ({"errors_minute"}, set(theirs) - {"errors_minute"})
+    assert mine.documents(mine.marts["errors_minute"]) == mine.rows(mine.marts["errors_minute"])
     for mart in mine.marts.values():
         if mart.index:
             reindex_mart(there, LOGS, mart)
