@@ -18,7 +18,6 @@ import yaml
 
 from platform_assets.contracts.document import parse_document
 from platform_assets.errors import AssayError, Mistake, Mistakes
-from platform_assets.gold.marts import declared_marts
 
 MOST_FILES = 25
 """So many files are left out, one after the other; with more of them the project itself is wrong."""
@@ -63,6 +62,9 @@ def _blamed(words: str, project: Path) -> Path | None:
 
 def _leave_out(copy: Path, path: Path, words: str) -> str:
     """Remove what dbt's words blame; the name of the model when it is an entry of a properties file, else empty."""
+    # Loaded when needed: it brings the engines, and the code location loads without them.
+    from platform_assets.gold.marts import declared_marts
+
     if path.suffix != ".sql" and path.parts[0] == "models":
         entry = _ENTRY.search(words)
         name = entry[1] or entry[2] if entry else ""
