@@ -91,8 +91,9 @@ def _searchable(url: str, key: str) -> None:
     """Wait until a search through the API finds an event."""
     with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
         while True:
-            answer = client.get("/v1/logs/search", params={"table": "events", "limit": 1})
+            answer = client.get("/v1/logs/search", params={"table": "events", "size": 1})
             if answer.status_code == 200 and answer.json()["hits"]:
                 return
-            print(answer.status_code, answer.text[:200], file=sys.stderr)
+            if answer.status_code not in (200, 503):
+                raise RuntimeError(f"the API answered {answer.status_code}: {answer.text[:200]}")
             time.sleep(0.5)
