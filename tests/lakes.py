@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+from releases import next_minor
 from support import event
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
@@ -60,7 +61,7 @@ class SmallLake:
         self.contract = load_contracts()["logs"].table("events")
         if tolerant:
             fields = tuple(replace(f, minimum=None) if f.name == "latency_ms" else f for f in self.contract.fields)
-            self.contract = replace(self.contract, version="1.9.0", fields=fields)
+            self.contract = replace(self.contract, version=next_minor(self.contract.version), fields=fields)
         self.tables = Lake(root).tables(self.contract)
         self.con = session()
         self.refinery = Refinery(self.contract, MASKER)

@@ -15,6 +15,7 @@ from beside import background, traffic
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from opensearchpy import OpenSearch
+from releases import next_release
 from support import event, narrow_index, private_settings, private_system, publish, today
 from waiting import eventually
 
@@ -90,8 +91,7 @@ class Drained:
     def with_level(self, level: str) -> Drained:
         """The same system under a newer contract that knows one more level."""
         fields = tuple(replace(f, enum=(*f.enum, level)) if f.name == "level" else f for f in self.table.fields)
-        table = replace(self.table, version="1.9.0", fields=fields)
-        return replace(self, contract=replace(self.contract, version="1.9.0", tables=(table,)))
+        return replace(self, contract=next_release(self.contract, self.table, fields))
 
 
 def fresh(services: Settings, folder: Path) -> Iterator[Drained]:

@@ -192,7 +192,7 @@ def test_a_replay_is_noticed(tmp_path: Path) -> None:
     lab.refresh()
     assert sum(row[0] for row in lab.rows("errors_minute", "events")) == 1
     later = SmallLake(tmp_path, tolerant=True).contract  # lets negative latencies in
-    tolerant = replace(LOGS, version="1.9.0", tables=(later,))
+    tolerant = replace(LOGS, version=later.version, tables=(later,))
     assert replay(lab.settings, tolerant, index=False).tables["events"].accepted == 1
     lab.refresh()
     assert sum(row[0] for row in lab.rows("errors_minute", "events")) == 2
