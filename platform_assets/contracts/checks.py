@@ -39,7 +39,25 @@ RESERVED_COLUMNS = frozenset({"event_partition", "assay", "assay_progress"})
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 """Topics accept a little more, so that what is too large arrives and is quarantined."""
 
-RESERVED_SYSTEMS = frozenset({"assay"})
+RESERVED_SYSTEMS = frozenset(
+    {
+        "assay",
+        *("alerts", "reports", "status", "systems"),  # routes of the API beside `/v1/<system>`
+        *(
+            "asked",
+            "audit",
+            "built",
+            "closed",
+            "gold",
+            "lake",
+            "main",
+            "request",
+            "steps",
+            "touched",
+        ),  # schemas of a refresh
+        *("information_schema", "pg_catalog", "system", "temp"),  # DuckDB's own
+    }
+)
 RESERVED_TABLES = frozenset({"alerts"})
 """`<system>-alerts` is the index of the system's alerts."""
 TIME_SPECIFIERS = frozenset("aAbBdHIjmMpSyYzfgn%-")
@@ -50,7 +68,7 @@ def mistakes_of(contract: Contract, partial: Collection[str] = ()) -> Iterator[M
     """Every rule that the contract breaks. Of the `partial` tables, which are not whole, only single fields are looked at."""
     yield from _identifier(contract.system, "name")
     if contract.system in RESERVED_SYSTEMS:
-        yield from _wrong("name", f"'{contract.system}' is reserved", "another name")
+        yield from _wrong("name", f"'{contract.system}' is reserved", "another name, e.g. my_" + contract.system)
     if not VERSION.fullmatch(contract.version):
         yield from _wrong("version", f"'{contract.version}' is no semantic version", "MAJOR.MINOR.PATCH, e.g. 1.0.0")
     if not contract.tables and not partial:

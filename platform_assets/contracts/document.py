@@ -26,6 +26,8 @@ MAX_NODES = 200_000
 """Values of a document, an alias counted as often as it is used."""
 _STEP = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 _NAMES = ("name", "property")
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""What an escape in a quoted text may stand for, and neither SQL nor UTF-8 can hold."""
 T = TypeVar("T")
 
 
@@ -42,6 +44,14 @@ class _Loader(yaml.SafeLoader):
                 self.twice.append(key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and _NO_TEXT.search(value):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a character that cannot be stored: NUL, or half of a surrogate pair", node.start_mark
+            )
+        return value
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,13 @@ class Document:
 
 def parse_document(text: str, found: Mistakes) -> Document | None:
     """The YAML document in this text, and every key that it gives twice as a mistake; None when it is no YAML."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)  # looks at every character
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        said = f"not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
+        found.found.append(Mistake(said, "remove it", line=line))
+        return None
     loader.twice = []
     try:
         root = loader.get_single_node()

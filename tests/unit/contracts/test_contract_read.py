@@ -251,6 +251,8 @@ BAD: dict[str, tuple[Change, str]] = {
     "no tables": (lambda d: d.update(schema=[], slaProperties=[]), "schema: has no table"),
     "bad version": (lambda d: d.update(version="1.2"), "no semantic version"),
     "reserved system": (lambda d: d.update(name="assay"), "reserved"),
+    "a system named as a route": (lambda d: d.update(name="reports"), "reserved"),
+    "a system named as a schema of a refresh": (lambda d: d.update(name="lake"), "reserved"),
     "upper-case system": (lambda d: d.update(name="Shop"), "no identifier"),
     "SQL in a table": (lambda d: d["schema"][1].update(name='x"; drop'), "lines"),
     "path in a system": (lambda d: d.update(name="../x"), "no identifier"),
@@ -439,6 +441,10 @@ def test_refused_in_one_line(case: str) -> None:
         ("kind: DataContract\nkind: DataContract\n", "line 2: the key 'kind' is given twice"),
         ("a: !!python/object/apply:os.system ['true']", "not YAML"),
         ("[" * 5000, "not YAML"),
+        ("kind: DataContract\nname: a\x00b\n", "line 2: not YAML: the character U\\+0000"),
+        ("kind: DataContract\nname: a\x1b[1m\n", "line 2: not YAML: the character U\\+001B"),
+        ('kind: DataContract\nname: "a\\0b"\n', "line 2: not YAML: a character that cannot be stored"),
+        ('kind: DataContract\nname: "a\\ud800b"\n', "line 2: not YAML: a character that cannot be stored"),
     ],
 )
 def test_what_is_no_contract_at_all(text: str, expected: str) -> None:
@@ -587,6 +593,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line() -> None:
         (lambda path: path.write_text("kind: [unclosed"), "not YAML"),
         (lambda path: path.write_text("- a\n- list\n"), "no mapping"),
         (lambda path: path.write_text(""), "no mapping"),
+        (lambda path: path.write_text("kind: a\x00b"), "U+0000"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "cannot be read"),
         (lambda path: path.write_bytes(b"# " + b"x" * 3_000_000), "larger than"),
         (lambda path: path.unlink(), "missing"),
