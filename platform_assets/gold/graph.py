@@ -37,7 +37,10 @@ _VOLATILE = frozenset(
         "now", "today", "random", "rand", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "get_current_timestamp",
         "get_current_time", "currentdate", "currenttime", "currenttimestamp", "currentdatetime", "currentuser", "localtimestamp",
         "localtime", "transaction_timestamp", "nextval", "currval", "getenv", "getvariable", "current_setting",
-        "current_localtime", "current_localtimestamp", "txid_current", "setseed",
+        "current_localtime", "current_localtimestamp", "txid_current", "setseed", "current_connection_id", "current_database",
+        "currentdatabase", "current_query", "current_query_id", "current_schema", "currentschema", "current_schemas",
+        "currentschemas", "current_transaction_id", "in_search_path", "setval", "sleep_ms", "stats", "vector_type", "write_log",
+        "reservoir_quantile", "current_date", "error",
     }
 )  # fmt: skip
 """Functions whose answer is another one each time."""
@@ -159,7 +162,7 @@ def _mark(contract: Contract) -> str:
     """Changes with what the analysis takes from the contract, and with the analysis."""
     tables = [(t.name, t.event_time, silver_schema(t).names) for t in contract.tables]
     digest = hashlib.sha256(repr(tables).encode())
-    for module in ("graph.py", "slotwise.py"):
+    for module in ("carried.py", "graph.py", "relation.py", "slotwise.py", "timesql.py"):
         digest.update(Path(__file__).with_name(module).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -291,7 +294,7 @@ class _Analysis:
             raise _Refused(
                 f"it reads all of {', '.join(tables)} of silver, of which retention drops rows; let it read a mart of them"
             )
-        relations = self._relations(mart)
+        relations = self._relations(mart, tables, marts)
         for one in queries.values():
             _check_reads(one, relations.keys())
         if mart.reads is None and not everything:
@@ -327,17 +330,17 @@ class _Analysis:
             raise _Refused(f"the SQL of {name}.sql is not understood: {one_line(error)[:200]}") from error
         return query
 
-    def _relations(self, mart: Mart) -> dict[tuple[str, str], Any]:
-        """What the mart's SQL may read, by schema and name."""
-        from platform_assets.gold.slotwise import Relation
+    def _relations(self, mart: Mart, tables: Sequence[str], marts: Sequence[str]) -> dict[tuple[str, str], Any]:
+        """What the mart's SQL may read, by schema and name: only what it names by `source` and `ref` is in sight."""
+        from platform_assets.gold.relation import Relation
 
         found: dict[tuple[str, str], Any] = {}
         for source in self._sources.values():
-            table = self._tables.get(source["name"]) if source["source_name"] == self._system else None
-            if table is not None:
+            if source["source_name"] == self._system and source["name"] in tables:
+                table = self._tables[source["name"]]
                 names = tuple(silver_schema(table).names)
                 found[source["schema"], source["identifier"]] = Relation(names, {table.event_time: 1}, timed=True)
-        for schema, shown in (("main", self._marts.values()), ("closed", [mart])):
+        for schema, shown in (("main", [self._marts[name] for name in marts]), ("closed", [mart])):
             for one in shown:
                 slot, minutes = one.grain.value, MINUTES[one.grain]
                 columns = tuple(column.name for column in one.columns)
@@ -357,6 +360,8 @@ def _check_reads(query: Any, known: Any) -> None:
     """Refuse what cannot be built twice alike: tables of unknown grain, functions whose answer changes."""
     from sqlglot import exp
 
+    from platform_assets.gold.timesql import short, unordered
+
     within = {one.alias for one in query.find_all(exp.CTE)}
     for table in _tables(query):
         if isinstance(table.this, exp.Identifier):
@@ -369,3 +374,9 @@ def _check_reads(query: Any, known: Any) -> None:
         name = node.name if isinstance(node, exp.Anonymous) else node.key
         if name.lower() in _VOLATILE or isinstance(node, exp.TableSample):
             raise _Refused(f"it uses {node.sql('duckdb')}, whose answer is another one each time")
+        if name.lower() == "age" and len(node.expressions) == 1:
+            raise _Refused(f"it uses {node.sql('duckdb')}, which counts from the present day")
+    if (node := unordered(query)) is not None:
+        raise _Refused(
+            f"it uses {short(node)} without ORDER BY, so that it depends on the order in which rows were written"
+        )

@@ -12,37 +12,15 @@ grain. Whatever the analysis does not know loses the carriers, so that it can re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
 from sqlglot import exp
 
-from platform_assets.gold.timesql import conjuncts, innermost, outermost, short, slot_step
-
-
-@dataclass(frozen=True)
-class Relation:
-    """What is known of a relation: its columns in order (None: unknown), its carriers with their width in minutes.
-
-    `covers`: columns that begin a slot of that many minutes which the row stands for. `lost` says why times are mixed.
-    `request`: the grain, when these are the slots under construction.
-    """
-
-    columns: tuple[str, ...] | None = ()
-    carriers: Mapping[str, int] = field(default_factory=dict)
-    covers: Mapping[str, int] = field(default_factory=dict)
-    timed: bool = False
-    lost: str | None = None
-    request: int | None = None
-
-
-NOTHING = Relation()
-UNKNOWN_COLUMNS = Relation(columns=None)
-
-
-class Lost(Exception):
-    """The query mixes times; the text says where."""
+from platform_assets.gold.carried import Times
+from platform_assets.gold.relation import UNKNOWN_COLUMNS, Lost, Relation, lowered, named, refuse
+from platform_assets.gold.timesql import conjuncts, innermost, outermost, short
 
 
 def why_not(query: exp.Expression, tables: Mapping[tuple[str, str], Relation], slot: str, grain: int) -> str | None:
@@ -50,7 +28,11 @@ def why_not(query: exp.Expression, tables: Mapping[tuple[str, str], Relation], s
 
     `tables` are the relations that the query may read, by schema and name; `grain` is the length of a slot in minutes.
     """
-    found = _relation_of(query, tables)
+    query = query.copy()
+    for one in query.find_all(exp.Identifier):  # names are the same in upper and lower case
+        one.set("this", one.name.lower())
+    known = {(schema.lower(), name.lower()): lowered(found) for (schema, name), found in tables.items()}
+    found = _relation_of(query, known)
     if found.lost:
         return found.lost
     if not found.timed:
@@ -65,10 +47,13 @@ def why_not(query: exp.Expression, tables: Mapping[tuple[str, str], Relation], s
 
 def _relation_of(query: exp.Expression, tables: Mapping[tuple[str, str], Relation]) -> Relation:
     """What is known of a query's rows, `lost` included."""
+    analysis = _Query(tables)
     try:
-        return _Query(tables).of(query, {})
+        found = analysis.of(query, {})
+        analysis.check_all_seen(query)
     except Lost as lost:
         return _lost(lost)
+    return found
 
 
 def _lost(lost: Lost) -> Relation:
@@ -80,17 +65,25 @@ class _Query:
 
     def __init__(self, tables: Mapping[tuple[str, str], Relation]) -> None:
         self._tables = tables
+        self._seen: set[int] = set()
+
+    def check_all_seen(self, query: exp.Expression) -> None:
+        """Raises Lost for a query in a place that the analysis does not look at, so that nothing is known of its rows."""
+        for node in query.find_all(exp.Select, exp.SetOperation):
+            if id(node) not in self._seen:
+                raise Lost(f"it has a subquery in a place that is not known to the analysis: {short(node)}")
 
     def of(self, node: Any, known: Mapping[str, Relation]) -> Relation:
         """The relation that a query makes; `known` are the common table expressions in sight."""
+        self._seen.add(id(node))
         scope = dict(known)
         if with_ := node.args.get("with_") or node.args.get("with"):
             if with_.args.get("recursive"):
                 raise Lost("it has a recursive common table expression")
             for one in with_.expressions:
-                scope[one.alias] = _named(self._tried(one.this, scope), one.args.get("alias"))
+                scope[one.alias] = named(self._tried(one.this, scope), one.args.get("alias"))
         if isinstance(node, exp.Subquery):
-            _refuse(node, ("pivots", "sample", "limit", "offset"))
+            refuse(node, ("pivots", "sample", "limit", "offset"))
             return self.of(node.this, scope)
         if isinstance(node, exp.SetOperation):
             return self._set(node, scope)
@@ -105,10 +98,11 @@ class _Query:
         try:
             return self.of(node, scope)
         except Lost as lost:
+            self._seen.update(id(one) for one in node.find_all(exp.Query))
             return _lost(lost)
 
     def _set(self, node: Any, scope: Mapping[str, Relation]) -> Relation:
-        _refuse(node, ("limit", "offset"))
+        refuse(node, ("limit", "offset"))
         left, right = self.of(node.this, scope), self.of(node.expression, scope)
         if lost := left.lost or right.lost:
             raise Lost(lost)
@@ -116,7 +110,11 @@ class _Query:
         if node.args.get("by_name"):
             pairs = {name: name for name in left.carriers if name in right.carriers}
         elif names is not None and right.columns is not None:
-            pairs = dict(zip(names, right.columns, strict=False))
+            pairs = {
+                a: b
+                for a, b in zip(names, right.columns, strict=False)
+                if names.count(a) == right.columns.count(b) == 1
+            }
         else:
             pairs = {}
         carriers = {
@@ -129,25 +127,36 @@ class _Query:
             raise Lost(f"{node.key.upper()} compares rows without their slot")
         if node.args.get("by_name") and names is not None and right.columns is not None:
             names = tuple(dict.fromkeys((*names, *right.columns)))
-        return Relation(names, carriers, timed=timed)
+        nullable = frozenset(name for name in carriers if name in left.nullable or pairs[name] in right.nullable)
+        return Relation(names, carriers, timed=timed, nullable=nullable)
 
     def table(self, node: Any, scope: Mapping[str, Relation]) -> Relation:
         """What stands in FROM or JOIN."""
         if isinstance(node, exp.Subquery):
-            return _named(self.of(node, scope), node.args.get("alias"))
+            return named(self.of(node, scope), node.args.get("alias"))
         if not isinstance(node, exp.Table):
             if isinstance(node, (exp.Unnest, exp.Values)) or (
                 isinstance(node, exp.Lateral) and isinstance(node.this, exp.Unnest)
             ):
-                return UNKNOWN_COLUMNS
+                return named(UNKNOWN_COLUMNS, node.args.get("alias"))
             raise Lost(f"{node.key} in FROM is not known to the analysis")
-        _refuse(node, ("pivots", "sample", "joins"))
+        refuse(node, ("pivots", "sample", "joins"))
         if isinstance(node.this, (exp.GenerateSeries, exp.Unnest, exp.Values)):
-            return UNKNOWN_COLUMNS
+            return named(UNKNOWN_COLUMNS, node.args.get("alias"))
         found = scope.get(node.name) if not node.db else self._tables.get((node.db, node.name))
         if found is None:
             raise Lost(f"it reads {node.sql('duckdb')}, whose grain is not known")
-        return _named(found, node.args.get("alias"))
+        return named(found, node.args.get("alias"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a SELECT: the width that it carries, the slot that it begins, whether it may be null."""
+
+    name: str
+    width: int | None
+    covers: int | None
+    nullable: bool
 
 
 class _Select:
@@ -157,8 +166,8 @@ class _Select:
         self._query = query
         self._node = node
         self._scope = scope
-        self._parts: dict[str, Relation] = {}
-        self._using: set[str] = set()
+        self._times = Times(node.expressions)
+        self._absent: set[str] = set()
         self._width = 1
 
     def relation(self) -> Relation:
@@ -171,7 +180,10 @@ class _Select:
             self._join(join, where)
         for lateral in node.args.get("laterals") or ():
             self._add(lateral)
-        clauses = [*node.expressions, *(node.args.get(name) for name in ("where", "having", "qualify", "order"))]
+        joins = (join.args.get("on") for join in node.args.get("joins") or ())
+        clauses = [
+            *node.expressions, *joins, *(node.args.get(name) for name in ("where", "group", "having", "qualify", "order")),
+        ]  # fmt: skip
         for clause in clauses:
             if clause is not None:
                 self._subqueries(clause)
@@ -181,54 +193,62 @@ class _Select:
             self._grouped(carriers)
             self._cut()
         carriers = {name: lcm(width, self._width) for name, width in carriers.items()}
-        plain = not node.args.get("group") and not node.args.get("distinct") and len(self._parts) == 1
-        request = next(iter(self._parts.values())).request if plain else None
-        return Relation(columns, carriers, covers if plain else {}, self._timed, request=request)
+        plain = not node.args.get("group") and not node.args.get("distinct") and len(self._times.parts) == 1
+        request = next(iter(self._times.parts.values())).request if plain else None
+        nullable = frozenset(name for name in carriers if name in self._absent)
+        return Relation(columns, carriers, covers if plain else {}, self._timed, request=request, nullable=nullable)
 
     @property
     def _timed(self) -> bool:
-        return any(part.timed for part in self._parts.values())
+        return any(part.timed for part in self._times.parts.values())
 
     def _add(self, source: Any) -> None:
         found = self._query.table(source, self._scope)
         if found.lost:
             raise Lost(found.lost)
-        self._parts[source.alias_or_name or f"_{len(self._parts)}"] = found
+        name = source.alias_or_name or f"_{len(self._times.parts)}"
+        self._times.parts[name] = found
+        self._times.nullable[name] = found.nullable
 
     # -- joins -------------------------------------------------------------------------------------------------------
 
     def _join(self, join: Any, where: Sequence[Any]) -> None:
         if join.method in {"ASOF", "POSITIONAL", "NATURAL"}:
             raise Lost(f"{join.method} JOIN pairs rows of different slots")
-        left = dict(self._parts)
+        left = dict(self._times.parts)
         was = self._timed
         self._add(join.this)
-        name = next(reversed(self._parts))
-        right = self._parts[name]
+        name = next(reversed(self._times.parts))
+        right = self._times.parts[name]
+        for side, parts in (("LEFT", (name,)), ("RIGHT", left), ("FULL", self._times.parts)):
+            if join.side == side:
+                self._times.nullable |= {one: frozenset(self._times.parts[one].carriers) for one in parts}
         used = [identifier.name for identifier in join.args.get("using") or ()]
         conditions = [*conjuncts(join.args.get("on")), *(where if not join.side else ())]
         pairs = [(exp.column(one), exp.column(one, table=name)) for one in used] + [
             pair for one in conditions if isinstance(one, exp.EQ) for pair in ((one.this, one.expression),)
         ]
-        self._using |= set(used)
+        self._times.using |= set(used)
         widths = [w for a, b in pairs for w in (*self._pair(a, left, b, name), *self._pair(b, left, a, name))]
-        if was and right.timed:
+        if right.timed and (was or join.kind in {"SEMI", "ANTI"}):
             if not widths:
                 raise Lost(f"it joins {name} without comparing the slots of both sides")
             self._width = lcm(self._width, min(widths))
+        if join.kind in {"SEMI", "ANTI"}:  # its columns are seen in the condition alone
+            del self._times.parts[name]
 
     def _pair(self, a: Any, left: Mapping[str, Relation], b: Any, name: str) -> Iterator[int]:
         """The width to which an equality of the left `a` and the joined relation's `b` holds both together, if it does."""
-        right = {name: self._parts[name]}
-        wide, narrow = self._carried(a, left), self._carried(b, right)
+        right = {name: self._times.parts[name]}
+        wide, narrow = self._times.carried(a, left), self._times.carried(b, right)
         if wide is None or narrow is None:
             return
         yield lcm(wide, narrow)
         # A row for a whole slot stands for each finer slot within it: `date_trunc('hour', minute) = hours.hour`.
         for one, scope, other, width in ((a, left, b, wide), (b, right, a, narrow)):
-            whole = self._find(other, right if scope is left else left, "covers")
+            whole = self._times.find(other, right if scope is left else left, "covers")
             inner = innermost(one)
-            fine = self._carried(inner, scope) if inner is not None else None
+            fine = self._times.carried(inner, scope) if inner is not None else None
             if whole is not None and fine is not None and whole % width == 0:
                 yield fine
 
@@ -249,10 +269,18 @@ class _Select:
             raise Lost(found.lost)
         if not found.timed:
             return
-        mine = self._carried(node.this, self._parts)
-        theirs = next(iter(found.carriers.values()), None)
-        if mine is None or theirs is None:
+        asked = node.this.expressions if isinstance(node.this, exp.Tuple) else [node.this]
+        pairs = [
+            (mine, found.carriers[name])
+            for one, name in zip(asked, found.columns or (), strict=False)
+            # NOT IN is unknown for every row when there is a null among the values.
+            if name in found.carriers
+            and name not in found.nullable
+            and (mine := self._times.carried(one, self._times.parts)) is not None
+        ]
+        if not pairs:
             raise Lost(f"it compares with a subquery over other slots: {short(node)}")
+        mine, theirs = min(pairs, key=lambda pair: lcm(*pair))
         if found.request is None or found.request % mine:
             self._width = lcm(self._width, mine, theirs)
 
@@ -264,7 +292,7 @@ class _Select:
             if window.find_ancestor(exp.Subquery) not in {None, clause.find_ancestor(exp.Subquery)}:
                 continue
             meant = named.get(window.alias, window)
-            widths = [w for one in meant.args.get("partition_by") or () if (w := self._carried(one, self._parts))]
+            widths = [w for one in meant.args.get("partition_by") or () if (w := self._times.surely(one))]
             if not widths:
                 raise Lost(f"{short(window)} has no slot in its PARTITION BY, so that it looks across slots")
             self._width = lcm(self._width, min(widths))
@@ -272,7 +300,8 @@ class _Select:
     def _grouped(self, carriers: Mapping[str, int]) -> None:
         distinct = self._node.args.get("distinct")
         if distinct is not None and distinct.args.get("on") is not None:
-            self._keyed(distinct.args["on"].expressions, "DISTINCT ON")
+            if not any(self._times.surely(one) for one in distinct.args["on"].expressions):
+                raise Lost("DISTINCT ON has no slot among its columns, so that rows of several slots become one")
         elif distinct is not None and not carriers:
             raise Lost("DISTINCT leaves out the slot, so that rows of several slots become one")
         group = self._node.args.get("group")
@@ -292,13 +321,10 @@ class _Select:
 
     def _key(self, key: Any) -> int | None:
         """The width of a grouping key: an expression, an alias or a position among the projections."""
-        if (found := self._carried(key, self._parts)) is not None:
+        if (found := self._times.carried(key, self._times.parts)) is not None:
             return found
         if isinstance(key, exp.Literal) and not key.is_string and 0 < int(key.name) <= len(self._node.expressions):
-            return self._carried(self._node.expressions[int(key.name) - 1], self._parts)
-        if isinstance(key, exp.Column) and not key.table:
-            meant = [one for one in self._node.expressions if isinstance(one, exp.Alias) and one.alias == key.name]
-            return self._carried(meant[0].this, self._parts) if meant else None
+            return self._times.carried(self._node.expressions[int(key.name) - 1], self._times.parts)
         return None
 
     def _cut(self) -> None:
@@ -308,84 +334,54 @@ class _Select:
 
     def _projections(self) -> tuple[tuple[str, ...] | None, dict[str, int], dict[str, int]]:
         """Columns, carriers and covered slots of what is selected."""
-        names: list[str] | None = []
-        carriers: dict[str, int] = {}
-        covers: dict[str, int] = {}
+        found: list[_Column] = []
+        known = True
         for one in self._node.expressions:
             star = one if isinstance(one, exp.Star) else one.this if isinstance(one, exp.Column) else None
             if isinstance(star, exp.Star):
-                chosen = one.table if isinstance(one, exp.Column) else ""
-                gone = {e.name for e in star.args.get("except_") or star.args.get("except") or ()}
-                new = {e.alias: e.this for e in star.args.get("replace") or ()}
-                if star.args.get("rename"):
-                    raise Lost("RENAME in a star is not known to the analysis")
-                for alias, part in self._parts.items():
-                    if chosen in ("", alias):
-                        kept = {n: w for n, w in part.carriers.items() if n not in gone and n not in new}
-                        carriers |= kept
-                        covers |= {n: w for n, w in part.covers.items() if n in kept}
-                        if names is not None and part.columns is not None:
-                            names += [
-                                n for n in part.columns if n not in gone and (n not in names or n not in self._using)
-                            ]
-                        else:
-                            names = None
-                for name, value in new.items():
-                    if (width := self._carried(value, self._parts)) is not None:
-                        carriers[name] = width
-                continue
-            name = one.alias_or_name
-            if names is not None:
-                names.append(name)
-            if (width := self._carried(one, self._parts)) is not None:
-                carriers[name] = width
-                if (whole := self._find(one.unalias(), self._parts, "covers")) is not None:
-                    covers[name] = whole
+                columns, all_known = self._star(star, one.table if isinstance(one, exp.Column) else "")
+                found += columns
+                known = known and all_known
             else:
-                carriers.pop(name, None)
-        return None if names is None else tuple(names), carriers, covers
+                found.append(self._column(one.alias_or_name, one.unalias()))
+        # Of columns of the same name the first keeps it; which one that is does not matter when all carry a time.
+        names = [column.name for column in found]
+        same = {n: [column for column in found if column.name == n] for n in names}
+        carriers = {
+            n: lcm(*(column.width or 1 for column in ones))
+            for n, ones in same.items()
+            if known and all(column.width for column in ones)
+        }
+        covers = {n: ones[0].covers for n, ones in same.items() if len(ones) == 1 and n in carriers and ones[0].covers}
+        self._absent = {n for n, ones in same.items() if any(column.nullable for column in ones)}
+        return tuple(names) if known else None, carriers, covers
 
-    # -- expressions -------------------------------------------------------------------------------------------------
+    def _column(self, name: str, value: Any) -> _Column:
+        width = self._times.carried(value, self._times.parts)
+        return _Column(
+            name,
+            width,
+            self._times.find(value, self._times.parts, "covers") if width else None,
+            self._times.may_be_null(value),
+        )
 
-    def _find(self, node: Any, parts: Mapping[str, Relation], what: str) -> int | None:
-        """A column's entry among the carriers or the covered slots of the relations."""
-        if not isinstance(node, exp.Column):
-            return None
-        for alias, part in parts.items():
-            if node.table in ("", alias) and (found := getattr(part, what).get(node.name)) is not None:
-                return int(found)
-        return None
-
-    def _carried(self, node: Any, parts: Mapping[str, Relation]) -> int | None:
-        """The width that an expression carries; None when it carries no time."""
-        if isinstance(node, (exp.Alias, exp.Paren)):
-            return self._carried(node.this, parts)
-        if isinstance(node, exp.Column):
-            return self._find(node, parts, "carriers")
-        if isinstance(node, exp.Coalesce):
-            widths = [self._carried(one, parts) for one in (node.this, *node.expressions)]
-            return lcm(*(w for w in widths if w)) if all(widths) else None
-        step = slot_step(node)
-        if step is None:
-            return None
-        inner, width = step
-        carried = self._carried(inner, parts)
-        return None if carried is None else lcm(carried, width)
-
-
-def _named(found: Relation, alias: Any) -> Relation:
-    """With the column names that an alias gives: `as t(a, b)`."""
-    names = [one.name for one in (alias.args.get("columns") or ())] if alias is not None else []
-    if not names:
-        return found
-    if found.columns is None:
-        return replace(found, carriers={}, covers={})
-    renamed = dict(zip(found.columns, [*names, *found.columns[len(names) :]], strict=False))
-    carriers, covers = ({renamed[n]: w for n, w in kept.items()} for kept in (found.carriers, found.covers))
-    return replace(found, columns=tuple(renamed.values()), carriers=carriers, covers=covers)
-
-
-def _refuse(node: Any, names: Iterable[str]) -> None:
-    for name in names:
-        if node.args.get(name):
-            raise Lost(f"{name.rstrip('s').upper()} chooses among rows of several slots")
+    def _star(self, star: Any, chosen: str) -> tuple[list[_Column], bool]:
+        """The columns of a star, and whether these are all."""
+        gone = {e.name for e in star.args.get("except_") or star.args.get("except") or ()}
+        new = {e.alias: e.this for e in star.args.get("replace") or ()}
+        if star.args.get("rename"):
+            raise Lost("RENAME in a star is not known to the analysis")
+        found: list[_Column] = []
+        known = True
+        for alias, part in self._times.parts.items():
+            if chosen not in ("", alias):
+                continue
+            known = known and part.columns is not None
+            for name in part.columns or ():
+                if name in new:
+                    found.append(self._column(name, new[name]))
+                elif name not in gone and not (name in self._times.using and any(name == one.name for one in found)):
+                    found.append(
+                        self._column(name, exp.column(name, table=None if name in self._times.using else alias))
+                    )
+        return found, known

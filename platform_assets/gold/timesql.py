@@ -17,12 +17,16 @@ _TIMES = (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)
 
 def slot_step(node: Any) -> tuple[Any, int] | None:
     """What an expression cuts to slots, and to slots of how many minutes; None for what is no such expression."""
-    if isinstance(node, (exp.TimestampTrunc, exp.DateTrunc)):
+    if isinstance(node, (exp.TimestampTrunc, exp.DateTrunc)) and not node.args.get("zone"):
         unit = str(node.args["unit"].name).upper() if node.args.get("unit") else ""
         return None if unit not in _UNITS | dict.fromkeys(_SECONDS, 1) else (node.this, _UNITS.get(unit, 1))
     if isinstance(node, (exp.Cast, exp.TryCast)) and node.to.this in _TIMES:
         return node.this, 1440 if node.to.this is exp.DType.DATE else 1
-    if isinstance(node, exp.DateBin) and isinstance(node.this, exp.Interval) and not node.args.get("origin"):
+    if (
+        isinstance(node, exp.DateBin)
+        and isinstance(node.this, exp.Interval)
+        and set(_given(node)) == {"this", "expression"}
+    ):
         unit = str(node.this.unit.name if node.this.unit else "").upper().removesuffix("S")
         count = node.this.this
         if unit in _UNITS and isinstance(count, exp.Literal) and count.name.isdigit() and int(count.name):
@@ -33,14 +37,22 @@ def slot_step(node: Any) -> tuple[Any, int] | None:
     return None
 
 
-def innermost(node: Any) -> Any:
-    """The column below casts and truncations; None when there is something else."""
-    while not isinstance(node, exp.Column):
-        step = (node.this, 1) if isinstance(node, (exp.Alias, exp.Paren)) else slot_step(node)
-        if step is None:
-            return None
+def _given(node: Any) -> Iterator[str]:
+    """The arguments that a function has been given: an offset, an origin or a time zone would move its slots."""
+    return (name for name, value in node.args.items() if value is not None and value != [])
+
+
+def cut_down(node: Any) -> Any:
+    """What is below casts and truncations."""
+    while (step := (node.this, 1) if isinstance(node, (exp.Alias, exp.Paren)) else slot_step(node)) is not None:
         node = step[0]
     return node
+
+
+def innermost(node: Any) -> Any:
+    """The column below casts and truncations; None when there is something else."""
+    found = cut_down(node)
+    return found if isinstance(found, exp.Column) else None
 
 
 def conjuncts(node: Any) -> Iterator[Any]:
@@ -59,6 +71,50 @@ def outermost(node: Any, kinds: tuple[type[Any], ...]) -> Iterator[Any]:
         return
     for child in node.iter_expressions():
         yield from outermost(child, kinds)
+
+
+_BY_ORDER = (
+    exp.First, exp.Last, exp.ArrayAgg, exp.GroupConcat, exp.FirstValue, exp.LastValue, exp.NthValue, exp.RowNumber, exp.Lag,
+    exp.Lead, exp.Ntile,
+)  # fmt: skip
+"""Functions whose answer follows the order of rows."""
+_WHOLE = frozenset(
+    {
+        "arraysort",
+        "length",
+        "arraysize",
+        "arraymax",
+        "arraymin",
+        "arraycontains",
+        "list_sum",
+        "list_count",
+        "list_unique",
+    }
+)
+"""Functions of a list whose answer does not follow its order."""
+
+
+def unordered(query: Any) -> Any:
+    """A function whose answer follows the order of rows although the query gives them none; None when there is none such."""
+    named = {one.name: one for one in query.find_all(exp.Window) if isinstance(one.this, exp.Identifier)}
+    for node in query.find_all(*_BY_ORDER):
+        if isinstance(node.this, exp.Order) or (isinstance(node.this, exp.Distinct) and node.this.find(exp.Order)):
+            continue
+        outer = node.parent
+        while isinstance(outer, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.Paren)):
+            outer = outer.parent
+        if isinstance(outer, exp.Window):
+            if not (outer.args.get("order") or named.get(outer.alias, outer).args.get("order")):
+                return outer
+        elif isinstance(node, exp.ArrayAgg) and isinstance(outer, exp.Func) and _function(outer) in _WHOLE:
+            continue
+        elif not isinstance(outer, exp.WithinGroup):
+            return node
+    return None
+
+
+def _function(node: Any) -> str:
+    return str(node.name if isinstance(node, exp.Anonymous) else node.key).lower()
 
 
 def short(node: Any) -> str:

@@ -157,3 +157,26 @@ def _chains(dice: random.Random) -> tuple[dict[str, Model], dict[str, str]]:
         models[name] = Model(grain, texts[0], meta=meta)
         plain[name] = texts[1]
     return models, plain
+
+
+def test_what_would_differ_from_a_recompute_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that no `ref` puts in sight, answers that follow the order of rows or the moment."""
+    base = summed("minute", SOURCE, "traded_at", SUMS)
+    answer = (
+        f"select cast(traded_at as date) as day, symbol, ANSWER as trades, sum(size) as size from {SOURCE} group by all"
+    )
+    models = {
+        "base_minute": Model("minute", base),
+        "named_day": Model("day", summed("day", "main.base_minute", "minute")),
+        "unordered_day": Model("day", answer.replace("ANSWER", "first(price)")),
+        "texts_day": Model("day", answer.replace("ANSWER", "len(string_agg(symbol, ','))")),
+        "aged_day": Model("day", answer.replace("ANSWER", "max(date_part('day', age(traded_at)))")),
+        "ordered_day": Model("day", answer.replace("ANSWER", "first(price order by traded_at, _offset)")),
+        "sizes_day": Model("day", answer.replace("ANSWER", "len(list(price))")),
+    }
+    refused = ChainLab(tmp_path, models, monkeypatch).graph.refused
+    assert refused.keys() == {"named_day", "unordered_day", "texts_day", "aged_day"}
+    assert "main.base_minute, whose grain is not known; models read by ref" in refused["named_day"]
+    assert "FIRST(price) without ORDER BY" in refused["unordered_day"]
+    assert "without ORDER BY" in refused["texts_day"]
+    assert "counts from the present day" in refused["aged_day"]

@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 import sqlglot
 
-from platform_assets.gold.slotwise import Relation, why_not
+from platform_assets.gold.relation import Relation
+from platform_assets.gold.slotwise import why_not
 
 GRAINS = {"minute": 1, "hour": 60, "day": 1440}
 TABLES = {
@@ -35,6 +36,16 @@ KEEPS = [
     ("day", "select day, k, n from main.d qualify row_number() over (partition by day order by n desc) <= 3"),
     ("day", "select cast(a.minute as date) as day, sum(b.n) as n from main.m as a, main.m as b where a.minute = b.minute group by all"),
     ("day", "select day, k, unnest([1, 2]) as n from main.d"),
+    ("hour", "select date_trunc('hour', at) as hour, k, count(*) as n from s.t group by all"
+     " qualify row_number() over (partition by hour order by count(*) desc) <= 10"),
+    ("hour", "select date_trunc('hour', at) as hour, row_number() over (partition by hour, k order by n) as n from s.t"),
+    ("day", "select day, n from main.d where (day, n) in (select day, max(n) from main.d group by day)"),
+    ("day", "select DAY, K, Sum(N) as n from main.D group by Day, k"),
+    ("day", "select * from main.d cross join unnest([1, 2]) as u(x)"),
+    ("day", "select * from main.d semi join main.h on d.day = cast(h.hour as date)"),
+    ("day", "select day, sum(n) over (partition by day) as n from main.d full join main.d as y using (day)"),
+    ("day", "select coalesce(a.day, b.day) as day, sum(a.n) over (partition by coalesce(a.day, b.day)) as n from main.d as a"
+     " full join main.d as b on a.day = b.day and a.k = b.k"),
     ("day", "with x as (select * replace (n + 1 as n) from main.d) select * exclude (k) from x"),
 ]  # fmt: skip
 MIXES = [
@@ -58,6 +69,33 @@ MIXES = [
     ("day", "with recursive r as (select day from main.d union all select day + 1 from r) select * from r", "recursive"),
     ("day", "select max(day) as day, sum(n) as n from main.d", "not made of the times"),
     ("day", "select date '2026-01-01' as day, 1 as n", "reads no table"),
+    # What an outer join leaves null is one group of all days.
+    ("day", "select a.day, sum(a.n) over (partition by b.day) as n from main.d as a left join main.d as b on a.day = b.day and b.n > 9",
+     "no slot in its PARTITION BY"),
+    ("day", "select a.day, sum(a.n) over (partition by cast(coalesce(b.day, c.day) as date)) as n from main.d as a left join main.d as b"
+     " on a.day = b.day and b.n > 9 left join main.d as c on a.day = c.day and c.n > 9", "no slot in its PARTITION BY"),
+    ("day", "select distinct on (b.day) a.day, a.n from main.d as a left join main.d as b on a.day = b.day and b.n > 9", "DISTINCT ON"),
+    ("day", "with x as (select a.day, b.day as other, a.n from main.d as a left join main.d as b on a.day = b.day and b.n > 9)"
+     " select day, sum(n) over (partition by other) as n from x", "no slot in its PARTITION BY"),
+    ("day", "select day, n from main.d where day not in (select b.day from main.d as a left join main.d as b on a.day = b.day and b.n > 0)",
+     "subquery over other slots"),
+    # Subqueries in any place.
+    ("day", "select day, n from main.d where n >= all (select n from main.d)", "subquery in a place"),
+    ("day", "select day, list_max(array(select n from main.d)) as n from main.d", "subquery in a place"),
+    ("day", "select a.day, a.n from main.d as a join main.d as b on a.day = b.day and a.n > (select max(n) from main.d)", "subquery over"),
+    ("day", "select day, x as n from main.d, unnest((select list(n) from main.d)) as u(x)", "subquery in a place"),
+    ("day", "select day, x as n from main.d, generate_series(1, (select max(n) from main.d)) as u(x)", "subquery in a place"),
+    ("day", "select day, x as n from main.d, (values ((select max(n) from main.d))) as u(x)", "subquery in a place"),
+    ("day", "select day, n from main.d group by day, n, (select max(n) from main.d)", "subquery over"),
+    ("day", "select day, sum(n) over w as n from main.d window w as (partition by day order by (select max(n) from main.d))",
+     "subquery in a place"),
+    # Of two columns of one name the first keeps it, in upper or lower case.
+    ("day", "select day, n from (select cast(k as date) as Day, day, n from main.d)", "not made of the times"),
+    ("day", "select day, n from (select cast(k as date) as day, * from main.d)", "not made of the times"),
+    ("hour", "select time_bucket(interval '1 hour', minute, interval '30 minutes') as hour, sum(n) as n from main.m group by all",
+     "no slot among its columns"),
+    ("hour", "select time_bucket(interval '1 hour', minute, 'Asia/Kolkata') as hour, sum(n) as n from main.m group by all",
+     "no slot among its columns"),
     ("minute", "select cast(day as timestamptz) as minute, n from main.d", "1440 minutes"),
 ]  # fmt: skip
 
