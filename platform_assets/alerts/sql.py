@@ -17,6 +17,7 @@ from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.errors import Mistake, Mistakes, one_line, told
+from platform_assets.refine.computed import with_operands
 from platform_assets.refine.expressions import condition_mistake
 
 BUCKETS = 60
@@ -132,13 +133,14 @@ def cells_of(rule: Rule, table: Table) -> str:
     """The SELECT that turns the relation `rows` (silver's columns) into this rule's cells."""
     time = _quoted(table.event_time)
     where = f"AND (\n{rule.where}\n)" if rule.where else ""
-    parts = [_bucket(rule, time, where)] if rule.kind is Kind.WINDOW else []
+    rows = f"({with_operands(table.fields, 'rows')}) WHERE NOT _history {where}"
+    parts = [_bucket(rule, time, rows)] if rule.kind is Kind.WINDOW else []
     if remembers(rule):
-        parts.append(_cell(rule, str(SEEN), ("0.0", "NULL::DOUBLE", "0.0"), time, where))
+        parts.append(_cell(rule, str(SEEN), ("0.0", "NULL::DOUBLE", "0.0"), time, rows))
     return " UNION ALL ".join(parts)
 
 
-def _bucket(rule: Rule, time: str, where: str) -> str:
+def _bucket(rule: Rule, time: str, rows: str) -> str:
     if rule.measure is None:
         raise AlertError(f"{rule.name}: has no measure", "see docs/alerts.md")
     part, whole = rule.measure.part, rule.measure.whole
@@ -148,17 +150,17 @@ def _bucket(rule: Rule, time: str, where: str) -> str:
         _aggregate(part) if peak else "NULL::DOUBLE",
         "0.0" if whole is None else _aggregate(whole),
     )
-    return _cell(rule, f"epoch_us({time}) // {width(rule)}", values, time, where)
+    return _cell(rule, f"epoch_us({time}) // {width(rule)}", values, time, rows)
 
 
-def _cell(rule: Rule, bucket: str, values: tuple[str, str, str], time: str, where: str) -> str:
+def _cell(rule: Rule, bucket: str, values: tuple[str, str, str], time: str, rows: str) -> str:
     members = ", ".join(f"{_quoted(c)} := left({_quoted(c)}::VARCHAR, {GROUP_LENGTH})" for c in sorted(rule.by))
     group = f"to_json(struct_pack({members}))::VARCHAR" if members else "'{}'"
     total, peak, whole = values
     return (
         f"SELECT '{rule.name}' AS rule, {group} AS grp, {bucket} AS bucket, {total} AS total, {peak} AS peak, "  # noqa: S608
         f"{whole} AS whole, count(*) AS n, min({time}) AS first, max({time}) AS last "
-        f"FROM rows WHERE NOT _history {where} GROUP BY ALL"
+        f"FROM {rows} GROUP BY ALL"
     )
 
 
@@ -205,7 +207,8 @@ def _kind_of(rule: Rule) -> str:
 def check_rules(con: duckdb.DuckDBPyConnection, table: Table, rules: Iterable[Rule]) -> None:
     """Bind every expression of the rules of a table. Raises AlertError naming rule and place of each mistake."""
     con.register("rows", silver_schema(table).empty_table())
-    columns = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE rows)").fetchall())
+    described = con.execute(f"DESCRIBE {with_operands(table.fields, 'rows')}").fetchall()
+    columns = {name: kind for name, kind, *_ in described}
     found = Mistakes()
     try:
         for rule in rules:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from platform_assets.contracts.model import Field, FieldType, IndexType
 
 MAX_PRECISION = 38
+_PRODUCTS_FROM = 19  # precision from which DuckDB multiplies with 128 bits
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 """The logicalTypeOptions that bound a number."""
 UTC_MICROS = pa.timestamp("us", tz="UTC")
@@ -89,6 +90,17 @@ def sql_type(field: Field) -> str:
     """The DuckDB type of a field's column."""
     if field.type is FieldType.DECIMAL:
         return f"decimal({field.precision},{field.scale})"
+    return TYPES[field.type].sql
+
+
+def operand_type(field: Field) -> str:
+    """The DuckDB type as which expressions see a field's column.
+
+    DuckDB keeps the product of two decimals of up to 18 digits within 18 digits, and fails where it has more. With one
+    digit more the product of any two has up to 38.
+    """
+    if field.type is FieldType.DECIMAL:
+        return f"decimal({max(field.precision, _PRODUCTS_FROM)},{field.scale})"
     return TYPES[field.type].sql
 
 

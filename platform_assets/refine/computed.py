@@ -9,22 +9,38 @@ computed column is packed into a struct, so that a failure (no struct) is told f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from platform_assets.contracts.model import Field, FieldType, Rule, Table
-from platform_assets.contracts.types import sql_type
+from platform_assets.contracts.types import operand_type, sql_type
 from platform_assets.refine.fields import check_cases, no_time
 from platform_assets.refine.reasons import FieldFault
 from platform_assets.refine.sql import identifier, literal, select
 
 
+def with_operands(fields: Iterable[Field], relation: str) -> str:
+    """SELECT of all columns of a relation, with the fields of these names in the types as which expressions see them."""
+    wide = [
+        f"CAST({identifier(field.name)} AS {operand_type(field)}) AS {identifier(field.name)}"
+        for field in fields
+        if operand_type(field) != sql_type(field)
+    ]
+    return select(f"* REPLACE ({', '.join(wide)})" if wide else "*", relation)
+
+
 def computed_stages(table: Table, before: str) -> list[tuple[str, str]]:
     """(CTE name, SELECT) that add each computed column as `_c<i>` (struct of the result `v`) and, typed, by its name.
 
-    They follow the relation `before`, which has the typed values of the fields that were sent.
+    They follow the relation `before`, which has the typed values of the fields that were sent. From them on decimals are as
+    wide as expressions see them.
     """
     stages: list[tuple[str, str]] = []
+    if table.computed or table.rules:
+        stages.append(("operands", with_operands(table.sent, before)))
+        before = "operands"
     for i, (field, expression) in enumerate(table.computed, 1):
         result = f"try({{'v': (\n{expression}\n)}}) AS _c{i}"
-        typed = f"try_cast(_c{i}.v AS {sql_type(field)}) AS {identifier(field.name)}"
+        typed = f"CAST(try_cast(_c{i}.v AS {sql_type(field)}) AS {operand_type(field)}) AS {identifier(field.name)}"
         stages.append((f"computed{i}", select(f"*, {result}", before)))
         stages.append((f"typed{i}", select(f"*, {typed}", f"computed{i}")))
         before = f"typed{i}"

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from platform_assets.contracts.model import FieldType, Mask, Table
-from platform_assets.contracts.types import sql_type, type_name
+from platform_assets.contracts.types import operand_type, type_name
 from platform_assets.errors import one_line
 from platform_assets.refine.sql import identifier, literal, select
 
@@ -67,7 +67,7 @@ def condition_mistake(con: duckdb.DuckDBPyConnection, expression: str, columns: 
 
 def rule_mistakes(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[tuple[str, str]]:
     """(place below the table, mistake) of each rule that cannot be run."""
-    columns = {field.name: sql_type(field) for field in table.fields}
+    columns = {field.name: operand_type(field) for field in table.fields}
     for rule in table.rules:
         if said := condition_mistake(con, rule.expression, columns):
             yield f".quality[{rule.name}].implementation", said
@@ -79,7 +79,7 @@ def computed_mistakes(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[
     A column may use fields of the message and columns that are declared before it. Masked fields are in clear where expressions
     run, so none may be used: what is made of them would be stored in clear.
     """
-    columns = {field.name: sql_type(field) for field in table.sent if field.mask is Mask.NONE}
+    columns = {field.name: operand_type(field) for field in table.sent if field.mask is Mask.NONE}
     hidden = {
         field.name: f"{field.name} is masked, and what is computed of it would be stored in clear"
         for field in table.sent
@@ -96,7 +96,7 @@ def computed_mistakes(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[
                 raise ExpressionError(f"gives {kind}, not {type_name(field)}: cast it where nothing is lost by it")
         except ExpressionError as error:
             yield f".properties[{field.name}].customProperties[computed]", str(error)
-        columns[field.name] = sql_type(field)
+        columns[field.name] = operand_type(field)
         del later[field.name]
 
 

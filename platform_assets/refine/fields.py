@@ -61,6 +61,8 @@ def value_expression(source: Source) -> str:
 def stored_expression(field: Field) -> str:
     """SQL for the silver value from the typed value's column; fields masked by HMAC are still in clear."""
     column = identifier(field.name)
+    if field.type is FieldType.DECIMAL:
+        return f"CAST({column} AS {sql_type(field)})"  # expressions saw it wider
     if not field.mask.scrubs or field.type is not FieldType.STRING:
         return column
     return scrub_text(column, addresses=field.mask is Mask.SCRUB_ADDRESSES)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from samples import LOGS, RULES, rules
 from support import burst_rules
@@ -16,7 +20,9 @@ from platform_assets.alerts.model import Aggregate, AlertError, Function, Measur
 from platform_assets.alerts.platform import PLATFORM_RULES
 from platform_assets.alerts.read import declared_rules, load_rules, parse_rules
 from platform_assets.alerts.runbooks import runbooks
-from platform_assets.alerts.sql import check_rules
+from platform_assets.alerts.sql import cells_of, check_rules
+from platform_assets.contracts.arrow import silver_schema
+from platform_assets.contracts.model import Field, FieldType, IndexType
 from platform_assets.contracts.read import load_contracts
 from platform_assets.settings import Settings
 
@@ -139,3 +145,19 @@ def test_a_rule_whose_sql_does_not_bind_is_left_out_alone(tmp_path: Path) -> Non
     assert "levl" in text.splitlines()[(mistake.line or 0) - 1]
     assert mistake.file == str(folder / "alerts.yaml")
     assert len(found.valid) == len(parse_rules(RULES, LOGS)) - 1
+
+
+def test_a_condition_may_multiply_decimals() -> None:
+    """Left alone, DuckDB keeps the product of decimals of up to 18 digits within 18, and fails where it has more."""
+    [events] = [table for table in LOGS.tables if table.name == "events"]
+    price = Field("price", FieldType.DECIMAL, index=IndexType.NONE, precision=18, scale=8)
+    events = replace(events, fields=(*events.fields, price))
+    [many] = rules("many")
+    many = replace(many, where="price * price > 1000000")
+    now = datetime.now(UTC)
+    row = {"event_time": now, "service": "payments", "price": Decimal("9999999999.99999999"), "_history": False}
+    with closing(session()) as con:
+        check_rules(con, events, [many])
+        con.register("rows", pa.Table.from_pylist([row], schema=silver_schema(events)))
+        [cell] = con.sql(cells_of(many, events)).to_arrow_table().to_pylist()
+    assert (cell["grp"], cell["n"]) == ('{"service":"payments"}', 1)

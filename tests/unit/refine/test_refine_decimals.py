@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from refine_samples import ACCESS, EVENTS, event, refine
 
-from platform_assets.contracts.model import Field, FieldType, IndexType, Table
+from platform_assets.contracts.model import Field, FieldType, IndexType, Rule, Table
 from platform_assets.refine.hashing import hash_select, row_hash_select
+from platform_assets.refine.probe import sql_mistakes
 
 
 def amount(precision: int, scale: int, **more: object) -> Field:
@@ -177,3 +178,32 @@ def test_equal_keys_are_equal_however_they_are_written() -> None:
     assert len(set(keys[:3])) == 1
     assert keys[3] != keys[0]
     assert not math.isnan(float(found["amount"][0].as_py()))
+
+
+@pytest.mark.parametrize(("precision", "scale"), [(18, 8), (12, 6), (9, 2), (19, 8), (38, 2), (18, 18)])
+def test_a_product_of_decimals_has_room(precision: int, scale: int) -> None:
+    """Left alone, DuckDB keeps the product of decimals of up to 18 digits within 18, and rejects what has more."""
+    square = Field(
+        "square", FieldType.DECIMAL, computed="amount * amount", index=IndexType.NONE, precision=38, scale=2 * scale
+    )
+    made = table(precision, scale)
+    made = replace(made, fields=(*made.fields, square), rules=(Rule("squared", "amount * amount = square"),))
+    assert not list(sql_mistakes(made))
+    value = Decimal("9" * min(precision, 19)).scaleb(-scale)
+    found = refine([message(f"{value:f}")], made)
+    assert not found.rejected.num_rows, found.rejected.to_pylist()
+    with localcontext(prec=100):
+        assert found.accepted["square"].to_pylist() == [value * value]
+    assert found.accepted["amount"].type == pa.decimal128(precision, scale)
+
+
+def test_a_computed_decimal_can_be_multiplied_too() -> None:
+    """Its own range still holds: one digit more for products is none for values."""
+    half = Field("half", FieldType.DECIMAL, computed="amount * 0.5", index=IndexType.NONE, precision=12, scale=3)
+    made = table(12, 2)
+    made = replace(made, fields=(*made.fields, half), rules=(Rule("squared", "half * half <= 1000000000000000000"),))
+    assert not list(sql_mistakes(made))
+    [row] = refine([message("1999999999.98")], made).accepted.to_pylist()
+    assert row["half"] == Decimal("999999999.990")
+    [refused] = refine([message("2000000000.00")], made).rejected.to_pylist()
+    assert refused["reason"] == "range:half"
