@@ -51,7 +51,7 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x7fELF", "a program"),
 )
 _WIDE = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff", b"\xff\xfe", b"\xfe\xff")
-_UTF8_MARK = b"\xef\xbb\xbf"
+UTF8_MARK = b"\xef\xbb\xbf"
 # Control characters that no text has: not tab, line ends, form feed, escape (colours), and the separators of FIX and ASCII.
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1a\x7f]")
 
@@ -78,11 +78,11 @@ class Readable(Protocol):
 class Content:
     """The text of a binary stream, unpacked where it is compressed. `name` is for messages.
 
-    A compressed stream may consist of
-    several parts, one behind the other (`cat a.gz b.gz`). Raises UnreadableFile, also while it is made; OSError of `raw`.
+    A mark of UTF-8 is left out unless `keep_mark`. A compressed stream may consist of several parts, one behind the other
+    (`cat a.gz b.gz`). Raises UnreadableFile, also while it is made; OSError of `raw`.
     """
 
-    def __init__(self, raw: Readable, name: str, limits: Limits | None = None) -> None:
+    def __init__(self, raw: Readable, name: str, limits: Limits | None = None, *, keep_mark: bool = False) -> None:
         self._name, self._limits = name, limits or Limits()
         self._raw = _Counted(raw)
         self.codec = _codec(self._raw.peek)
@@ -91,7 +91,8 @@ class Content:
         self._given = 0
         self._head = self._next(HEAD)
         self._refuse(self._head)
-        self._head = self._head.removeprefix(_UTF8_MARK)
+        if not keep_mark:
+            self._head = self._head.removeprefix(UTF8_MARK)
 
     @property
     def taken(self) -> int:
@@ -134,11 +135,7 @@ class Content:
     def _refuse(self, head: bytes) -> None:
         """Raise for what is no text in UTF-8 or a like encoding."""
         inside = f", compressed with {self.codec}" if self.codec else ""
-        if head.startswith(_WIDE):
-            raise UnreadableFile(
-                f"{self._name} is text in UTF-16 or UTF-32{inside}",
-                "records are sent in UTF-8: iconv -f UTF-16 -t UTF-8 FILE | assay send TABLE -",
-            )
+        refuse_wide(head, f"{self._name}{inside}")
         what = next((what for at, sign, what in _FOREIGN if head.startswith(sign, at)), None)
         if self.codec and what is None and (codec := codec_of(head)):
             what = f"compressed twice, with {codec} inside"
@@ -146,6 +143,15 @@ class Content:
             what = "a binary file"
         if what is not None:
             raise UnreadableFile(f"{self._name} is {what}{inside}", "send files of text: unpack or convert it first")
+
+
+def refuse_wide(head: bytes, name: str) -> None:
+    """Raise UnreadableFile for a text that begins with a mark of UTF-16 or UTF-32."""
+    if head.startswith(_WIDE):
+        raise UnreadableFile(
+            f"{name} is text in UTF-16 or UTF-32",
+            "records are sent in UTF-8: iconv -f UTF-16 -t UTF-8 FILE | assay send TABLE -",
+        )
 
 
 class _Counted(io.RawIOBase):

@@ -102,7 +102,7 @@ def unpacked(descriptor: int, path: Path, scratch: Path | None) -> int:
     if not codec_of(os.pread(descriptor, 16, 0)):
         return descriptor
     with os.fdopen(descriptor, "rb", buffering=0) as raw, tempfile.TemporaryFile(dir=scratch) as text:
-        content = Content(raw, str(path))
+        content = Content(raw, str(path), keep_mark=True)  # the same bytes as before
         while chunk := content.read(1 << 20):
             text.write(chunk)
         text.flush()

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from platform_assets.contracts.model import Table
-from platform_assets.stream.content import UnreadableFile, codec_of
+from platform_assets.stream.content import UTF8_MARK, UnreadableFile, codec_of, refuse_wide
 from platform_assets.stream.files import SEND_LIMIT, Framer
 from platform_assets.stream.rotated import (
     WINDOW,
@@ -130,7 +130,14 @@ class _Source:
         chunk = os.pread(self._fd, size, self.seen)
         status = os.fstat(self._fd)
         self.behind = status.st_size > self.seen + len(chunk)
+        if self.seen == 0:
+            refuse_wide(chunk, str(self._path))
+            if len(chunk) < len(UTF8_MARK) and UTF8_MARK.startswith(chunk):
+                return b""  # a mark that is being written, or nothing
         if chunk:
+            if self.seen == 0 and chunk.startswith(UTF8_MARK):
+                chunk = chunk[len(UTF8_MARK) :]
+                self.start = self.seen = len(UTF8_MARK)
             self.seen += len(chunk)
             self._check = fingerprint(self._fd, self.seen)
             if self._plain:  # when the text was unpacked says nothing

@@ -377,6 +377,33 @@ def test_a_compressed_file_that_is_cut_is_no_copy(logs: Tailing) -> None:
         logs.start()
 
 
+@pytest.mark.parametrize("suffix", [".gz", ""])
+def test_a_mark_of_utf8_is_no_part_of_the_first_record(logs: Tailing, suffix: str) -> None:
+    logs.path.write_bytes(b"\xef\xbb")
+    logs.start()
+    assert logs.read() == []
+    logs.path.write_bytes(b"\xef\xbb\xbf")
+    assert logs.read() == []
+    logs.write("a", "b")
+    assert logs.read() == ["a", "b"]
+    logs.write("c")
+    logs.tail.close()
+    rotated = logs.path.with_name("app.log.1" + suffix)
+    rotated.write_bytes(gzip.compress(logs.path.read_bytes()) if suffix else logs.path.read_bytes())
+    logs.path.write_bytes(b"\xef\xbb\xbfd\n")
+    logs.start()
+    assert logs.read(wait=5.0) + logs.read(wait=5.0) == ["c", "d"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_the_followed_file_may_not_be_wide(logs: Tailing, encoding: str) -> None:
+    logs.start()
+    logs.path.write_bytes("a\nb\n".encode(encoding))
+    for _ in range(2):
+        with pytest.raises(UnreadableFile, match="UTF-16 or UTF-32"):
+            logs.read()
+
+
 def test_the_followed_file_may_not_be_compressed(logs: Tailing) -> None:
     logs.path.write_bytes(gzip.compress(b"a\n"))
     with pytest.raises(UnreadableFile, match="is compressed - `assay send`"):
