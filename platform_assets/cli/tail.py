@@ -45,25 +45,32 @@ def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: flo
 
     Survives rotation, also to compressed files, truncation and restarts: where it was is kept under the home. A file is read
     from its beginning the first time. When the rest of a file cannot be found, or a file may not be read, the command raises
-    the alert `tail_stopped` and ends with 1. A crash between the broker's acknowledgement and the note of it sends the last
-    records again; tables with a key drop them.
+    the alert `tail_stopped`, follows the other files, and ends with 1. A crash between the broker's acknowledgement and the note
+    of it sends the last records again; tables with a key drop them.
     """
     from platform_assets.cli.publish import producer_for
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     target = session.table(table)
+    followed: list[tuple[FileTail, ExitStack]] = []
+    failed: list[AssayError] = []
     with ExitStack() as held:
-        tails = []
         for path in files:
-            with _alerting(session, target, path):
-                tails.append(held.enter_context(_Held(session, target, path, quiet_after, accept_loss)))
+            one = held.enter_context(ExitStack())
+            with _going_on(failed, others=len(files) > 1), _alerting(session, target, path):
+                followed.append((one.enter_context(_Held(session, target, path, quiet_after, accept_loss)), one))
         producer = producer_for(session.settings, target)
         with stopping() as stop:
-            click.echo(f"following {len(tails)} file(s) into {target.topic}; Ctrl-C ends", err=True)
+            if followed:
+                click.echo(f"following {len(followed)} file(s) into {target.topic}; Ctrl-C ends", err=True)
             try:
-                _follow(session, target, tails, producer, stop)
+                _follow(session, target, followed, failed, producer, stop)
             finally:
                 click.echo(f"{target.topic}: {producer.delivered:,} records", err=True)
+            if failed:  # says more than how the command was ended
+                raise AssayError(
+                    f"{len(failed)} of {len(files)} files could not be followed to the end", "see what was said of them"
+                )
 
 
 class _Held:
@@ -109,6 +116,14 @@ class _Held:
         self._stack.close()
 
 
+class _Troubled(Exception):
+    """This file cannot be followed; that was told as an alert."""
+
+    def __init__(self, told: AssayError) -> None:
+        super().__init__(str(told))
+        self.told = told
+
+
 @contextmanager
 def _alerting(session: Session, table: Table, path: Path) -> Iterator[None]:
     """What ends the following of this file is an alert besides an error."""
@@ -126,7 +141,7 @@ def _alerting(session: Session, table: Table, path: Path) -> Iterator[None]:
         else:
             told = error
         _see(session, table, path, str(told))
-        raise told from error
+        raise _Troubled(told) from error
 
 
 def _see(session: Session, table: Table, path: Path, trouble: str) -> None:
@@ -148,14 +163,39 @@ def _see(session: Session, table: Table, path: Path, trouble: str) -> None:
         logging.getLogger(__name__).warning("the alert of %s could not be stored", path, exc_info=session.debug)
 
 
-def _follow(session: Session, table: Table, tails: list[FileTail], producer: RangeProducer, stop: Stop) -> None:
+@contextmanager
+def _going_on(failed: list[AssayError], *, others: bool) -> Iterator[None]:
+    """One file's trouble must not keep the others from being followed; without others it is the command's own error."""
+    try:
+        yield
+    except _Troubled as error:
+        if not others:
+            raise error.told from error.__cause__
+        failed.append(error.told)
+        click.echo(f"{error.told}; the other files are followed all the same", err=True)
+
+
+def _follow(
+    session: Session,
+    table: Table,
+    followed: list[tuple[FileTail, ExitStack]],
+    failed: list[AssayError],
+    producer: RangeProducer,
+    stop: Stop,
+) -> None:
+    several = len(followed) + len(failed) > 1
     # Until then the alert of an earlier end counts as going on, even if all is well again.
     settled = time.monotonic() + SETTLED_S
-    while not stop.is_set():
+    while followed and not stop.is_set():
         moved = False
-        for tail in tails:
-            with _alerting(session, table, tail.path):
+        for tail, held in list(followed):
+            records: list[bytes] | None = None
+            with _going_on(failed, others=several), _alerting(session, table, tail.path):
                 records = tail.poll()
+            if records is None:
+                followed.remove((tail, held))
+                held.close()
+                continue
             if records:
                 producer.send([(None, record) for record in records])
                 producer.flush()
@@ -163,7 +203,7 @@ def _follow(session: Session, table: Table, tails: list[FileTail], producer: Ran
             tail.commit()
         if settled and time.monotonic() >= settled:
             settled = 0.0
-            for tail in tails:
+            for tail, _ in followed:
                 _see(session, table, tail.path, "")
         if not moved:
             stop.wait(IDLE_S)

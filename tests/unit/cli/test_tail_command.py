@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from waiting import eventually
 
 from platform_assets.alerts.incident import OPEN, RESOLVED
 from platform_assets.alerts.store import AlertStore
@@ -127,3 +128,32 @@ def test_another_error_of_the_file_is_one_line(tail: Tail, tmp_path: Path, monke
     assert "cannot be followed" in result.stderr, result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert alerts(tmp_path) == [("tail_stopped", OPEN)]
+
+
+@pytest.mark.parametrize("trouble", ["at the start", "meanwhile", "of all"])
+def test_the_other_files_are_followed_all_the_same(tail: Tail, tmp_path: Path, trouble: str) -> None:
+    app, other = tmp_path / "app.log", tmp_path / "other.log"
+    app.write_text("a\n")
+    other.write_text("b\n")
+    assert sorted(filter(None, tail(2, str(other))[0].values)) == [b"a", b"b"]
+    if trouble == "meanwhile":
+
+        def empty_and_write() -> None:
+            app.write_bytes("c\n".encode("utf-16"))  # emptied in place, and what no tail can read
+            eventually(lambda: alerts(tmp_path) == [("tail_stopped", OPEN)])
+            other.write_text("b\nd\n")
+
+        writer = threading.Timer(0.5, empty_and_write)
+        writer.start()
+    else:
+        app.unlink()
+        app.write_text("c\n")
+        if trouble == "of all":
+            other.unlink()
+        other.write_text("b\nd\n" if trouble == "at the start" else "")
+    kept, result = tail(1, str(other))
+    assert kept.values == ([] if trouble == "of all" else [b"d"])
+    assert result.exit_code == 1
+    count = 2 if trouble == "of all" else 1
+    assert f"{count} of 2 files could not be followed" in result.stderr
+    assert result.stderr.count("the other files are followed") == count
