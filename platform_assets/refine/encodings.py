@@ -20,6 +20,8 @@ from html.entities import html5
 import numpy as np
 import numpy.typing as npt
 
+from platform_assets.ansi import SEQUENCE
+
 Reading = Callable[[re.Match[str]], str | None]
 """The character that a match stands for; None if it is no encoding."""
 Ints = npt.NDArray[np.int64]
@@ -35,9 +37,10 @@ _NEXT = "[89ABab]"  # the first hexadecimal digit of a continuation byte
 _UNIT = re.compile(
     rf"%[uU](?P<percent_code>{_H}{{4}})"
     rf"|(?P<percent>%[CDcd]{_H}%{_NEXT}{_H}|%[Ee]{_H}(?:%{_NEXT}{_H}){{2}}|%[Ff][0-7](?:%{_NEXT}{_H}){{3}}|%{_H}{{2}})"
-    # Without a semicolon, what follows must not be a part that is encoded once more.
-    rf"|&#[xX]0{{0,8}}(?P<hexadecimal>{_H}{{1,6}})(?:;|(?![0-9A-Fa-f=%&\\]))"
-    r"|&#0{0,8}(?P<decimal>[0-9]{1,7})(?:;|(?![0-9=%&\\]))"
+    # Without a semicolon, what follows may be quoted-printable, unless this is a sign of ASCII already: no part of one's number
+    # is the number of another.
+    rf"|&#[xX]0{{0,8}}(?P<hexadecimal>[2-7]{_H}(?!{_H})|{_H}{{1,6}}(?![0-9A-Fa-f=]));?"
+    r"|&#0{0,8}(?P<decimal>(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])(?![0-9])|[0-9]{1,7}(?![0-9=]));?"
     r"|&(?P<name>[A-Za-z][A-Za-z0-9]{1,30});"
     rf"|\\+[uU](?P<high>[dD][89ABab]{_H}{{2}})\\+[uU](?P<low>[dD][C-Fc-f]{_H}{{2}})"
     rf"|\\+[uUxX]\{{(?P<braced>{_H}{{1,6}})\}}"
@@ -56,9 +59,14 @@ _PRINTABLE = re.compile(
 _CONTROL = {"n": "\n", "r": "\r", "t": " ", "b": " ", "f": " ", "v": " "}
 _NONE: Ints = np.zeros(0, np.int64)
 _ASCII = 0x80
-_DOTS = "\u00b7\u2022\u2219\u22c5\u30fb"
+_DOTS = "\u00b7\u2022\u2219\u22c5\u30fb\u3002"
 _SLASHES = "\u2044\u2215\u29f8"
 _COLONS = "\ua789\u2236\u02d0"
+_DASHES = "\u2043\u2212"
+_UNSEEN = "\u115f\u1160\u3164\ufffd"
+"""Letters that fill a place and show nothing, and what stands for bytes that are no character."""
+_SEQUENCE = re.compile(SEQUENCE)
+_LONE = str.maketrans({"\x1b": " ", "\x9b": " ", GONE: ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +174,8 @@ def _character(match: re.Match[str]) -> str | None:
 
 
 def _from_code(code: int) -> str:
-    if code == 0:
-        return " "
+    if code == 0:  # half of a character of UTF-16
+        return GONE
     return "\ufffd" if code > 0x10FFFF or 0xD800 <= code < 0xE000 else chr(code)
 
 
@@ -203,12 +211,26 @@ def mapped(points: Codes, of: Callable[[int], int]) -> Codes:
 
 
 def _folded(copy: Copy) -> Copy:
-    """Digits, letters and punctuation of any script or width as their ASCII likes, without characters that show nothing."""
-    folded = mapped(codes(copy.text), _fold)
+    """Digits, letters and punctuation of any script or width as their ASCII likes, without characters that show nothing.
+
+    A mark belongs to the character before it; the escape sequences of terminals show nothing.
+    """
+    points = codes(copy.text)
+    folded = mapped(points, _fold)
     shown = folded != ord(GONE)
-    if shown.all():
-        return Copy(_text(folded), copy.first, copy.last)
-    return Copy(_text(folded[shown]), copy.first[shown], copy.last[shown])
+    last = copy.last
+    if not shown.all():
+        last = last.copy()
+        for at in np.flatnonzero(~shown)[::-1].tolist():
+            if at and unicodedata.category(chr(points[at])) in ("Mn", "Mc"):
+                last[at - 1] = last[at]
+    text = _text(folded[shown])
+    copy = Copy(text, copy.first[shown], last[shown])
+    if "\x1b" not in text and "\x9b" not in text:
+        return copy
+    copy, _, _ = _undone(copy, _SEQUENCE, lambda _: GONE)
+    shown = codes(copy.text) != ord(GONE)
+    return Copy(copy.text.translate(_LONE), copy.first[shown], copy.last[shown])
 
 
 def _text(found: Codes) -> str:
@@ -219,13 +241,15 @@ def _text(found: Codes) -> str:
 def _fold(code: int) -> int:
     character = chr(code)
     if code < _ASCII:
-        return code if 0x20 <= code < 0x7F or character in "\0\r\n" else ord(GONE) if code == 0x7F else ord(" ")
+        return code if 0x20 <= code < 0x7F or character in "\0\r\n\x1b" else ord(GONE) if code == 0x7F else ord(" ")
+    if code == 0x9B:
+        return code
     category = unicodedata.category(character)
-    if category in ("Cf", "Me") or 0xFE00 <= code <= 0xFE0F:
+    if category in ("Cf", "Mn", "Mc", "Me") or character in _UNSEEN:
         return ord(GONE)
-    if category in ("Zs", "Zl", "Zp", "Cc"):
+    if category in ("Zs", "Zl", "Zp", "Cc") or code == 0x2800:
         return ord(" ")
-    if category == "Pd" or code == 0x2212:
+    if category == "Pd" or character in _DASHES:
         return ord("-")
     for likes, plain in ((_DOTS, "."), (_SLASHES, "/"), (_COLONS, ":")):
         if character in likes:

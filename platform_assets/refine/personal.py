@@ -4,9 +4,10 @@ Belongs here: what such a thing looks like once it is decoded, and the replaceme
 undoing encodings (`encodings.py`), which texts are looked at and for what (`scrub.py`).
 
 A card number is 13 to 19 digits with a valid checksum (Luhn) that begin as issuers' numbers do: 2221-2720, 30x, 34-39, 4,
-50-58, 6. Up to four separators (blanks, hyphens, dots, slashes, plus and underscore signs) may stand between digits; then it must
-be of the issuer's usual length. Clock readings in milliseconds, microseconds or nanoseconds begin with 1. UUIDs, hexadecimal ids,
-decimals and longer numbers that do not begin with a card number stay.
+50-58, 6; or 16 digits that begin with 2200-2204, 81, 82 or 9792. Up to four separators (blanks, hyphens, dots, slashes and other
+signs, but none that divide lists or clock readings) may stand between digits; then it must be of the issuer's usual length.
+Clock readings in milliseconds, microseconds or nanoseconds begin with 1. UUIDs, hexadecimal ids, decimals and longer numbers
+that do not begin with a card number stay.
 
 A network address is
 - four decimal groups, also beside letters, so that a version of four groups goes too; not if the last three are 0, which is no
@@ -52,8 +53,10 @@ _BEHIND = rf"::{_GROUP}(?::{_GROUP})+{_ENDS}"
 ADDRESS = rf"(\b|_)(?:{_FULL}|{_BOTH_SIDES}|{_BEFORE})|(\B|_){_BEHIND}|(\b|[A-Za-z_]){_IPV4}"
 _ADDRESS = re.compile(ADDRESS, re.ASCII)
 
-_SEPARATORS = " \r\n.-/+_|~\\"
+_SEPARATORS = " \r\n.-/+_|~\\*#^`"
 _MAX_GAP = 4
+_DECIMALS = re.compile(r"(?!\d{4}\.\d{4}[^\d.]+\d{4}\.\d{4}$)\d+\.\d+(?:[^\d.]+\d+\.\d+)+")
+"""Several of them, as coordinates are written; groups of four may be a card number all the same."""
 _LENGTHS = (19, 18, 17, 16, 15, 14, 13)
 _ID_LENGTHS = (16, 24, 32, 40, 48, 56, 64, 96, 128)
 _ID = re.compile(
@@ -216,12 +219,13 @@ def _cards(text: str, points: Codes) -> tuple[Ints, Ints]:
     new_run, new_group = _borders(points, is_digit, at)
     run = np.cumsum(new_run)
     head = _head(digits)
-    begins = new_group & _issued(head) & ~_decimals(points, at)
+    may_begin = new_group & ~_decimals(points, at)
     twice = digits * 2 - np.where(digits > 4, 9, 0)
     even = np.arange(len(at)) % 2 == 0
     sums = [np.concatenate([[0], np.cumsum(np.where(even == first, twice, digits))]) for first in (True, False)]
     found: list[tuple[int, int]] = []
     for length in _LENGTHS:
+        begins = may_begin & _issued(head, length)
         starts = np.flatnonzero(begins[: max(0, len(at) - length + 1)])
         stops = starts + length - 1
         starts = starts[run[starts] == run[stops]]
@@ -231,7 +235,8 @@ def _cards(text: str, points: Codes) -> tuple[Ints, Ints]:
         total = np.where(stops % 2 == 1, by_parity[0], by_parity[1])
         starts = starts[total % 10 == 0]
         shaped = starts[_well_shaped(points, at, new_group, head, starts, length)]
-        found += [(int(at[start]), int(at[start + length - 1]) + 1) for start in shaped if not _in_id(text, at[start])]
+        windows = [(int(at[start]), int(at[start + length - 1]) + 1) for start in shaped]
+        found += [(a, z) for a, z in windows if not _in_id(text, a) and not _DECIMALS.fullmatch(text, a, z)]
     return _pairs(found)
 
 
@@ -255,9 +260,12 @@ def _between(head: Ints, low: int, high: int) -> Flags:
     return (head >= low) & (head <= high)
 
 
-def _issued(head: Ints) -> Flags:
+def _issued(head: Ints, length: int) -> Flags:
     found = _between(head, 4000, 4999) | _between(head, 5000, 5899) | _between(head, 6000, 6999)
-    return found | _between(head, 2221, 2720) | _between(head, 3000, 3059) | _between(head, 3400, 3999)
+    found = found | _between(head, 2221, 2720) | _between(head, 3000, 3059) | _between(head, 3400, 3999)
+    if length == 16:
+        found = found | _between(head, 2200, 2204) | _between(head, 8100, 8299) | _between(head, 9792, 9792)
+    return found
 
 
 def _usual(head: Ints) -> Ints:

@@ -22,28 +22,32 @@ from platform_assets.refine.personal import replaced
 from platform_assets.refine.sql import matches, replace_all
 
 _H = "[0-9A-Fa-f]"
-# An encoded character of any kind, in its outermost layer.
-_UNIT = rf"(?:[%=]{_H}{{2}}|&#?[0-9A-Za-z]{{1,31}};?|\\+[uUxX]\{{?{_H}{{2,8}}\}}?|\\+[0-7]{{3}}|\\+[nrt]|=[\r\n]+)"
+_SEQUENCE = rf"(?:(?:\x1b|[%=]1[Bb])(?:\[|[%=]5[Bb])|\x{{9b}})[0-?]*[ -/]*(?:[@-~]|={_H}{{2}})"
+# An encoded character of any kind, or a sequence that shows nothing, in its outermost layer.
+_UNIT = rf"(?:[%=]{_H}{{2}}|&#?[0-9A-Za-z]{{1,31}};?|\\+[uUxX]\{{?{_H}{{2,8}}\}}?|\\+[0-7]{{3}}|\\+[nrt]|=[\r\n]+|{_SEQUENCE})"
 # Encoded characters that may be part of a further encoding, a letter, a digit, or an at sign.
 _HIDING = "|".join(
     [
         rf"%(?:2[56]|3[0-9]|4{_H}|5[0-9AaCc]|6{_H}|7[0-9Aa]|[uU]{_H}|[Cc][01]%|[Ee][Ff]%)",
         r"%3[Dd](?:4(?:0|%)|[%=&\\]|3[0-9Dd]|2[56]|5[Cc])",
         r"&%23|&#|&(?i:commat|num|percnt|bsol|equals);|&(?i:amp);(?:[#%=&\\]|[A-Za-z0-9]{2,31};)",
+        rf"\w(?:{_SEQUENCE})+\w",
         rf"\\[uUxX](?:{_H}|[{{=%&])|\\[0-3][0-7]{{2}}",
         r"=40[0-9]{0,20}[^0-9&;\s\"]|=3[Dd]|=25(?:[0-9A-Fa-f]{2}|[=%&\\])|=26[#=%\\A-Za-z]|=5[Cc]|=[Ee][Ff]=",
     ]
 )
-_DOTS = r".\x{b7}\x{2022}\x{2219}\x{22c5}\x{30fb}\x{ff0e}\x{2024}\x{fe52}"
+_DOTS = r".\x{b7}\x{2022}\x{2219}\x{22c5}\x{30fb}\x{3002}\x{ff61}\x{ff0e}\x{2024}\x{fe52}"
 _EMAIL = rf"[@\x{{ff20}}\x{{fe6b}}][^\s@\"]*[%=&\\{_DOTS}]"
 _DIGIT = r"(?:[\p{Nd}\p{No}]|[=%]3[0-9])"
 _FOREIGN_DIGIT = rf"[^\x00-\x7f]|[=%]3[0-9]|(?:[=%]{_H}{{2}}){{2,4}}"
 _GAP = rf"(?:[^0-9A-Za-z,:;\"'()\[\]{{}}<>]|{_UNIT})*"
 # Thirteen digits with gaps; the first is an issuer's, or one that cannot be told here.
-_CARD = rf"(?:^|[^0-9])(?:[2-6]|{_FOREIGN_DIGIT})(?:{_GAP}(?:[0-9]|{_FOREIGN_DIGIT})){{12}}"
-_DOT = rf"(?:[\p{{Cf}}\p{{Me}}]?(?:[{_DOTS}]|[%=]2[Ee]|&period;|\\+\.)[\p{{Cf}}\p{{Me}}]?)"
+_CARD = rf"(?:^|[^0-9])(?:[2-689]|{_FOREIGN_DIGIT})(?:{_GAP}(?:[0-9]|{_FOREIGN_DIGIT})){{12}}"
+_UNSEEN = r"\p{Cf}\p{M}\x{115f}\x{1160}\x{3164}\x{fffd}"
+_SILENT = rf"(?:[{_UNSEEN}]|%00|{_SEQUENCE})*"
+_DOT = rf"(?:{_SILENT}(?:[{_DOTS}]|[%=]2[Ee]|&period;|\\+\.){_SILENT})"
 _COLON = (
-    r"(?:[\p{Cf}\p{Me}]?(?:[:\x{ff1a}\x{a789}\x{2236}\x{2d0}\x{fe55}\x{fe13}]|[%=]3[Aa]|&colon;|\\+:)[\p{Cf}\p{Me}]?)"
+    rf"(?:{_SILENT}(?:[:\x{{ff1a}}\x{{a789}}\x{{2236}}\x{{2d0}}\x{{fe55}}\x{{fe13}}]|[%=]3[Aa]|&colon;|\\+:){_SILENT})"
 )
 _HEX = rf"(?:[0-9A-Fa-f]|[^\x00-\x7f]|={_H}{{2}})"
 _ADDRESS = "|".join(
@@ -53,6 +57,7 @@ _ADDRESS = "|".join(
         f"{_COLON}{_HEX}{{1,4}}{_COLON}{{2}}",
         f"{_COLON}{{2}}{_HEX}{{1,4}}{_COLON}",
         f"(?:{_HEX}{{1,4}}{_COLON}){{6}}",
+        rf"[0-9A-Fa-f\p{{Nd}}](?:[{_UNSEEN}]|{_SEQUENCE})+[0-9A-Fa-f\p{{Nd}}]",
     ]
 )
 # What only resembles an address goes from excerpts too: hardware addresses, parts of words.

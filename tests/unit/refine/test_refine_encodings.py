@@ -45,9 +45,17 @@ ENCODERS: dict[str, Callable[[str], str]] = {
     "braced": lambda c: f"\\u{{{ord(c):x}}}",
     "octal": lambda c: f"\\{ord(c):03o}" if ord(c) < 256 else _utf16(c),
     "printable": lambda c: "".join(f"={byte:02X}" for byte in c.encode()),
+    "wide": lambda c: f"%00%{ord(c):02X}" if ord(c) < 127 else c,
 }
+# Of whole texts: what follows such a reference may not be a digit.
+BARE: list[Callable[[str], str]] = [
+    lambda c: f"&#{ord(c)}" if ord(c) < 127 else f"&#{ord(c)};",
+    lambda c: f"&#X{ord(c):X}" if ord(c) < 127 else f"&#{ord(c)};",
+]
+SILENT = ["\x1b[1;31m", "\u034f", "\u200b", "\u3164"]
 SEPARATORS = ["", " ", "-", "+", ".", "/", "_", "  ", " - ", "\t", "\u00a0", "\u2009", "\u2011", "\u2013", "\u2212"]
 SEPARATORS += ["\u200b", "%20", "%C2%A0", "%09", "&nbsp;", "&#32;", "=20", "\\u00a0", "%2520", "%2D", "\u3000"]
+SEPARATORS += ["*", "#", "^", "\u2043", "\u2800", "\x1b[0m", "\\x1b[31m"]
 DIGITS = [0x30, 0xFF10, 0x0660, 0x0966, 0x1D7CE]
 
 
@@ -61,7 +69,13 @@ def _encoding(seed: int) -> str:
         text = rand.choice([MAIL, MAIL.upper()]) if kind == "mail" else rand.choice(ADDRESSES)
         if rand.random() < 0.2:
             text = "".join(chr(ord(c) + 0xFEE0) if rand.random() < 0.5 else c for c in text)
+    if kind != "card" and rand.random() < 0.1:
+        silent = rand.choice(SILENT)
+        text = "".join(c + silent if rand.random() < 0.3 else c for c in text)
     for _ in range(rand.randint(0, 3)):
+        if rand.random() < 0.1:
+            text = "".join(map(rand.choice(BARE), text))
+            continue
         encode = ENCODERS[rand.choice(sorted(ENCODERS))]
         share = rand.choice([0.1, 0.5, 1.0])
         text = "".join(encode(c) if rand.random() < share or not c.isalnum() else c for c in text)
@@ -115,7 +129,7 @@ def test_no_encoding_of_personal_data_is_left(refineries: dict[str, Refinery], s
     texts = [f"to ({secret}), ok" for secret in secrets]
     events = [encoded(message=text, more=text, deep={text: [text, {"x": text}]}) for text in texts]
     refused = [encoded(status="bad", event_id="e", message=text) for text in texts]
-    urls = [re.sub(r"[\s\x00-\x1f\u2000-\u200b\u3000\xa0]", "+", secret) for secret in secrets]
+    urls = [re.sub(r"[\s\x00-\x1f\u2000-\u200b\u3000\xa0]", "+", secret.replace("\x1b", "%1B")) for secret in secrets]
     lines = [
         f'203.0.113.9 - - [15/Jan/2026:09:30:00 +0000] "GET /x?q={url}&y=1 HTTP/1.1" 200 5 "https://a/?r={url}" "-"'
         for url in urls
@@ -145,6 +159,14 @@ WRITTEN = [
     ("q=10%2E1%2E2%2E3&r=2001%3Adb8%3A%3A1", "q=[ip]&r=[ip]"),
     ("１０．１．２．３ 10&#46;1&#46;2&#46;3 10.1.2\\x2e3", "[ip] [ip] [ip]"),
     ("4111 1111 1111 1111 12/27 123", "[card] 12/27 123"),
+    ("&#52&#49&#49&#49&#32&#X31&#X31&#X31&#X31" + "&#49" * 8 + ", jane&#64example&#46com", "[card], [email]"),
+    ("\x1b[31m4111\x1b[0m\x1b[32m1111\x1b[0m1111 1111\x1b[0m", "\x1b[31m[card]\x1b[0m"),
+    ("\x1b[1mjane\x1b[0m@\x1b[4mexample.com\x1b[0m", "\x1b[1m[email]\x1b[0m"),
+    ("4111*1111*1111*1111, 4111\u034f1111\u31641111\ufffd1111", "[card], [card]"),
+    ("jane@例え。example jane@उदाहरण.परीक्षा jane@exa\u0301mple.com", "[email] [email] [email]"),
+    ("%00j%00a%00n%00e%00%40%00x%00.%00o%00r%00g", "%00[email]"),
+    ("1０。1。2。3", "[ip]"),
+    ("2200 0000 0000 0004 9792030394440796 8171999927660000", "[card] [card] [card]"),
 ]
 
 
@@ -163,6 +185,7 @@ STAYS = [
     "v4.18.0-553.16.1.el8_10.x86_64 5.14.0-362.18.1 libssl 3.0.13-1ubuntu3.4",
     "took 4321.123456789 ms of 0.4111111111111111, 5368709120 bytes, +49 30 1234567, 100% of 4000000000",
     "/a?limit=40&page=4111&x=%20%2F&y=a%3Db%26c#40 &amp; &lt;b&gt; a\\b C:\\temp\\new @Override @home a@b",
+    "at 53.417368 59.680080, 44.223641/50.405241; 9792030394440 81719999276600 220000000000006",
     "user=40 id=4111 n=41 status=404 size=3d; x==y; a=b=c; 50%41 caf\u00e9 %C3%A9 %E4%BD%A0%E5%A5%BD",
 ]
 
