@@ -24,6 +24,7 @@ MOST_FILES = 25
 _NAMED = re.compile(r"\b((?:models|tests)/[\w./-]+\.(?:sql|ya?ml))\b")
 _READING = re.compile(r"Error reading \w+: ([\w./-]+\.ya?ml)\b")
 _ENTRY = re.compile(r"@ models: \{(?:'\w+': '[^']*', )*?'name': '(\w+)'|for the same resource named (\w+)")
+_MODEL = re.compile(r"\bmodel\.\w+\.(\w+)")
 _TWICE = re.compile(r"found two|conflict|duplicate|ambiguous", re.IGNORECASE)
 
 
@@ -52,9 +53,17 @@ def without_broken(project: Path, copy: Path, read: Callable[[Path], None]) -> t
 
 def _blamed(words: str, project: Path) -> Path | None:
     """The file, relative to the project, that dbt's words name; of two in each other's way the one that was written last."""
-    named = [Path("models") / found for found in _READING.findall(words)] or [Path(f) for f in _NAMED.findall(words)]
+    cycle = words.partition("Found a cycle: ")[2]
+    within = [
+        found.relative_to(project) for name in _MODEL.findall(cycle) for found in project.glob(f"models/*/{name}.sql")
+    ]
+    named = (
+        within
+        or [Path("models") / found for found in _READING.findall(words)]
+        or [Path(f) for f in _NAMED.findall(words)]
+    )
     there: list[Path] = [path for path in dict.fromkeys(named) if (project / path).is_file()]
-    if len(there) > 1 and _TWICE.search(words):
+    if len(there) > 1 and (within or _TWICE.search(words)):
         written: dict[int, Path] = {(project / path).stat().st_mtime_ns: path for path in there}
         return written[max(written)]
     return there[0] if there else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from platform_assets.contracts.read import load_systems
 from platform_assets.errors import AssayError, Mistake
-from platform_assets.gold.assembled import assemble, origin
+from platform_assets.gold.assembled import assemble, origin, unread
 from platform_assets.gold.broken import without_broken
 from platform_assets.settings import Settings
 
@@ -36,6 +37,7 @@ PROJECT = "ASSAY_DBT_PROJECT"
 """The environment variable that names another project: for macros and settings of one's own."""
 _READ = ("*.sql", "*.yml")
 _COMPILE_SECONDS = 600
+_CYCLE = re.compile(r"Found a cycle: [\w. ]+(?:-->[\w. ]+)+")
 _SAID = 400
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -122,7 +124,7 @@ def broken_models(project: Path, system: str) -> tuple[Mistake, ...]:
     folders = [project / "models" / system, project / "tests" / system]
     mistakes = [Mistake(**mistake) for mistake in found]
     own = [m for m in mistakes if any(Path(m.file).is_relative_to(folder) for folder in folders)]
-    return tuple(replace(m, file=str(origin(project, Path(m.file)))) for m in own)
+    return (*unread(project, system), *(replace(m, file=str(origin(project, Path(m.file)))) for m in own))
 
 
 def _target(project: Path) -> Path:
@@ -178,3 +180,6 @@ def _compile(project: Path, target: Path) -> None:
         if len(words) > 2 * _SAID:  # the beginning names the file and the model, the end what is wrong
             words = f"{words[:_SAID]} … {words[-_SAID:]}"
         raise AssayError(f"dbt cannot read the project in {project}: {words}", "put the project right and try again")
+    if done.returncode and (cycle := _CYCLE.search(done.stdout + done.stderr)):
+        (target / MANIFEST).unlink()  # dbt has compiled nothing then
+        raise AssayError(f"dbt cannot read the project in {project}: {cycle[0]}", "let none of them read itself")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,42 @@ def test_a_mistake_in_one_system_s_marts_stops_only_these(systems: Path) -> None
     mistakes = json.loads(CliRunner().invoke(assay, ["contract", "check", "--json"]).stdout)["mistakes"]
     told = {(mistake["system"], mistake["file"]) for mistake in mistakes}
     assert told == {("shop", str(own / "bad.sql")), ("shop", str(own / "loose.sql"))}
+
+
+def test_files_that_dbt_stops_at_without_a_name_are_left_out_and_told(systems: Path) -> None:
+    """Whatever stands in one system's folder: no program hangs or fails, and the marts of the other are there."""
+    own = systems / "shop" / "marts"
+    (own / "folder.sql").mkdir()
+    (own / "gone.sql").symlink_to("nowhere")
+    (own / "loop.sql").symlink_to(own / "loop.sql")
+    os.mkfifo(own / "pipe.yml")
+    (own / "latin.sql").write_bytes(b"select '\xe9'")
+    (own / "latin.yml").write_bytes(b"models: [] # \xe9")
+    (own / "nul.yml").write_bytes(b"models: []\n# \0")
+    aliases = "".join(f"a{n + 1}: &a{n + 1} [{','.join([f'*a{n}'] * 10)}]\n" for n in range(9))
+    (own / "bomb.yml").write_text(f"a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n{aliases}")
+    (own / "other.yaml").write_text("models: []")
+    (own / "one.sql").write_text("select * from {{ ref('two') }}")
+    (own / "two.sql").write_text("select * from {{ ref('one') }}")
+    for system in ("shop", "till"):
+        graph = read_graph(project_folder(), load_contract(system, systems))
+        assert [mart.name for mart in graph.marts] == [f"{system}_hour"]
+    mistakes = json.loads(CliRunner().invoke(assay, ["contract", "check", "--json"]).stdout)["mistakes"]
+    assert {mistake["system"] for mistake in mistakes} == {"shop"}
+    assert {Path(mistake["file"]).name for mistake in mistakes} == {
+        "folder.sql", "gone.sql", "loop.sql", "pipe.yml", "latin.sql", "latin.yml", "nul.yml", "bomb.yml", "other.yaml",
+        "one.sql", "two.sql",
+    }  # fmt: skip
+    said = {Path(mistake["file"]).name: mistake for mistake in mistakes}
+    assert "Found a cycle" in said["one.sql"]["message"] + said["two.sql"]["message"]
+    assert said["nul.yml"]["line"] == 2
+
+
+def test_a_file_in_place_of_the_folder_of_marts_is_told(systems: Path) -> None:
+    shutil.rmtree(systems / "shop" / "marts")
+    (systems / "shop" / "marts").write_text("no folder")
+    (mistake,) = json.loads(CliRunner().invoke(assay, ["contract", "check", "--json"]).stdout)["mistakes"]
+    assert (mistake["system"], mistake["message"]) == ("shop", "is no folder")
 
 
 def test_properties_that_cannot_be_read_are_named_where_they_are(systems: Path) -> None:
