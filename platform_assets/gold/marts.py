@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from platform_assets.contracts.checks import IDENTIFIER, RESERVED_TABLES
 from platform_assets.contracts.document import Declared, Document, parse_document, read_text, understood
 from platform_assets.contracts.model import IndexPeriod
 from platform_assets.errors import AssayError, Mistake, Mistakes, one_line
@@ -194,8 +195,7 @@ def _mart(system: str, model: dict[str, Any]) -> Mart:
     try:
         meta = model["config"]["meta"]
         key = tuple(meta["key"])
-        columns = tuple(read_column(given, key) for given in model["columns"])
-        check_columns(columns)
+        columns = _columns(model["columns"], key)
         mart = Mart(
             system,
             model["name"],
@@ -213,8 +213,12 @@ def _mart(system: str, model: dict[str, Any]) -> Mart:
         raise AssayError(one_line(error), "see docs/gold.md") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise AssayError(f"lacks {one_line(error)}", _NEEDS) from error
-    if mart.name == LEDGER:
-        raise AssayError(f"a mart cannot be named {LEDGER}", "rename the model")
+    if mart.name in (LEDGER, *RESERVED_TABLES):  # `<system>-alerts` is the index of the system's alerts
+        raise AssayError(f"a mart cannot be named {mart.name}", "rename the model")
+    if not IDENTIFIER.fullmatch(mart.name):
+        raise AssayError(
+            "its name is no identifier", "small letters, digits and _, as the name of its index; rename the model"
+        )
     if mart.index_period not in (allowed := _INDEX_PERIODS[mart.grain][1]):
         raise AssayError(
             f"the index_period is {mart.index_period}, shorter than a partition of its table",
@@ -224,6 +228,24 @@ def _mart(system: str, model: dict[str, Any]) -> Mart:
     if missing := sorted(named - {column.name for column in columns}):
         raise AssayError(f"has no column {', '.join(missing)}", "name it among its columns")
     return mart
+
+
+def _columns(given: Any, key: tuple[str, ...]) -> tuple[Column, ...]:
+    """The columns of an entry. Raises AssayError with what is wrong with each, ValueError and others as `read_column`."""
+    columns: list[Column] = []
+    wrong: list[Mistake] = []
+    for one in given:
+        try:
+            columns.append(read_column(one, key))
+        except ValueError as error:
+            wrong.append(Mistake(one_line(error), "see docs/gold.md"))
+    names = [str(one["name"]).lower() for one in given]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        wrong.append(Mistake(f"column {name} is there twice (upper and lower case are the same)", "rename one of them"))
+    if wrong:
+        raise AssayError(wrong[0].message, mistakes=wrong)
+    check_columns(tuple(columns))
+    return tuple(columns)
 
 
 def _reads(declared: Any) -> Reads | None:

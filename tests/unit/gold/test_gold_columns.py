@@ -89,6 +89,28 @@ def test_any_other_type_is_refused_with_the_fix(tmp_path: Path, type_: str) -> N
     assert REFUSED[type_] in said
 
 
+def test_every_wrong_column_is_told_at_once(tmp_path: Path) -> None:
+    wrong = [
+        {"name": "x", "data_type": "uuid"},
+        {"name": "y", "data_type": "interval"},
+        {"name": "Shop", "data_type": "bigint"},
+    ]
+    found = declared_marts(write(tmp_path, *wrong), "shop").mistakes
+    assert [one.message.partition(": column ")[2][:8] for one in found] == ["x has th", "y has th", "shop is "]
+    assert all(one.line for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("alerts", "cannot be named alerts"), ("Sales", "no identifier"), ("a-b", "no identifier")]
+)
+def test_a_name_that_no_index_can_have_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    project = write(tmp_path, {"name": "x", "data_type": "bigint"})
+    path = next(project.rglob("*.yml"))
+    path.write_text(path.read_text().replace("sales_hour", name))
+    (found,) = declared_marts(project, "shop").mistakes
+    assert said in found.message
+
+
 BAD_MERGES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "unknown": ([{"data_type": "bigint", "meta": {"aggregate": "add"}}], "it is one of sum, mean"),
     "mean without weight": ([{"data_type": "double", "meta": {"aggregate": "mean"}}], "a mean needs its weight"),
