@@ -43,11 +43,9 @@ _FOREIGN_DIGIT = rf"[^\x00-\x7f]|[=%]3[0-9]|(?:[=%]{_H}{{2}}){{2,4}}"
 _GAP = rf"(?:[^0-9A-Za-z,:;\"'()\[\]{{}}<>]|{_UNIT})*"
 # Thirteen digits with gaps; the first is an issuer's, or one that cannot be told here.
 _CARD = rf"(?:^|[^0-9])(?:[2-689]|{_FOREIGN_DIGIT})(?:{_GAP}(?:[0-9]|{_FOREIGN_DIGIT})){{12}}"
-_UNSEEN = r"\p{Cf}\p{M}\x{115f}\x{1160}\x{3164}\x{fffd}"
-_SILENT = rf"(?:[{_UNSEEN}]|%00|{_SEQUENCE})*"
-_DOT = rf"(?:{_SILENT}(?:[{_DOTS}]|[%=]2[Ee]|&period;|\\+\.){_SILENT})"
+_DOT = rf"(?:[\p{{Cf}}\p{{Me}}]?(?:[{_DOTS}]|[%=]2[Ee]|&period;|\\+\.)[\p{{Cf}}\p{{Me}}]?)"
 _COLON = (
-    rf"(?:{_SILENT}(?:[:\x{{ff1a}}\x{{a789}}\x{{2236}}\x{{2d0}}\x{{fe55}}\x{{fe13}}]|[%=]3[Aa]|&colon;|\\+:){_SILENT})"
+    r"(?:[\p{Cf}\p{Me}]?(?:[:\x{ff1a}\x{a789}\x{2236}\x{2d0}\x{fe55}\x{fe13}]|[%=]3[Aa]|&colon;|\\+:)[\p{Cf}\p{Me}]?)"
 )
 _HEX = rf"(?:[0-9A-Fa-f]|[^\x00-\x7f]|={_H}{{2}})"
 _ADDRESS = "|".join(
@@ -57,7 +55,10 @@ _ADDRESS = "|".join(
         f"{_COLON}{_HEX}{{1,4}}{_COLON}{{2}}",
         f"{_COLON}{{2}}{_HEX}{{1,4}}{_COLON}",
         f"(?:{_HEX}{{1,4}}{_COLON}){{6}}",
-        rf"[0-9A-Fa-f\p{{Nd}}](?:[{_UNSEEN}]|{_SEQUENCE})+[0-9A-Fa-f\p{{Nd}}]",
+        # What shows nothing, within an address: a repetition of it in the patterns above would multiply their cost.
+        rf"[\p{{Nd}}A-Fa-f{_DOTS}:\x{{ff1a}}](?:[\p{{Cf}}\p{{M}}\x{{115f}}\x{{1160}}\x{{3164}}\x{{fffd}}]|{_SEQUENCE})+"
+        rf"[\p{{Nd}}A-Fa-f{_DOTS}:\x{{ff1a}}&%=\\]",
+        r"[0-9A-Fa-f.:]%00%",
     ]
 )
 # What only resembles an address goes from excerpts too: hardware addresses, parts of words.
