@@ -6,6 +6,7 @@ in its own folder, `<systems>/<system>/runbooks`. Does not: showing them (`serve
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -16,6 +17,7 @@ from platform_assets.contracts.read import packaged_systems
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.md")
 MAX_BYTES = 256 * 1024
+_log = logging.getLogger("assay.alerts")
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -29,12 +31,15 @@ def runbooks() -> dict[str, str]:
 
 
 def runbooks_of(system: str, root: Path | None = None) -> dict[str, str]:
-    """A system's own: Markdown by `<system>/<file name>`. Files with other names, too large or no text are left out."""
+    """A system's own: Markdown by `<system>/<file name>`. Files of other names, too large or unreadable are left out."""
     folder = (root or packaged_systems()) / system / "runbooks"
     found = {}
     for path in sorted(folder.glob("*.md")) if folder.is_dir() else ():
         if NAME.fullmatch(path.name) and path.is_file() and path.stat().st_size <= MAX_BYTES:
-            found[f"{system}/{path.name}"] = path.read_text(encoding="utf-8", errors="replace")
+            try:
+                found[f"{system}/{path.name}"] = path.read_text(encoding="utf-8", errors="replace")
+            except OSError as error:
+                _log.warning("the runbook %s cannot be read: %s", path, error.strerror)
     return found
 
 

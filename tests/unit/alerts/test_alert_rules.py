@@ -19,7 +19,7 @@ from platform_assets.alerts.declared import rules_of
 from platform_assets.alerts.model import Aggregate, AlertError, Function, Measure, Severity
 from platform_assets.alerts.platform import PLATFORM_RULES
 from platform_assets.alerts.read import declared_rules, load_rules, parse_rules
-from platform_assets.alerts.runbooks import runbooks
+from platform_assets.alerts.runbooks import runbooks, runbooks_of
 from platform_assets.alerts.sql import cells_of, check_rules
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Field, FieldType, IndexType
@@ -161,3 +161,11 @@ def test_a_condition_may_multiply_decimals() -> None:
         con.register("rows", pa.Table.from_pylist([row], schema=silver_schema(events)))
         [cell] = con.sql(cells_of(many, events)).to_arrow_table().to_pylist()
     assert (cell["grp"], cell["n"]) == ('{"service":"payments"}', 1)
+
+
+def test_a_runbook_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "shop" / "runbooks"
+    folder.mkdir(parents=True)
+    (folder / "good.md").write_text("# Good")
+    (folder / "broken.md").symlink_to("/proc/self/mem")  # a regular file of which every read fails
+    assert runbooks_of("shop", tmp_path) == {"shop/good.md": "# Good"}
