@@ -68,6 +68,7 @@ def test_files_that_dbt_stops_at_without_a_name_are_left_out_and_told(systems: P
     (own / "other.yaml").write_text("models: []")
     (own / "one.sql").write_text("select * from {{ ref('two') }}")
     (own / "two.sql").write_text("select * from {{ ref('one') }}")
+    (own / "stops.sql").write_text("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}")
     for system in ("shop", "till"):
         graph = read_graph(project_folder(), load_contract(system, systems))
         assert [mart.name for mart in graph.marts] == [f"{system}_hour"]
@@ -76,6 +77,7 @@ def test_files_that_dbt_stops_at_without_a_name_are_left_out_and_told(systems: P
     assert {Path(mistake["file"]).name for mistake in mistakes} == {
         "folder.sql", "gone.sql", "loop.sql", "pipe.yml", "latin.sql", "latin.yml", "nul.yml", "bomb.yml", "other.yaml",
         "one.sql", "two.sql",
+        "stops.sql",
     }  # fmt: skip
     said = {Path(mistake["file"]).name: mistake for mistake in mistakes}
     assert "Found a cycle" in said["one.sql"]["message"] + said["two.sql"]["message"]
