@@ -24,11 +24,14 @@ ASKED = "assay_words"
 """The analyzer of what is looked for: a camelCase word is one word there, or it would find each of its parts."""
 
 _ACCENTS = r"[\u0300-\u036f]"
-# Punctuation that the tokenizer leaves within words (Unicode's MidLetter, MidNum, MidNumLet, ExtendNumLet).
+# Punctuation that the tokenizer leaves within words (Unicode's MidLetter, MidNum, MidNumLet, ExtendNumLet), and blanks without
+# width.
 _JOINERS = (
     ".,:;'_\u00b7\u0387\u055f\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe55\uff1a\ufe52\uff07\uff0e\u037e\u0589\u060c\u060d\u066c\u07f8"
-    "\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d\ufe4e\ufe4f\uff3f"
+    "\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b\u200b\ufeff\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d\ufe4e\ufe4f\uff3f"
 )
+# What the tokenizer leaves within words though it shows nothing there: hyphens for line breaks, joiners, marks of direction.
+_UNSEEN = r"[\u00ad\u061c\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f]"
 # Letters whose accents the folding of Latin ones leaves alone; and the sign for micro, which is also a Greek letter.
 _FOLDED = {letter: normalize("NFD", letter)[0] for letter in "йЙёЁїЇўЎ"} | {"\u00b5": "\u03bc"}
 _BORDER = r"(?=\p{Lu})(?:(?<=[\p{Ll}\p{Nd}])|(?<=\p{Lu})(?=\p{Lu}\p{Ll}))"
@@ -49,7 +52,7 @@ def analysis() -> dict[str, Any]:
     joiners = [f"\\u{ord(one):04x} => \\u0020" for one in _JOINERS]
     return {
         "char_filter": {
-            "assay_ansi": {"type": "pattern_replace", "pattern": f"{SEQUENCE}|{_ACCENTS}", "replacement": ""},
+            "assay_ansi": {"type": "pattern_replace", "pattern": f"{SEQUENCE}|{_ACCENTS}|{_UNSEEN}", "replacement": ""},
             "assay_joiners": {"type": "mapping", "mappings": joiners + [f"{a} => {b}" for a, b in _FOLDED.items()]},
         },
         "filter": {

@@ -31,7 +31,7 @@ _LIGATURES = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "\u0131": "i", "þ": "th", "\u03c2": "\u03c3"}
 )
 _SILENT = frozenset("PZC")
-_SILENT_SYMBOLS = frozenset({"Sm", "Sc", "Sk"})
+_SILENT_SYMBOLS = frozenset({"Sm", "Sc", "Sk", "No"})
 _ACCENT = re.compile(r"[\u0300-\u036f]")
 
 

@@ -35,10 +35,12 @@ ACCENTS = "café crème in Straße, Zu\u0308rich Malmö"
 CJK = "支払いに失敗しました。接続タイムアウト 결제가 실패했습니다 超时错误"
 URL = "GET https://shop.example.com/search?q=shoes&page=2 HTTP/1.1"
 IDS = "trace 4bf92f3577b34da6a3ce929d0e0e4736 request 9f1c2e4a-77aa-4b02-9c55-0a1b2c3d4e5f"
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+UNSEEN = f"hy\u00adphen zero\u200bwidth \ufeffstart \u202eover\u202cride un\u2060broken {PERSIAN}"
 PLAIN = "payment failed twice, the payment was taken"
 TEXTS = (
     *(DOTTED, KAFKA, COLOURED, CAMEL, SNAKE, MAIL, PATH, UNITS, QUOTED),
-    *(CYRILLIC, GREEK, ACCENTS, CJK, URL, IDS, PLAIN),
+    *(CYRILLIC, GREEK, ACCENTS, CJK, URL, IDS, UNSEEN, PLAIN),
 )
 
 FOUND = [
@@ -165,6 +167,8 @@ FOUND = [
     ),
     (UNITS, ['"took 150ms read"', '"took 150"', "15*", "10.0.0.1?"]),
     (QUOTED, ["user", "user's", '"user\'s file"', "O\u2019Brien", "O'Brien", "brien", "don't", "note", '"\\"note\\""']),
+    (UNSEEN, ["hyphen", "hy\u00adphen", "zero", "width", "start", "override", "unbroken", "hyph*", '"start override"']),
+    (UNSEEN, [PERSIAN, PERSIAN.replace("\u200c", "")]),
     (CYRILLIC, ["ошибка", "ОШИБКА", "сервера", "ожид*", "елка", "ЁЛКА", "йод", "*идания", '"время ожидания"', "ошиб*"]),
     (GREEK, ["σφάλμα", "ΛΑΘΟΣ", "λάθος", "λαθος", "πελατη", "σφαλ*"]),
     (
@@ -467,7 +471,9 @@ def test_a_pattern_in_a_phrase_that_stands_for_too_many_words_is_refused(
         search(client, table, "in.w*")
 
 
-@pytest.mark.parametrize("query", ["message:!!!", "message:...", 'message:"\'"', "*?", "*", "a.*.b"])
+@pytest.mark.parametrize(
+    "query", ["message:!!!", "message:...", "message:\u00bd", "\u2460\u2461", 'message:"\'"', "*?", "*", "a.*.b"]
+)
 def test_what_no_text_can_answer_is_refused(client: OpenSearch, table: Table, query: str) -> None:
     if query == "*":
         assert search(client, table, query).rows == []
