@@ -34,7 +34,8 @@ def dev(session: Session, port: int | None) -> None:
     """Run the whole platform for the systems there are.
 
     Starts Kafka, OpenSearch, Dagster with its UI, and the page, and shows what arrives, until Ctrl-C; then everything that it
-    started ends. The systems are those that come with the platform, or those in the folder that ASSAY_SYSTEMS names.
+    started ends, and the exit code is 0. The systems are those that come with the platform, or those in the folder that
+    ASSAY_SYSTEMS names.
     """
     from platform_assets.local.dev import platform
 
