@@ -69,7 +69,8 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
         for problem in problems:
             click.echo(str(problem.mistake))
         if problems:
-            click.echo(f"{len(problems)} mistakes in {', '.join(dict.fromkeys(p.system for p in problems))}")
+            number = f"{len(problems)} mistakes" if len(problems) > 1 else "1 mistake"
+            click.echo(f"{number} in {', '.join(dict.fromkeys(p.system for p in problems))}")
     ctx.exit(0 if passes else 1)
 
 

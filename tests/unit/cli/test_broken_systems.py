@@ -53,6 +53,12 @@ def test_check_lists_every_mistake_of_every_file(systems: Path) -> None:
     assert "stall" not in run("contract", "check", "shop").stdout
 
 
+def test_mistakes_are_counted_in_words(systems: Path) -> None:
+    assert run("contract", "check", "stall").stdout.endswith(" mistakes in stall\n")
+    (systems / "stall" / "contract.yaml").write_text("schema: [\n")
+    assert run("contract", "check", "stall").stdout.endswith("\n1 mistake in stall\n")
+
+
 def test_a_mistake_that_only_the_engine_finds_is_one_of_the_contract(systems: Path) -> None:
     contract = systems / "shop" / "contract.yaml"
     contract.write_text(contract.read_text().replace("%Y-%m-%d %H:%M:%S,%g", "%Y-%m-%d %H:%M:%S,%g%-b"))
