@@ -55,7 +55,7 @@ test: $(DEV)  ## every test; starts a real Kafka broker and OpenSearch node for 
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit
 	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/integration  # each of the two starts services of its own
 
-faults: $(DEV)  ## 500 kills in random order instead of 25, a lane that sleeps for a minute instead of 2 s
+faults: $(DEV)  ## 500 kills in random order instead of 25, a worker that sleeps for a minute instead of 2 s
 	ASSAY_KILLS=500 ASSAY_SLEEP=60 $(BIN)/pytest tests/faults --timeout=7200
 
 demo: $(RUN)  ## the whole platform on simulated logs; ONCE=1 ends after the proof

@@ -19,9 +19,9 @@ from bench.common import machine, percentile, private_lake, private_system, serv
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.read import parse_rules
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.worker import Worker
 from platform_assets.stream.produce import Record, RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate
 
@@ -61,7 +61,7 @@ def run(home: Path | None = None, *, rate: float = 2000, seconds: float = 100) -
 
 
 class _Probes:
-    """The flow, lanes that take over from each other, and the search for alerts."""
+    """The flow, workers that take over from each other, and the search for alerts."""
 
     def __init__(self, settings: Settings, contract: Contract, rate: float, seconds: float) -> None:
         self._settings = settings
@@ -75,8 +75,8 @@ class _Probes:
         self.lost = 0
 
     def measure(self) -> list[float]:
-        """Ages in seconds. Raises what a lane or the producer raised."""
-        threads = [threading.Thread(target=self._guarded, args=(work,)) for work in (self._lanes, self._send)]
+        """Ages in seconds. Raises what a worker or the producer raised."""
+        threads = [threading.Thread(target=self._guarded, args=(work,)) for work in (self._workers, self._send)]
         for thread in threads:
             thread.start()
         found: dict[str, float] = {}
@@ -111,12 +111,12 @@ class _Probes:
             self._errors.append(error)
             self._stop.set()
 
-    def _lanes(self) -> None:
+    def _workers(self) -> None:
         rules = parse_rules(RULES, self._contract)
         running: list[threading.Thread] = []
         while not self._stop.is_set():
-            lane = Lane(self._settings, self._contract, rules=rules)
-            follow = lambda lane=lane: lane.follow(max_seconds=3 * TURN_S, stop=self._stop)  # noqa: E731
+            worker = Worker(self._settings, self._contract, rules=rules)
+            follow = lambda worker=worker: worker.follow(max_seconds=3 * TURN_S, stop=self._stop)  # noqa: E731
             running.append(threading.Thread(target=self._guarded, args=(follow,)))
             running[-1].start()
             self.turns += 1

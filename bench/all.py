@@ -16,7 +16,7 @@ FASTER = (15_000, 30_000, 50_000)
 def run(home: Path | None = None, *, live_seconds: float = 600, faster_seconds: float = 180) -> dict[str, Any]:
     """All keys; the live run at higher rates under `live.at_<rate>`. About seventy minutes; each result is told as it comes.
 
-    Spark takes part when it is installed (`make peer`). What floods the index comes last: the lane works on that for minutes
+    Spark takes part when it is installed (`make peer`). What floods the index comes last: the worker works on that for minutes
     after the benchmark.
     """
     figures: dict[str, Any] = {}
@@ -28,7 +28,11 @@ def run(home: Path | None = None, *, live_seconds: float = 600, faster_seconds: 
         for rate in FASTER:
             faster = live.run(settings.home, rate=rate, seconds=faster_seconds)
             figures |= _told(
-                {f"live.at_{rate}": {key: value for key, value in faster.items() if key.startswith(("live.", "lane."))}}
+                {
+                    f"live.at_{rate}": {
+                        key: value for key, value in faster.items() if key.startswith(("live.", "worker."))
+                    }
+                }
             )
     return figures
 

@@ -20,9 +20,9 @@ from opensearchpy import OpenSearch
 from bench.bulk import _client, _simulated
 from bench.common import machine, services
 from platform_assets.contracts.read import load_contracts
-from platform_assets.search.analysis import ASKED, STORED, analysis
-from platform_assets.search.client import request_text
-from platform_assets.search.documents import BODY_BYTES
+from platform_assets.index.analysis import ASKED, STORED, analysis
+from platform_assets.index.client import request_text
+from platform_assets.index.documents import BODY_BYTES
 
 PROBES = (
     ("java.io.IOException: Broken pipe", "IOException"),

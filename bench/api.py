@@ -23,12 +23,12 @@ import httpx
 
 from bench.common import fill, machine, percentile, private_lake, private_system, services
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.run import Lane
-from platform_assets.search.client import connect
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
+from platform_assets.ingest.worker import Worker
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.server import make_server
-from platform_assets.settings import Settings
 
 _SEARCHES: tuple[dict[str, str], ...] = (
     {"q": "level:ERROR status:500", "last": "24h"},
@@ -56,10 +56,10 @@ def run(
         contract = private_system(lake)
         own = replace(lake, home=lake.lake_path.parent, values={**lake.values, **_LIMITS})
         fill(own, contract, documents)
-        Lane(own, contract).drain()
-        lane = connect(own.opensearch_url, own.opensearch_auth("lane"), own.opensearch_ca)
+        Worker(own, contract).drain()
+        worker = connect(own.opensearch_url, own.opensearch_auth("ingest"), own.opensearch_ca)
         try:
-            rows = _mart(lane, contract.system)
+            rows = _mart(worker, contract.system)
             figures: dict[str, Any] = {"api.documents": documents, "api.mart_rows": rows, "api.rate_per_s": rate}
             with _server(own, contract) as client:
                 for name, path, asked in (("search", "search", _SEARCHES), ("stats", "stats", _STATS)):
@@ -67,8 +67,8 @@ def run(
                     _load(ask, rate, 5)
                     figures |= _percentiles(name, _load(ask, rate, seconds))
         finally:
-            lane.indices.delete(index=f"{contract.system}-*")
-            lane.close()
+            worker.indices.delete(index=f"{contract.system}-*")
+            worker.close()
     return {**figures, "machine": machine()}
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.marts import Mart
-from platform_assets.gold.plan import marks_of
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.land import SEQ
+from platform_assets.ingest.land import SEQ
+from platform_assets.marts.marts import Mart
+from platform_assets.marts.plan import marks_of
+from platform_assets.tables.layout import Lake
 
 _OPEN_S = 120.0
 """What silver committed so shortly before the end is left out: gold has had no time for it."""

@@ -1,6 +1,6 @@
 """What `_bulk` alone reaches: prepared bodies to one index with the table's own mapping, no checks, no progress, no lake.
 
-`python -m bench.bulk` simulates and refines events and prints the figures as JSON; `bulk_limit` takes the documents of a lake.
+`python -m bench.bulk` simulates and transforms events and prints the figures as JSON; `bulk_limit` takes the documents of a lake.
 Bodies are rendered beforehand, so that this is the node's limit and not ours.
 """
 
@@ -22,15 +22,15 @@ from opensearchpy import OpenSearch
 from bench.common import machine, median
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.read import load_contracts
-from platform_assets.lake.layout import Lake
-from platform_assets.refine import Masker, Refinery
-from platform_assets.search.bulk import CONCURRENCY
-from platform_assets.search.client import connect, request_text
-from platform_assets.search.documents import BODY_BYTES, to_ndjson
-from platform_assets.search.mappings import mapping
-from platform_assets.search.mappings import settings as index_settings
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.index.bulk import CONCURRENCY
+from platform_assets.index.client import connect, request_text
+from platform_assets.index.documents import BODY_BYTES, to_ndjson
+from platform_assets.index.mappings import mapping
+from platform_assets.index.mappings import settings as index_settings
 from platform_assets.systems.logs.simulate import simulate
+from platform_assets.tables.layout import Lake
+from platform_assets.transform import Masker, Transformer
 
 BATCH_ROWS = 60_000
 
@@ -85,7 +85,7 @@ def bulk_limit(settings: Settings, table: Table, *, rows: int, repeats: int = 3)
 
 
 def _client(settings: Settings) -> OpenSearch:
-    return connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    return connect(settings.opensearch_url, settings.opensearch_auth("ingest"), settings.opensearch_ca)
 
 
 def _bodies(table: Table, rows: pa.Table, body_bytes: int) -> list[bytes]:
@@ -123,7 +123,7 @@ def _send(client: OpenSearch, table: Table, bodies: list[bytes], rows: int, conc
 
 
 def _simulated(table: Table, events: int) -> pa.Table:
-    """Simulated events as silver rows, as the lane would settle them."""
+    """Simulated events as silver rows, as the worker would settle them."""
     values: list[bytes | None] = []
     for batch in simulate(None, None, seed=1):
         values += [value for _, value in batch]
@@ -149,8 +149,8 @@ def _simulated(table: Table, events: int) -> pa.Table:
         "landed_at": same(now, now.type),
         "landed_date": same(now, now.type).cast(pa.date32()),
     }
-    with Refinery(table, Masker({"bench": os.urandom(32)}, "bench")) as refinery:
-        return refinery.refine(pa.table(columns)).accepted
+    with Transformer(table, Masker({"bench": os.urandom(32)}, "bench")) as transformer:
+        return transformer.transform(pa.table(columns)).accepted
 
 
 def main() -> None:

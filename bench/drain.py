@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, TopicPartition
 from bench.bulk import bulk_limit
 from bench.common import KAFKA_PARTITIONS, fill, machine, median, private_lake, private_system, services
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.run import Lane
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.worker import Worker
 from platform_assets.stream.consume import CONSUMER_CONF
 
 
@@ -30,7 +30,7 @@ def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         with private_lake(settings) as private:
             started = time.perf_counter()
-            report = Lane(private, contract, index=False).drain()
+            report = Worker(private, contract, index=False).drain()
             lake.append(report.tables["events"].records / (time.perf_counter() - started))
             memory.append(report.peak_rss / 1e6)
     indexed = []
@@ -39,7 +39,7 @@ def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
         fill(settings, contract, events)
         with private_lake(settings) as private:
             started = time.perf_counter()
-            report = Lane(private, contract).drain()
+            report = Worker(private, contract).drain()
             indexed.append(sum(report.tables["events"].indexed.values()) / (time.perf_counter() - started))
             memory.append(report.peak_rss / 1e6)
             if not left:
@@ -59,7 +59,7 @@ def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
 
 def _consume(settings: Settings, contract: Contract, events: int) -> float:
     """Seconds that the client alone needs for the topic."""
-    consumer = Consumer({**settings.kafka_conf("lane"), **CONSUMER_CONF, "enable.partition.eof": False})
+    consumer = Consumer({**settings.kafka_conf("ingest"), **CONSUMER_CONF, "enable.partition.eof": False})
     consumer.assign([TopicPartition(contract.tables[0].topic, p, 0) for p in range(KAFKA_PARTITIONS)])
     started = time.perf_counter()
     seen = 0

@@ -13,12 +13,12 @@ from bench.common import machine, median, private_lake
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold.refresh import RefreshReport, refresh
-from platform_assets.lake.layout import Lake
-from platform_assets.lake.maintain import compact
-from platform_assets.lane.land import SEQ
-from platform_assets.lane.sessions import session
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.land import SEQ
+from platform_assets.ingest.sessions import session
+from platform_assets.marts.refresh import RefreshReport, refresh
+from platform_assets.tables.layout import Lake
+from platform_assets.tables.maintain import compact
 
 HOURS = 12
 COMMIT_ROWS = 50_000
@@ -73,7 +73,7 @@ def run(
 
 
 class _Bench:
-    """A lake whose silver is written directly: refining is measured elsewhere."""
+    """A lake whose silver is written directly: transforming is measured elsewhere."""
 
     def __init__(self, settings: Settings, contract: Contract) -> None:
         self._settings = settings
@@ -89,7 +89,7 @@ class _Bench:
         return refresh(self._settings, self._contract, index=False)
 
     def fill(self, rows: int) -> None:
-        """Twelve hours of rows, in commits as a lane makes them, compacted as it does."""
+        """Twelve hours of rows, in commits as a worker makes them, compacted as it does."""
         step = timedelta(hours=HOURS) / rows
         for first in range(0, rows, COMMIT_ROWS):
             self._commit(self._begin + first * step, step, min(COMMIT_ROWS, rows - first))

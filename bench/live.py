@@ -1,4 +1,5 @@
-"""From event to searchable, with everything on this machine: broker, OpenSearch, Dagster with its sensor, the lane, the producer.
+"""From event to searchable, with everything on this machine: broker, OpenSearch, Dagster with its sensor, the worker, the
+producer.
 
 One event in each tenth of a second is a probe: its age when a search first finds it is the latency. The probe asks five times a
 second, so the figures are up to 0.2 s too high.
@@ -18,16 +19,16 @@ from opensearchpy.exceptions import TransportError
 
 from bench.behind import gold_behind
 from bench.common import machine, percentile, services
-from bench.processes import Watch, tick_to_step
+from bench.processes import Monitor, tick_to_step
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold.marts import load_marts
-from platform_assets.gold.project import project_folder
-from platform_assets.lane.sessions import connect_indices
+from platform_assets.core.settings import Settings
+from platform_assets.index.names import read_alias
+from platform_assets.ingest.sessions import connect_indices
 from platform_assets.local.dagster import start_dagster
 from platform_assets.local.prepare import prepare
-from platform_assets.search.names import read_alias
-from platform_assets.settings import Settings
+from platform_assets.marts.marts import load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.stream.produce import Record, RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate
 
@@ -46,7 +47,7 @@ def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600)
         prepare(settings, contracts.values())
         dagster = start_dagster(settings.home)
         try:
-            with Watch(dagster) as watch:
+            with Monitor(dagster) as watch:
                 flow = _Flow(settings, contracts["logs"], rate, seconds + 60)
                 ages = flow.measure(warm=60)
             marts = load_marts(project_folder(), "logs")
@@ -65,8 +66,8 @@ def run(home: Path | None = None, *, rate: float = 10_000, seconds: float = 600)
         "live.max_s": round(ages[-1], 2) if ages else None,
         "gold.behind_p95_s": round(percentile(lags, 95), 1) if lags else None,
         "gold.behind_max_s": round(lags[-1], 1) if lags else None,
-        "lane.rss_mb": round(max(watch.largest) / 1e6),
-        "lane.rss_mb_by_tenth": [round(size / 1e6) for size in watch.by_tenth()],
+        "worker.rss_mb": round(max(watch.largest) / 1e6),
+        "worker.rss_mb_by_tenth": [round(size / 1e6) for size in watch.by_tenth()],
         "tick_to_step_s": ticks,
         "machine": machine(),
     }

@@ -1,4 +1,4 @@
-"""How many indices rows of many days need, and how long a lane takes for all of it.
+"""How many indices rows of many days need, and how long a worker takes for all of it.
 
 `python -m bench.periods tickets` sends 8,469 events of 730 days in no order of time; `python -m bench.periods city` the hourly
 measurements of the stations whose files `--folder` holds (four years, 35,064 rows a station), as they lie there. Both go through
@@ -20,10 +20,10 @@ import duckdb
 
 from bench.common import machine, named, private_lake
 from platform_assets.contracts.model import Contract, Field, FieldType, IndexPeriod, IndexType
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.settings import Settings
 from platform_assets.stream.produce import RecordProducer, send_paced
 
 _TICKETS, _TICKET_DAYS = 8_469, 730
@@ -31,14 +31,14 @@ _MEASURES = ("PM2.5", "PM10", "SO2", "NO2", "CO", "O3", "TEMP", "PRES", "DEWP", 
 
 
 def run(settings: Settings, contract: Contract, values: Iterable[bytes]) -> dict[str, Any]:
-    """Rows, indices, and the seconds from a full topic to the end of the lane, index included."""
+    """Rows, indices, and the seconds from a full topic to the end of the worker, index included."""
     table = contract.tables[0]
     ensure_topics(settings.kafka_conf("admin"), [TopicSpec(table.topic, table.topic_partitions)])
     producer = RecordProducer(settings.kafka_conf("producer"), table.topic)
     sent = send_paced(producer, [[(b"%d" % n, value) for n, value in enumerate(values)]], None)
     with private_lake(settings) as private:
         started = time.perf_counter()
-        lane = Lane(private, contract).drain()
+        worker = Worker(private, contract).drain()
         whole = time.perf_counter() - started
         indices = connect_indices(private)
         try:
@@ -48,8 +48,8 @@ def run(settings: Settings, contract: Contract, values: Iterable[bytes]) -> dict
             indices.client.close()
         return {
             "rows": sent,
-            "partitions": len(lane.tables[table.name].silver),
-            "documents": sum(lane.tables[table.name].indexed.values()),
+            "partitions": len(worker.tables[table.name].silver),
+            "documents": sum(worker.tables[table.name].indexed.values()),
             "indices": len(made),
             "seconds": round(whole, 1),
             "machine": machine(),

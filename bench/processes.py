@@ -1,4 +1,4 @@
-"""What Dagster's processes cost: memory of lane runs, processor time when idle, from a sensor's tick to a run's first step."""
+"""What Dagster's processes cost: memory of ingest runs, processor time when idle, from a sensor's tick to a run's first step."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bench.common import median
 from platform_assets.local.dagster import Dagster, dagster_home
 
 
-class Watch:
+class Monitor:
     """Samples the processes of a Dagster once a second while the block runs."""
 
     def __init__(self, dagster: Dagster) -> None:
         self._dagster = dagster
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.largest: list[int] = []  # bytes of the largest process in each sample: a lane run, once there was one
+        self.largest: list[int] = []  # bytes of the largest process in each sample: an ingest run, once there was one
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Monitor:
         self._thread.start()
         return self
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import fill, machine, private_lake, private_system, services
-from platform_assets.lane.run import Lane
-from platform_assets.settings import Settings
-from platform_assets.trust.prove import prove
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.worker import Worker
+from platform_assets.reconcile.prove import prove
 
 
 def run(home: Path | None = None, *, events: int = 2_000_000) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def _run(settings: Settings, events: int) -> dict[str, Any]:
     fill(settings, contract, events)
     figures: dict[str, Any] = {}
     with private_lake(settings) as private:
-        Lane(private, contract, index=False).drain()
+        Worker(private, contract, index=False).drain()
         for name, deep in (("quick", False), ("deep", True)):
             started = time.perf_counter()
             proof = prove(private, contract, deep=deep, index=False)

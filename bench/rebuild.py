@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import fill, machine, median, private_lake, private_system, services
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.rebuild import rebuild
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import session
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.rebuild import rebuild
+from platform_assets.ingest.sessions import session
+from platform_assets.ingest.worker import Worker
+from platform_assets.tables.layout import Lake
 
 
 def run(home: Path | None = None, *, events: int = 2_000_000, repeats: int = 3) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def _run(settings: Settings, events: int, repeats: int) -> dict[str, Any]:
     table = contract.tables[0]
     fill(settings, contract, events)
     with private_lake(settings) as private:
-        Lane(private, contract, index=False).drain()
+        Worker(private, contract, index=False).drain()
         bronze = Lake(private.lake_path).tables(table).bronze
         started = time.perf_counter()
         with session() as con:

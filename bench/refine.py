@@ -1,6 +1,6 @@
-"""How fast refine turns bronze rows into silver rows with checks, masking and scrubbing on; no services needed.
+"""How fast transform turns bronze rows into silver rows with checks, masking and scrubbing on; no services needed.
 
-`python -m bench.refine` prints the figures as JSON.
+`python -m bench.transform` prints the figures as JSON.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bench.common import machine, median
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.read import load_contracts
-from platform_assets.refine import Masker, Refinery
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 from platform_assets.systems.logs.simulate import simulate
+from platform_assets.transform import Masker, Transformer
 
 SMALL = 1_000
 ACCESS_LINE = (
@@ -29,7 +29,7 @@ ACCESS_LINE = (
 
 
 def run(settings: Settings | None = None, *, events: int = 1_000_000, repeats: int = 5) -> dict[str, Any]:
-    """`refine.*`: rows a second by the wall clock and by processor time, and what bad input and small batches cost."""
+    """`transform.*`: rows a second by the wall clock and by processor time, and what bad input and small batches cost."""
     events_table, access = (load_contracts()["logs"].table(name) for name in ("events", "access"))
     good = _bronze(_simulated(events, bad=0.0))
     poison = _bronze([value[: len(value) // 2] for value in good["value"].slice(0, events // 10).to_pylist()])
@@ -41,16 +41,16 @@ def run(settings: Settings | None = None, *, events: int = 1_000_000, repeats: i
     small_wall, small_cpu = _measure(events_table, good.slice(0, SMALL), 10)
     access_wall, _ = _measure(access, lines, repeats)
     return {
-        "refine.rows": events,
-        "refine.bytes_per_row": round(good["value"].nbytes / events),
-        "refine.rows_per_s": round(events / wall),
-        "refine.rows_per_cpu_s": round(events / cpu),
-        "refine.one_percent_bad_rows_per_s": round(events // 2 / bad_wall),
-        "refine.all_malformed_rows_per_s": round(len(poison) / poison_wall),
-        "refine.access_rows_per_s": round(len(lines) / access_wall),
-        "refine.small_batch_s": round(small_wall, 4),
-        "refine.small_batch_cpu_s": round(small_cpu, 4),
-        "refine.rss_mb": round(psutil.Process(os.getpid()).memory_info().rss / 1e6),
+        "transform.rows": events,
+        "transform.bytes_per_row": round(good["value"].nbytes / events),
+        "transform.rows_per_s": round(events / wall),
+        "transform.rows_per_cpu_s": round(events / cpu),
+        "transform.one_percent_bad_rows_per_s": round(events // 2 / bad_wall),
+        "transform.all_malformed_rows_per_s": round(len(poison) / poison_wall),
+        "transform.access_rows_per_s": round(len(lines) / access_wall),
+        "transform.small_batch_s": round(small_wall, 4),
+        "transform.small_batch_cpu_s": round(small_cpu, 4),
+        "transform.rss_mb": round(psutil.Process(os.getpid()).memory_info().rss / 1e6),
         "machine": machine(),
     }
 
@@ -58,14 +58,14 @@ def run(settings: Settings | None = None, *, events: int = 1_000_000, repeats: i
 def _measure(table: Table, bronze: pa.Table, repeats: int) -> tuple[float, float]:
     """Median seconds by the wall clock and by processor time, after one run to warm up."""
     wall, cpu = [], []
-    with Refinery(table, Masker({"bench": os.urandom(32)}, "bench")) as refinery:
-        refinery.refine(bronze)
+    with Transformer(table, Masker({"bench": os.urandom(32)}, "bench")) as transformer:
+        transformer.transform(bronze)
         for _ in range(repeats):
             started = time.perf_counter(), time.process_time()
-            refined = refinery.refine(bronze)
+            transformed = transformer.transform(bronze)
             wall.append(time.perf_counter() - started[0])
             cpu.append(time.process_time() - started[1])
-            assert len(refined.accepted) + len(refined.rejected) == len(bronze)
+            assert len(transformed.accepted) + len(transformed.rejected) == len(bronze)
     return median(wall), median(cpu)
 
 
@@ -95,7 +95,7 @@ def _bronze(values: list[bytes | None]) -> pa.Table:
         "landed_at": instant,
         "landed_date": pa.repeat(pa.scalar(now.date(), pa.date32()), rows),
     }
-    # Batches as a lane would consume them: the engine shares them between its threads.
+    # Batches as a worker would consume them: the engine shares them between its threads.
     return pa.Table.from_batches(pa.table(columns, schema=BRONZE_SCHEMA).to_batches(max_chunksize=65_536))
 
 

@@ -6,8 +6,8 @@ What is in it follows from the contracts; a wrong one keeps no other from being 
 from __future__ import annotations
 
 from platform_assets.contracts.read import load_systems
+from platform_assets.core.settings import Settings
 from platform_assets.defs.build import build_definitions
-from platform_assets.settings import Settings
 
 _found = load_systems(Settings.load().systems)
 defs = build_definitions(_found.contracts, _found.broken)

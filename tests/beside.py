@@ -1,4 +1,4 @@
-"""What goes on beside a test, for a block: a lane in a thread, and traffic. A failure there is the block's failure too."""
+"""What goes on beside a test, for a block: a worker in a thread, and traffic. A failure there is the block's failure too."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from support import event, publish
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.lane.report import TableReport
-from platform_assets.lane.run import Lane
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.report import TableReport
+from platform_assets.ingest.worker import Worker
 
 
 @contextmanager
@@ -32,27 +32,27 @@ def beside(work: Callable[[threading.Event], object]) -> Iterator[Future[object]
 
 @dataclass(frozen=True)
 class Background:
-    """A lane in a thread."""
+    """A worker in a thread."""
 
-    lane: Lane
+    worker: Worker
     run: Future[object]
 
     @property
     def part(self) -> TableReport:
-        """What it says of `events` so far. Raises what ended it: nobody is to wait for a dead lane."""
+        """What it says of `events` so far. Raises what ended it: nobody is to wait for a dead worker."""
         if self.run.done():
             self.run.result()
-        return self.lane.report.tables.get("events", TableReport("events"))
+        return self.worker.report.tables.get("events", TableReport("events"))
 
 
 @contextmanager
 def background(
     settings: Settings, contract: Contract, *, commit_seconds: float = 0.2, **options: Any
 ) -> Iterator[Background]:
-    """A lane for the block; `options` are those of `Lane`."""
-    lane = Lane(settings, contract, commit_seconds=commit_seconds, **options)
-    with beside(lambda stop: lane.follow(max_seconds=7200, stop=stop)) as run:
-        yield Background(lane, run)
+    """A worker for the block; `options` are those of `Worker`."""
+    worker = Worker(settings, contract, commit_seconds=commit_seconds, **options)
+    with beside(lambda stop: worker.follow(max_seconds=7200, stop=stop)) as run:
+        yield Background(worker, run)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The real services that integration tests run against, started once for the whole session.
 
-Belongs here: the `services` and `expendable` fixtures. Does not: what only one room's tests need.
+Belongs here: the `services` and `expendable` fixtures. Does not: what only one package's tests need.
 
 Tests share the services, so each takes names of its own for topics and indices. `ASSAY_TEST_HOME` names a home whose
 services are up already and stay up: developers iterate without waiting for a start. Others may use those services too,
@@ -18,8 +18,8 @@ import psutil
 import pytest
 import support
 
+from platform_assets.core.settings import Settings
 from platform_assets.local import lifecycle
-from platform_assets.settings import Settings
 
 # Small enough for two sets of services beside the tests on one machine.
 _HEAPS = {"ASSAY_OPENSEARCH_HEAP_MB": "1024", "ASSAY_KAFKA_HEAP_MB": "512"}

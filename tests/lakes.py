@@ -1,4 +1,4 @@
-"""A small lake fed by the real lane pieces, without a broker: topics are made up, offsets count from zero."""
+"""A small lake fed by the real worker pieces, without a broker: topics are made up, offsets count from zero."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from support import event
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.read import load_contracts
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.land import Landed, Landing
-from platform_assets.lane.report import TableReport
-from platform_assets.lane.sessions import session
-from platform_assets.lane.settle import Settled, Settler
-from platform_assets.refine import Masker, Refinery
+from platform_assets.ingest.land import Landed, Landing
+from platform_assets.ingest.report import TableReport
+from platform_assets.ingest.sessions import session
+from platform_assets.ingest.settle import Settled, Settler
 from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
 from platform_assets.stream.topics import Topic
+from platform_assets.tables.layout import Lake
+from platform_assets.transform import Masker, Transformer
 
 TOPIC = Topic("logs.events", "AAAAAAAAAAAAAAAAAAAAAA", (0, 1))
 MASKER = Masker({"k1": b"0123456789abcdef"}, "k1")
@@ -53,7 +53,7 @@ def topic_batch(
 
 
 class SmallLake:
-    """One `logs.events` table set under `root`, with a landing and a settler as a lane has them."""
+    """One `logs.events` table set under `root`, with a landing and a settler as a worker has them."""
 
     def __init__(self, root: Path, *, tolerant: bool = False) -> None:
         """`tolerant`: a later contract, which lets negative latencies in."""
@@ -64,7 +64,7 @@ class SmallLake:
             self.contract = replace(self.contract, version=next_minor(self.contract.version), fields=fields)
         self.tables = Lake(root).tables(self.contract)
         self.con = session()
-        self.refinery = Refinery(self.contract, MASKER)
+        self.transformer = Transformer(self.contract, MASKER)
         self.report = TableReport("events")
         self.landing = self.new_landing()
         self.settler = self.new_settler()
@@ -74,7 +74,7 @@ class SmallLake:
         return Landing(self.tables.bronze, TOPIC, self.contract.qualified_name)
 
     def new_settler(self) -> Settler:
-        return Settler(self.contract, self.tables, self.refinery, self.con, self.root / "_keys")
+        return Settler(self.contract, self.tables, self.transformer, self.con, self.root / "_keys")
 
     def land(self, values: Sequence[bytes | None], stamp: datetime | None = None) -> Landed:
         began = self.landing.next_offsets()
@@ -89,18 +89,18 @@ class SmallLake:
         """Events of these numbers through bronze to silver."""
         return self.settle(self.land([event(n) for n in numbers]))
 
-    def refined(self, numbers: Iterable[int]) -> pa.Table:
-        """Events refined, not written: what the deduplication is asked about."""
-        return self.refined_values([event(n) for n in numbers])
+    def transformed(self, numbers: Iterable[int]) -> pa.Table:
+        """Events transformed, not written: what the deduplication is asked about."""
+        return self.transformed_values([event(n) for n in numbers])
 
-    def refined_values(self, values: Sequence[bytes | None]) -> pa.Table:
-        """Messages refined, not written."""
+    def transformed_values(self, values: Sequence[bytes | None]) -> pa.Table:
+        """Messages transformed, not written."""
         batch = topic_batch(values, 10_000)
         now = datetime.now(UTC)
         rows = batch.rows
         for name, value in (("seq", 99), ("landed_at", now), ("landed_date", now.date())):
             rows = rows.append_column(name, pa.array([value] * rows.num_rows, BRONZE_SCHEMA.field(name).type))
-        return self.refinery.refine(rows).accepted
+        return self.transformer.transform(rows).accepted
 
     def silver_ids(self) -> list[str]:
         self.tables.silver.refresh()

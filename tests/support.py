@@ -21,14 +21,14 @@ from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold.project import project_folder
-from platform_assets.lane.sessions import connect_indices
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
+from platform_assets.index.indices import Indices
+from platform_assets.index.mappings import mapping, mapping_version
+from platform_assets.index.names import index_name, period_alias, read_alias
+from platform_assets.ingest.sessions import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.search.client import connect
-from platform_assets.search.indices import Indices
-from platform_assets.search.mappings import mapping, mapping_version
-from platform_assets.search.names import index_name, period_alias, read_alias
-from platform_assets.settings import Settings
+from platform_assets.marts.project import project_folder
 from platform_assets.stream.produce import RecordProducer, send_paced
 
 
@@ -157,7 +157,7 @@ def narrow_index(client: OpenSearch, table: Table, day: str) -> None:
 @contextmanager
 def no_platform_alerts(settings: Settings) -> Iterator[None]:
     """The index of the platform's own alerts has none from before: another lake's, numbered anew. Nor are there any behind."""
-    client = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    client = connect(settings.opensearch_url, settings.opensearch_auth("ingest"), settings.opensearch_ca)
     index = f"{alerts_alias(PLATFORM_SYSTEM)}-000001"
     try:
         client.indices.delete(index=index, params={"ignore_unavailable": "true"})

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import named
-from platform_assets.lane.run import Lane
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.worker import Worker
 
 
 def drain(request: dict[str, Any]) -> None:
     """Everything that the topic of `system` holds now into the lake at `lake`."""
     settings = replace(Settings.load(Path(request["home"])), lake_path=Path(request["lake"]))
-    Lane(settings, named(request["system"]), index=False).drain()
+    Worker(settings, named(request["system"]), index=False).drain()
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from bench.common import fill, machine, median, private_system, services
 from bench.peer import jars
 from bench.peer.worker import Work, Worker
 from platform_assets.contracts.model import Contract
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.local.java import Java, find_java
-from platform_assets.refine.personal import ADDRESS
-from platform_assets.settings import Settings
+from platform_assets.transform.personal import ADDRESS
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-peer"
@@ -94,7 +94,7 @@ def run(home: Path | None = None, *, events: int = 1_000_000, repeats: int = 3) 
         for seed, contract in enumerate(topics, 1):
             fill(settings, contract, events, seed, DUPLICATES)
         ours = [sys.executable, "-m", "bench.peer.assay_job"]
-        with Worker("the lane", ours, log=VENV / "assay.log", cwd=ROOT) as worker:
+        with Worker("the worker", ours, log=VENV / "assay.log", cwd=ROOT) as worker:
             assay, assay_counts = _drain(
                 worker, topics, repeats, Path(folder) / "assay", lambda c, lake: _our_request(settings, c, lake)
             )
@@ -140,13 +140,13 @@ def full_java() -> Java:
 
 def check_counts(events: int, spark: Counts, assay: Counts) -> None:
     """Raises AssayError unless both sides landed every record and agree on what became of them."""
-    for name, counts in (("Spark", spark), ("the lane", assay)):
+    for name, counts in (("Spark", spark), ("the worker", assay)):
         if counts.bronze != events:
             raise AssayError(
                 f"{name} has {counts.bronze} of {events} records in bronze", "the figures would mean nothing"
             )
     if spark != assay:
-        raise AssayError(f"the sides differ: Spark has {spark}, the lane {assay}", "the figures would mean nothing")
+        raise AssayError(f"the sides differ: Spark has {spark}, the worker {assay}", "the figures would mean nothing")
 
 
 def _drain(
@@ -176,7 +176,7 @@ def _their_request(
     table = contract.tables[0]
     return {
         "topic": table.topic,
-        "kafka": _java_conf(settings.kafka_conf("lane")),
+        "kafka": _java_conf(settings.kafka_conf("ingest")),
         "tables": {layer: str(path) for layer, path in _tables(contract, lake).items()},
         "checkpoints": str(lake / "checkpoints"),
         "scratch": str(scratch),

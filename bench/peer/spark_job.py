@@ -6,7 +6,7 @@ makes, and is asked line by line on standard input (`worker.py`).
 The work is the contract's: bronze is every record with its coordinates; silver is typed, checked (required, enumerations,
 bounds, lengths, no time ahead), the user id replaced by a salted SHA-256, e-mails, card numbers and network addresses taken
 out of the message, duplicates dropped within the contract's window; what fails a check goes to quarantine with its reason,
-under a key of its own that no other record shares. One query lands bronze, another refines, both from Kafka and at once.
+under a key of its own that no other record shares. One query lands bronze, another transforms, both from Kafka and at once.
 
 Settings: two cores and a heap of 4 GB; as many shuffle partitions as cores; everything that waits in one trigger
 (`availableNow`), no empty batch after it; files of a Delta partition written without a sort; what a batch needs twice is
@@ -14,7 +14,7 @@ cached; idempotent Delta writes (`txnVersion`). Adaptive execution is off, as Sp
 Measured and not used: several smaller triggers (twice the processor time), state in RocksDB (a little more).
 
 Spared, so Spark's figures flatter it: HMAC; members that the contract does not name (`attributes`); record headers; JSON's
-traps (a member twice, depth, NaN, a number where a text is due); excerpts in quarantine; content hash and ledger; files synced
+traps (a member twice, depth, NaN, a number where a text is due); excerpts in quarantine; content hash and feed; files synced
 to disk; epochs that fence two writers; whatever `assay prove` needs. Events later than the window are lost without a word.
 """
 
@@ -92,7 +92,7 @@ def drain(spark: SparkSession, request: dict[str, Any]) -> None:
         .withColumnsRenamed({"partition": "kafka_partition", "timestamp": "record_time"})
         .drop("timestampType")
     )
-    for query in [_land(records, request), _refine(records, request)]:
+    for query in [_land(records, request), _transform(records, request)]:
         query.awaitTermination()
 
 
@@ -102,7 +102,7 @@ def _land(records: DataFrame, request: dict[str, Any]) -> StreamingQuery:
     return writer.option("checkpointLocation", f"{request['checkpoints']}/bronze").start(request["tables"]["bronze"])
 
 
-def _refine(records: DataFrame, request: dict[str, Any]) -> StreamingQuery:
+def _transform(records: DataFrame, request: dict[str, Any]) -> StreamingQuery:
     """Silver by event date, and quarantine by landing date."""
     fields, time = request["fields"], request["event_time"]
     schema = StructType([StructField(field["source"], TYPES[field["type"]]) for field in fields])

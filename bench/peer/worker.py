@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from bench.processes import processor_seconds
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local.files import tail
 
 SAMPLE_S = 0.5

@@ -1,9 +1,9 @@
 {#
   Routes: paths with what names a single thing as `:id`, so that like requests count together.
 
-  A path is judged segment by segment, without its query and without `;parameters`. A segment is `:id` as a whole when it is percent-
+  A path is evaluated segment by segment, without its query and without `;parameters`. A segment is `:id` as a whole when it is percent-
   encoded, holds what scrubbing left of an e-mail, card or network address, or is a token (base64url and the like). Otherwise its parts, cut
-  at whatever is no letter and no digit, are judged: numbers, dates, UUIDs, ULIDs, 8 hexadecimal digits or more, letters mixed with
+  at whatever is no letter and no digit, are evaluated: numbers, dates, UUIDs, ULIDs, 8 hexadecimal digits or more, letters mixed with
   digits at random, and four digits or more within a word are `:id`. In the name of an asset (`app.3f9a1c.js`) six characters are enough.
   What reads like words stays: `users`, `facade`, `v2`, `oauth2`, `getUserById`. `deadbeef` is an `:id`: eight letters from a to f are no
   word of a path.

@@ -7,7 +7,7 @@
     '[0-9]+(?:[.,:][0-9]+)*', '<n>', 'g'), 300)
 {%- endmacro %}
 
-{# An escape sequence of a terminal; `platform_assets/ansi.py` has the same. #}
+{# An escape sequence of a terminal; `platform_assets/core/ansi.py` has the same. #}
 {% macro ansi_pattern() -%}
   (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]
 {%- endmacro %}

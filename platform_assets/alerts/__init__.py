@@ -1,5 +1,5 @@
 """Alerts: rules over windows of silver and over the platform itself, incidents, notifications.
 
-Belongs here: reading rules, judging them, the life of an incident, where incidents are kept and how people hear of them.
-Does not belong here: Dagster (defs), or when the lane commits (lane).
+Belongs here: reading rules, evaluating them, the life of an incident, where incidents are kept and how people hear of them.
+Does not belong here: Dagster (defs), or when the worker commits (worker).
 """

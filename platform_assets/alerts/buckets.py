@@ -3,8 +3,8 @@
 Belongs here: keeping the buckets true to silver, and asking them. Does not: the statements (`sql.py`), incidents (`incident.py`).
 
 Buckets are a cache of silver. They say up to which bronze commit they cover it (`covered`); what comes after is added from
-memory, or read from silver. A snapshot beside the lake spares the next lane run the reading; it is written only after what it
-covers has been judged and stored, so that whoever loads it judges the rest.
+memory, or read from silver. A snapshot beside the lake spares the next ingest run the reading; it is written only after what it
+covers has been evaluated and stored, so that whoever loads it evaluates the rest.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.late import spans
 from platform_assets.alerts.model import Kind, Rule, group_key
 from platform_assets.contracts.model import Table
-from platform_assets.lake.files import DataFile
-from platform_assets.lake.table import LakeTable
+from platform_assets.tables.files import DataFile
+from platform_assets.tables.table import LakeTable
 
 FOLDER = "_alerts"
 """Where snapshots lie, below the lake's root."""
 LATE = timedelta(minutes=2)
-"""A row that is older than the newest by more has windows that are no longer kept: they are judged by silver, afterwards."""
+"""A row that is older than the newest by more has windows that are no longer kept: they are evaluated by silver, afterwards."""
 LANDED = timedelta(minutes=10)
-"""Where nothing tells how far rows were judged, those that have landed so lately are judged, however old they are."""
+"""Where nothing tells how far rows were evaluated, those that have landed so lately are evaluated, however old they are."""
 GRACE = timedelta(seconds=10)
 """How long a rule that looks for too little waits for what is on its way."""
 GROUPS = 1000
 """Groups of one rule that are followed; the rest is left out, and `crowded` names the rule."""
 KEPT = timedelta(days=1)
-"""Snapshots that nobody has written for so long are of tables that are gone, or spare little; halves are of killed lanes."""
+"""Snapshots that nobody has written for so long are of tables that are gone, or spare little; halves are of killed workers."""
 READ_ROWS = 200_000
 RETRY = timedelta(hours=1)
 """A rule whose SQL failed on data is left out for so long; then silver is read anew, and the rule with it."""
@@ -76,7 +76,7 @@ class Buckets:
         self._parts = {rule.name: sql.cells_of(rule, table) for rule in rules}
         self._cells: pa.Table = sql.CELLS.empty_table()
         self._fresh: pa.Table = sql.CELLS.empty_table()
-        self._past: pa.Table = sql.PAST_CELLS.empty_table()  # added since the last `judged_past`
+        self._past: pa.Table = sql.PAST_CELLS.empty_table()  # added since the last `evaluated_past`
         self._rewrite = 0
         self._newest: datetime | None = None  # event time of the newest row that is no history
         self.heard: datetime | None = None  # when the last row that is no history landed
@@ -132,7 +132,7 @@ class Buckets:
     def _recent(self) -> tuple[list[DataFile], str]:
         """Files and condition for the rows that any rule still looks at, and for those that have landed lately.
 
-        Nothing tells how far the latter were judged: what was told of them is known by its incidents.
+        Nothing tells how far the latter were evaluated: what was told of them is known by its incidents.
         """
         time = self._table.event_time
         known = [f for f in self._silver.files() if time in f.high]
@@ -177,7 +177,7 @@ class Buckets:
                 yield cells.cast(sql.CELLS)
 
     def _leave_out(self, name: str, why: str) -> None:
-        """Judge a rule no more: its windows lack rows."""
+        """Evaluator a rule no more: its windows lack rows."""
         self.broken[name] = why
         self._broken_at = self._broken_at or datetime.now(UTC)
         others = (c.filter(pc.field("rule") != name) for c in (self._cells, self._fresh, self._past))
@@ -202,7 +202,7 @@ class Buckets:
         return now if idle or self._newest is None else min(self._newest, now)
 
     def breaches(self) -> Iterator[Sighting]:
-        """Windows beyond their threshold among those that rows added since the last `judged` belong to."""
+        """Windows beyond their threshold among those that rows added since the last `evaluated` belong to."""
         if self._fresh.num_rows == 0:
             return
         for row in self._ask(sql.BREACHES).to_pylist():
@@ -243,7 +243,7 @@ class Buckets:
             cells = self._con.sql(sql.MERGE).to_arrow_table().cast(sql.CELLS)
         return cells
 
-    def judged_past(self) -> None:
+    def evaluated_past(self) -> None:
         """What `past` said has been stored."""
         self._past = sql.PAST_CELLS.empty_table()
 
@@ -257,8 +257,8 @@ class Buckets:
                 continue
             asked.discard(key)
             value = row["value"]
-            judged = rule.below is not None or row["n"] >= rule.at_least
-            breach = judged and value is not None and _beyond(rule, value)
+            evaluated = rule.below is not None or row["n"] >= rule.at_least
+            breach = evaluated and value is not None and _beyond(rule, value)
             yield self._sighting(rule, row["grp"], clock, breach, value or 0.0)
         for row in self._ask(sql.SILENT).to_pylist():
             rule, key, last = self._rules[row["rule"]], _key(row), row["last"]
@@ -277,12 +277,14 @@ class Buckets:
 
     # -- snapshots -----------------------------------------------------------------------------------------------------
 
-    def judged(self) -> None:
-        """What was added so far has been judged and stored."""
+    def evaluated(self) -> None:
+        """What was added so far has been evaluated and stored."""
         self._fresh = sql.CELLS.empty_table()
 
     def save(self) -> None:
-        """Write a snapshot of what has been judged, whole or not at all. A lane that writes at the same time does no harm."""
+        """Write a snapshot of what has been evaluated, whole or not at all. A worker that writes at the same time does no
+        harm.
+        """
         if self.covered is None or self._fresh.num_rows or self._past.num_rows:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -327,10 +329,10 @@ class Buckets:
 
 
 def forget_snapshots(folder: Path) -> int:
-    """Delete what nobody has written for `KEPT`; files deleted. Safe beside lanes: whoever misses a snapshot reads silver."""
+    """Delete what nobody has written for `KEPT`; files deleted. Safe beside workers: whoever misses a snapshot reads silver."""
     until, forgotten = (datetime.now(UTC) - KEPT).timestamp(), 0
     for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(FileNotFoundError):  # a lane has just given it its name
+        with suppress(FileNotFoundError):  # a worker has just given it its name
             if path.stat().st_mtime < until:
                 path.unlink()
                 forgotten += 1

@@ -1,4 +1,4 @@
-"""A system's rules as they can be judged: read from its folder, their SQL bound, and what is wrong with the others.
+"""A system's rules as they can be evaluated: read from its folder, their SQL bound, and what is wrong with the others.
 
 Belongs here: leaving out the rules that do not hold, each by itself. Does not: reading (`read.py`) or binding (`sql.py`) one.
 """
@@ -14,8 +14,8 @@ from platform_assets.alerts.read import declared_rules, rules_file
 from platform_assets.alerts.sql import check_rules
 from platform_assets.contracts.document import Declared, parse_document, read_text
 from platform_assets.contracts.model import Contract
-from platform_assets.errors import Mistakes
-from platform_assets.settings import Settings
+from platform_assets.core.errors import Mistakes
+from platform_assets.core.settings import Settings
 
 
 def rules_of(settings: Settings, contract: Contract) -> Declared[Rule]:

@@ -1,12 +1,12 @@
 """The life of an incident, as a pure function: what was known, what is seen now, what is known then.
 
 Belongs here: opening, escalating, reminding, resolving, cool-down, and the id. Does not: storing (`store.py`), sending
-(`notify.py`), judging a window (`buckets.py`), or incidents that are found afterwards (`late.py`).
+(`notify.py`), evaluating a window (`buckets.py`), or incidents that are found afterwards (`late.py`).
 
 Every incident is stored. In the cool-down after one that people were told of, the next is held back (`held_until`) unless it is
 worse than what they know; it is told when it gets worse, or when it is still open after the cool-down.
 
-Sightings may come twice, late, and from two lanes: a sighting that is already accounted for changes nothing. `at` is a moment
+Sightings may come twice, late, and from two workers: a sighting that is already accounted for changes nothing. `at` is a moment
 of the rule's own clock (event time for windows); `now` is the wall clock and decides on reminders, bookkeeping, and what cannot
 be true: moments that are still to come were written while the clock was ahead.
 """
@@ -47,7 +47,7 @@ class Sighting:
     threshold: float
     severity: Severity | None = None
     late: bool = False  # the windows had passed when the rows came that filled them
-    past: bool = False  # and nobody judges them any more: found by reading silver again
+    past: bool = False  # and nobody evaluates them any more: found by reading silver again
     words: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -20,16 +20,16 @@ from opensearchpy.exceptions import OpenSearchException, RequestError
 from platform_assets.alerts.incident import RESOLVED, Alert
 from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents
 from platform_assets.contracts.types import UTC_MICROS
-from platform_assets.faultpoints import fault_point
-from platform_assets.lake.archive import history
-from platform_assets.search.client import connect
-from platform_assets.search.errors import Conflict, SearchError, Unavailable, error_type, translate
-from platform_assets.search.history import ForeignIndex, foreign
-from platform_assets.search.indices import READ_FILTER
-from platform_assets.search.mappings import PROGRESS
-from platform_assets.search.names import PROGRESS_ID, generation_name, generation_of
-from platform_assets.search.progress import advance, read
-from platform_assets.settings import Settings
+from platform_assets.core.faultpoints import fault_point
+from platform_assets.core.settings import Settings
+from platform_assets.index.checkpoints import advance, read
+from platform_assets.index.client import connect
+from platform_assets.index.errors import Conflict, SearchError, Unavailable, error_type, translate
+from platform_assets.index.history import ForeignIndex, foreign
+from platform_assets.index.indices import READ_FILTER
+from platform_assets.index.mappings import PROGRESS
+from platform_assets.index.names import PROGRESS_ID, generation_name, generation_of
+from platform_assets.tables.archive import history
 
 TIMEOUT_S = 10.0
 BATCH = 500
@@ -120,8 +120,8 @@ class AlertIndex:
     def rebuild(self, store: AlertStore) -> tuple[dict[str, int], list[str]]:
         """Build the index anew from the table, whatever has filled it; the old one serves until then.
 
-        Documents by index, and the indices of a lake that has no alerts: they are deleted. Safe beside lanes, and to be repeated.
-        Raises SearchError.
+        Documents by index, and the indices of a lake that has no alerts: they are deleted. Safe beside workers, and to be
+        repeated. Raises SearchError.
         """
         with self._connection(f"building {self._alias} anew") as client:
             old = self._generations(client)
@@ -141,7 +141,7 @@ class AlertIndex:
             ]
             client.indices.update_aliases(body={"actions": actions})
             self._name, self._done = made, newest
-        self.follow(store)  # what a lane has sent to the old one meanwhile
+        self.follow(store)  # what a worker has sent to the old one meanwhile
         return {made: len(known)}, []
 
     @contextmanager
@@ -160,7 +160,7 @@ class AlertIndex:
         if self._client is None:
             self._client = connect(
                 self._settings.opensearch_url,
-                self._settings.opensearch_auth("lane"),
+                self._settings.opensearch_auth("ingest"),
                 self._settings.opensearch_ca,
                 timeout_s=TIMEOUT_S,
                 pool=1,
@@ -193,7 +193,7 @@ class AlertIndex:
         return name
 
     def _create(self, client: OpenSearch, known: list[str], *, serve: bool) -> str:
-        """The next generation. One that is to serve may have been created by another lane at the same moment."""
+        """The next generation. One that is to serve may have been created by another worker at the same moment."""
         name = generation_name(self._alias, max(map(generation_of, known), default=0) + 1)
         shape = {"number_of_shards": 1, "number_of_replicas": 0, "auto_expand_replicas": "0-1"}
         body = {

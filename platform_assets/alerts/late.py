@@ -1,4 +1,4 @@
-"""Incidents that are found afterwards: rows came so late that nobody judged their windows any more.
+"""Incidents that are found afterwards: rows came so late that nobody evaluated their windows any more.
 
 Belongs here: which windows such rows may have filled, and what becomes of what was found. Does not: reading silver
 (`buckets.py`), incidents of the present (`incident.py`).

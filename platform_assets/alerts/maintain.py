@@ -1,6 +1,6 @@
 """Alerts' care: what the table has forgotten goes from the index too, the disk is freed, and the index is built anew when asked.
 
-Belongs here: what is done beside any lane. Does not: what is forgotten (`store.py`), requests (`index.py`).
+Belongs here: what is done beside any worker. Does not: what is forgotten (`store.py`), requests (`index.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from platform_assets.alerts.buckets import FOLDER, forget_snapshots
 from platform_assets.alerts.index import NAME, AlertIndex
 from platform_assets.alerts.store import AlertStore
-from platform_assets.lake.maintain import vacuum
-from platform_assets.search.rebuild import ReindexReport
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.index.rebuild import ReindexReport
+from platform_assets.tables.maintain import vacuum
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class AlertMaintenance:
 
 
 def maintain_alerts(settings: Settings, system: str) -> AlertMaintenance:
-    """Free the disk; delete the documents of incidents that the table has forgotten. Safe beside lanes. Raises SearchError."""
+    """Free the disk; delete the documents of incidents that the table has forgotten. Safe beside workers. Raises SearchError."""
     with _parts(settings, system) as (store, index):
         files = vacuum(store.table) + forget_snapshots(settings.lake_path / FOLDER)
         return AlertMaintenance(files, index.forget(store))
 
 
 def reindex_alerts(settings: Settings, system: str) -> ReindexReport:
-    """Build a system's index of alerts anew from the lake, whatever has filled it. Safe beside lanes. Raises SearchError."""
+    """Build a system's index of alerts anew from the lake, whatever has filled it. Safe beside workers. Raises SearchError."""
     started = time.perf_counter()
     with _parts(settings, system) as (store, index):
         documents, deleted = index.rebuild(store)

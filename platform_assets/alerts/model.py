@@ -1,6 +1,6 @@
 """Rules as the platform sees them: plain frozen values.
 
-Belongs here: what a rule says, and the error of this room. Does not: reading it (`read.py`), judging it (`buckets.py`).
+Belongs here: what a rule says, and the error of this package. Does not: reading it (`read.py`), evaluating it (`buckets.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 
 class AlertError(AssayError):
@@ -19,7 +19,7 @@ class AlertError(AssayError):
 
 
 class Kind(StrEnum):
-    """How a rule is judged."""
+    """How a rule is evaluated."""
 
     WINDOW = "window"  # an aggregate over a sliding window of event time
     SILENCE = "silence"  # nothing came for some time
@@ -91,7 +91,7 @@ class Rule:
     above: float | None = None
     below: float | None = None
     escalate: Escalation | None = None
-    at_least: int = 1  # rows in the window, below which nothing is judged
+    at_least: int = 1  # rows in the window, below which nothing is evaluated
     after: timedelta = timedelta(0)  # silence: longer than this without a row
     seen_within: timedelta = timedelta(days=1)  # silence: only of groups that were seen so recently
 

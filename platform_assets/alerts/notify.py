@@ -1,7 +1,7 @@
 """Telling people: messages from alerts, and the targets of `ASSAY_ALERT_URLS`.
 
 Belongs here: the text of a message, sending it through Apprise or to the log. Does not: whom to tell when (`incident.py`),
-and keeping account of it (`room.py`).
+and keeping account of it (`service.py`).
 
 The targets' URLs hold tokens. They are never part of a message, an error or a log line: a target is known by its place in the
 list and its scheme.
@@ -32,7 +32,7 @@ RUNBOOK_FOLDER = "docs/runbooks/"
 API = "ASSAY_API_URL"
 """Where people reach the page and the API, such as `https://assay.example`: messages link to it."""
 TIMEOUT_S = 5.0
-"""To connect, and to read: a receiver that hangs holds up other receivers, never the lane."""
+"""To connect, and to read: a receiver that hangs holds up other receivers, never the worker."""
 TEXT_LENGTH = 1500
 
 _log = logging.getLogger("assay.alerts")

@@ -1,6 +1,6 @@
 """What the platform tells of itself: one rule for each way in which a table or a run may need a person.
 
-Belongs here: these rules, and turning a lane's figures into sightings. Does not: measuring (lane, trust, defs).
+Belongs here: these rules, and turning a worker's figures into sightings. Does not: measuring (ingest, reconcile, defs).
 Every table has them by its contract; nothing is declared.
 """
 
@@ -37,7 +37,7 @@ QUARANTINE = _rule("quarantine_rate", Severity.WARNING, "{subject}: {detail}")
 POISON = _rule("poison_batch", Severity.CRITICAL, "{subject}: {detail}")
 GAP = _rule("gap", Severity.CRITICAL, "{subject}: {detail}")
 INDEX = _rule("index_behind", Severity.WARNING, "{subject}: {detail}")
-TROUBLE = _rule("lane_trouble", Severity.WARNING, "{subject}: {detail}")
+TROUBLE = _rule("ingest_trouble", Severity.WARNING, "{subject}: {detail}")
 CONFLICT = _rule("key_conflict", Severity.WARNING, "{subject}: {detail}")
 SHARDS = _rule("index_shards", Severity.CRITICAL, "{subject}: {detail}")
 RUN_FAILED = _rule("run_failed", Severity.CRITICAL, "{subject}: {detail}")
@@ -79,7 +79,7 @@ def sighting(
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """A table's running totals in a lane run, taken right after a commit or while nothing comes.
+    """A table's running totals in an ingest run, taken right after a commit or while nothing comes.
 
     `accepted` counts duplicates too, of which `conflicts` have other values than the row that stays; `gaps` are partitions that
     stand still, `trouble` what else needs a person, in words. `gaps` and `index_error` are None as long as the run has not heard
@@ -97,7 +97,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Records of a bronze commit that was settled before a lane run; `accepted` counts duplicates too.
+    """Records of a bronze commit that was settled before an ingest run; `accepted` counts duplicates too.
 
     `conflict`: the last commit of all that had a duplicate with other values than the row that stays.
     """
@@ -110,7 +110,7 @@ class Counted:
 
 @dataclass
 class TableHealth:
-    """Judges one table's vitals; one for each table and lane run."""
+    """Evaluators one table's vitals; one for each table and ingest run."""
 
     table: Table
     _past: deque[tuple[datetime, Vitals]] = field(default_factory=deque)
@@ -126,7 +126,7 @@ class TableHealth:
             accepted, rejected = accepted + counted.accepted, rejected + counted.rejected
             self._past.append((counted.landed_at, Vitals(accepted, rejected)))
 
-    def judge(self, vitals: Vitals, now: datetime) -> Iterator[Sighting]:
+    def evaluate(self, vitals: Vitals, now: datetime) -> Iterator[Sighting]:
         """What these vitals say, compared with those before."""
         name = self.table.qualified_name
         if not self._past:
@@ -150,11 +150,11 @@ class TableHealth:
             yield sighting(POISON, name, now, breach=poison, value=refused, detail=detail)
 
     def _gap(self, name: str, gaps: Sequence[str], now: datetime) -> Sighting:
-        detail = f"the lane stands still at lost offsets: {', '.join(gaps)}"
+        detail = f"the worker stands still at lost offsets: {', '.join(gaps)}"
         return sighting(GAP, name, now, breach=bool(gaps), value=len(gaps), detail=detail)
 
     def _conflicts(self, name: str, more: int, now: datetime) -> Iterator[Sighting]:
-        """A lane may have died before it told of its last one: that is seen again, at its own time."""
+        """A worker may have died before it told of its last one: that is seen again, at its own time."""
         told = "repeat a key with other values and were dropped; the first stays"
         if self._conflict_before is not None:
             yield sighting(CONFLICT, name, self._conflict_before, breach=True, detail=f"records {told}")

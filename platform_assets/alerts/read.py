@@ -31,7 +31,7 @@ from platform_assets.contracts.document import Declared, model_mistakes, parse_d
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import packaged_systems
 from platform_assets.contracts.types import NUMERIC
-from platform_assets.errors import Mistake, Mistakes, told
+from platform_assets.core.errors import Mistake, Mistakes, told
 
 FILE_NAME = "alerts.yaml"
 WORDS = frozenset({"value", "threshold", "window", "rule", "system", "table"})
@@ -107,7 +107,7 @@ class _Window(_Common):
     at_least: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _judged(self) -> _Window:
+    def _evaluated(self) -> _Window:
         if (self.above is None) == (self.below is None):
             raise ValueError("needs one of above and below")
         if not timedelta(seconds=1) <= self.window <= _LONGEST:

@@ -16,12 +16,12 @@ from platform_assets.alerts.model import Aggregate, AlertError, Function, Kind, 
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.types import UTC_MICROS
-from platform_assets.errors import Mistake, Mistakes, one_line, told
-from platform_assets.refine.computed import with_operands
-from platform_assets.refine.expressions import condition_mistake
+from platform_assets.core.errors import Mistake, Mistakes, one_line, told
+from platform_assets.transform.computed import with_operands
+from platform_assets.transform.expressions import condition_mistake
 
 BUCKETS = 60
-"""Buckets in a window. The newest is not full, so a window is judged up to a sixtieth too short, never too long."""
+"""Buckets in a window. The newest is not full, so a window is evaluated up to a sixtieth too short, never too long."""
 SEEN = -1
 """The bucket of the cell that only says when a group was first and last seen."""
 GROUP_LENGTH = 200
@@ -43,7 +43,7 @@ CELLS: pa.Schema = pa.schema(
 )
 
 PAST_CELLS = pa.schema([CELLS.field(name) for name in ("rule", "grp", "bucket")])
-"""Which cells were added so late that their windows are judged by silver."""
+"""Which cells were added so late that their windows are evaluated by silver."""
 
 MERGE = """
 SELECT rule, grp, bucket, sum(total) AS total, max(peak) AS peak, sum(whole) AS whole, sum(n)::BIGINT AS n,

@@ -1,7 +1,7 @@
 """Where incidents are kept: the Delta table `alerts/<system>`, one row a version, the latest of an alert is its state.
 
 Belongs here: reading them, and changing them under compare-and-set. Does not: how an incident changes (`incident.py`).
-Each commit is numbered (`revision`) by an application transaction that it expects and advances, so that of two lanes that
+Each commit is numbered (`revision`) by an application transaction that it expects and advances, so that of two workers that
 saw the same thing one stores it, and the other looks again and finds nothing left to do.
 """
 
@@ -22,8 +22,8 @@ from platform_assets.alerts.incident import RESOLVED, Alert
 from platform_assets.alerts.late import PAST
 from platform_assets.alerts.model import AlertError
 from platform_assets.contracts.types import UTC_MICROS
-from platform_assets.faultpoints import fault_point
-from platform_assets.lake.table import Conflict, LakeTable
+from platform_assets.core.faultpoints import fault_point
+from platform_assets.tables.table import Conflict, LakeTable
 
 REVISION = "revision"
 FILES = 32

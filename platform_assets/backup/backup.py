@@ -2,7 +2,7 @@
 
 Belongs here: the order of the steps. Does not: what is copied (`contents.py`), or bringing it back (`restore.py`).
 
-Works beside running lanes. Until it is complete the copy lies beside its place under a name of its own.
+Works beside running workers. Until it is complete the copy lies beside its place under a name of its own.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from platform_assets.backup.copy import (
     sync_folders,
 )
 from platform_assets.backup.manifest import HOME, LAKE, SECRETS, Manifest, TableEntry
-from platform_assets.errors import AssayError
-from platform_assets.lake.archive import FrozenTable, live_files, transaction
-from platform_assets.lake.files import sync
-from platform_assets.lane.land import SEQ
-from platform_assets.settings import SECRETS_FILE, Settings
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import SECRETS_FILE, Settings
+from platform_assets.ingest.land import SEQ
+from platform_assets.tables.archive import FrozenTable, live_files, transaction
+from platform_assets.tables.files import sync
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase (`copying`, `checking`), bytes done and bytes in all."""

@@ -3,9 +3,10 @@
 Belongs here: the order, and what is left out. Does not: copying (`copy.py`).
 
 The order is downstream first. Silver is frozen before bronze, so that a restored silver never holds a bronze commit that bronze
-lacks (the lane would refuse it); what bronze holds beyond silver is settled by the next lane. Quarantine comes after silver: what
-it holds past silver is not yet true, and is replaced. A replay moves rows from quarantine to silver: when silver's `rewrite`
-has moved between the two, both are frozen again. Accepted contracts come last: no row is newer than its contract.
+lacks (the worker would refuse it); what bronze holds beyond silver is settled by the next worker. Quarantine comes after
+silver: what it holds past silver is not yet true, and is replaced. A replay moves rows from quarantine to silver: when
+silver's `rewrite` has moved between the two, both are frozen again. Accepted contracts come last: no row is newer than its
+contract.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from platform_assets.alerts.buckets import FOLDER
-from platform_assets.errors import AssayError
-from platform_assets.lake.archive import FrozenTable, LogMoved, find_tables, freeze, transaction
-from platform_assets.lake.runs import RUNS
-from platform_assets.lane.keys import KEY_FOLDER
-from platform_assets.lane.settle import REWRITE
+from platform_assets.core.errors import AssayError
+from platform_assets.ingest.keys import KEY_FOLDER
+from platform_assets.ingest.settle import REWRITE
+from platform_assets.tables.archive import FrozenTable, LogMoved, find_tables, freeze, transaction
+from platform_assets.tables.runs import RUNS
 
 _TRIES = 20
 _SILVER, _QUARANTINE = "silver", "quarantine"
-_BEHIND = ("ledger", "bronze")
+_BEHIND = ("feed", "bronze")
 _LOCAL = frozenset({"local", "dagster/output", "dagster/logs", "secrets.env"})
 """Below a home: the local services' own data, logs, and what is copied only on request."""
 _PASSING = (".lock", ".tmp", "-wal", "-shm", "-journal", "-lock")

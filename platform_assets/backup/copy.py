@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform_assets.errors import AssayError
-from platform_assets.lake.files import sync
+from platform_assets.core.errors import AssayError
+from platform_assets.tables.files import sync
 
 CHUNK = 4 * 1024 * 1024
 _SQLITE = b"SQLite format 3\x00"

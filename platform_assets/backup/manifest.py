@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from platform_assets.backup.copy import Copied, write_durably
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 NAME = "manifest.json"
 FORMAT = 1

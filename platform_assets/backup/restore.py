@@ -1,6 +1,6 @@
 """Bringing a backup back: into a home that has no lake yet, checked file by file, and marked as restored.
 
-Belongs here: the order of the steps. Does not: making the index follow (`lane/reindex.py`; `assay reindex`).
+Belongs here: the order of the steps. Does not: making the index follow (`ingest/reindex.py`; `assay reindex`).
 
 The mark (`restored`, an application transaction of each table that an index follows) is what tells the index apart: versions
 and commits that the restored lake will use were used before, so that an index filled earlier can be ahead of it without a trace
@@ -17,10 +17,10 @@ from pathlib import Path
 from platform_assets.backup.backup import Progress
 from platform_assets.backup.copy import copy_file, sync_folders
 from platform_assets.backup.manifest import HOME, LAKE, SECRETS, Manifest
-from platform_assets.errors import AssayError
-from platform_assets.lake.archive import mark_restored
-from platform_assets.lake.files import sync
-from platform_assets.settings import SECRETS_FILE, Settings, read_env_file
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import SECRETS_FILE, Settings, read_env_file
+from platform_assets.tables.archive import mark_restored
+from platform_assets.tables.files import sync
 
 _INDEXED = ("silver/", "gold/", "alerts/")
 """Layers of the lake whose tables are followed by indices."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from platform_assets.cli.session import Command, Session, json_option, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.alerts.incident import Alert
-    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.service import AlertService
 
 _STYLES = {"critical": "bold red", "warning": "yellow", "info": ""}
 
@@ -38,11 +38,11 @@ def list_(session: Session, system: str | None, everything: bool, as_json: bool)
     names = [system] if system else [*session.contracts, *session.systems.broken, PLATFORM_SYSTEM]
     found: list[Alert] = []
     for name in names:
-        room = _room(session, name)
+        alert_service = _alert_service(session, name)
         try:
-            found += room.alerts(state=None if everything else OPEN)
+            found += alert_service.alerts(state=None if everything else OPEN)
         finally:
-            room.close()
+            alert_service.close()
     if as_json:
         render.emit([document(alert) for alert in found])
         return
@@ -85,11 +85,11 @@ def _note(alert: Alert) -> str:
 @pass_session
 def ack(session: Session, system: str, alert_id: str, as_json: bool) -> None:
     """Say that you look after an alert: no more reminders."""
-    room = _room(session, system)
+    alert_service = _alert_service(session, system)
     try:
-        _show(room.acknowledge(alert_id, getpass.getuser()), as_json)
+        _show(alert_service.acknowledge(alert_id, getpass.getuser()), as_json)
     finally:
-        room.close()
+        alert_service.close()
 
 
 @alerts.command(cls=Command, examples=("assay alerts mute logs 5ee470b2de2fd9063110 --for 2h",))
@@ -106,11 +106,11 @@ def mute(session: Session, system: str, alert_id: str, length: str, as_json: boo
         until = datetime.now(UTC) + (timedelta(0) if length == "off" else duration(length))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--for") from error
-    room = _room(session, system)
+    alert_service = _alert_service(session, system)
     try:
-        _show(room.mute(alert_id, getpass.getuser(), until), as_json)
+        _show(alert_service.mute(alert_id, getpass.getuser(), until), as_json)
     finally:
-        room.close()
+        alert_service.close()
 
 
 @alerts.command(cls=Command, examples=("assay alerts test", "assay alerts test logs --send"))
@@ -142,13 +142,13 @@ def test(session: Session, system: str | None, send: bool) -> None:
         raise AssayError(f"not sent to {', '.join(failed)}", "check ASSAY_ALERT_URLS and the way there")
 
 
-def _room(session: Session, system: str) -> AlertRoom:
+def _alert_service(session: Session, system: str) -> AlertService:
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
-    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.service import AlertService
 
     if system != PLATFORM_SYSTEM and system not in session.systems.broken:  # whose alerts are there all the same
         session.contract(system)
-    return AlertRoom(session.settings, system, index=False)
+    return AlertService(session.settings, system, index=False)
 
 
 def _show(alert: Alert, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from platform_assets.cli.session import Interrupted, Session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Local services": {
@@ -48,8 +48,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "keys": "keys:keys",
     },
     "Operation": {
-        "lane": "lane:lane",
-        "rebuild": "lane:rebuild",
+        "ingest": "ingest:ingest",
+        "rebuild": "ingest:rebuild",
         "gold": "gold:gold",
         "reindex": "backup:reindex",
         "backup": "backup:backup",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from platform_assets.cli.session import Command, Session, json_option, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from platform_assets.backup.backup import Progress
-    from platform_assets.search.rebuild import ReindexReport
+    from platform_assets.index.rebuild import ReindexReport
 
     _Work = Callable[[Callable[[int], None]], ReindexReport]
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def backup(session: Session, dest: Path, link: bool, secrets: bool, as_json: bool) -> None:
     """Copy the lake and what lies beside it into the new folder DEST.
 
-    Tables, accepted contracts, Dagster's database, audit. Lanes may go on meanwhile. Every file is read again and checked.
+    Tables, accepted contracts, Dagster's database, audit. Workers may go on meanwhile. Every file is read again and checked.
     Kafka and OpenSearch are not copied.
     """
     from platform_assets.backup.backup import backup as run
@@ -72,7 +72,7 @@ def backup(session: Session, dest: Path, link: bool, secrets: bool, as_json: boo
 def restore(session: Session, source: Path, secrets: bool, index: bool, as_json: bool) -> None:
     """Put a backup in place: into a home without a lake.
 
-    Nothing is overwritten. Afterwards the lane goes on where the backup ends, as far as Kafka still has the records. An index
+    Nothing is overwritten. Afterwards the worker goes on where the backup ends, as far as Kafka still has the records. An index
     that was filled before has to be built anew.
     """
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
@@ -94,11 +94,11 @@ def restore(session: Session, source: Path, secrets: bool, index: bool, as_json:
     if report.missing_key:
         click.echo(
             f"the masking key {report.missing_key} is not known here: set ASSAY_HMAC_KEY_ID and ASSAY_HMAC_KEY to it before a "
-            "lane runs, or restore with --secrets"
+            "ingest runs, or restore with --secrets"
         )
     _tell(reports)
     if not index:
-        click.echo("next: `assay reindex SYSTEM` if the index was filled before, then the lane; `assay prove` tells")
+        click.echo("next: `assay reindex SYSTEM` if the index was filled before, then the worker; `assay prove` tells")
 
 
 @click.command(
@@ -112,8 +112,8 @@ def reindex(session: Session, system: str, table: str | None, as_json: bool) -> 
     """Build a system's indices anew from the lake.
 
     Of events, of gold and of alerts: for one that was filled from another lake, or before a restore, or whose periods the
-    contract has changed. The old one serves until the new one is complete; lanes may go on meanwhile. TABLE is a table of events,
-    a mart, or `alerts`; the system `assay` has alerts only.
+    contract has changed. The old one serves until the new one is complete; workers may go on meanwhile. TABLE is a table of
+    events, a mart, or `alerts`; the system `assay` has alerts only.
     """
     from platform_assets.cli import render
 
@@ -144,10 +144,10 @@ def _works(session: Session, system: str) -> dict[str, _Work]:
     from platform_assets.alerts.index import NAME
     from platform_assets.alerts.maintain import reindex_alerts
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
-    from platform_assets.gold.graph import marts_of
-    from platform_assets.gold.project import has_models, project_folder
-    from platform_assets.gold.reindex import reindex_mart
-    from platform_assets.lane.reindex import reindex as reindex_table
+    from platform_assets.ingest.reindex import reindex as reindex_table
+    from platform_assets.marts.graph import marts_of
+    from platform_assets.marts.project import has_models, project_folder
+    from platform_assets.marts.reindex import reindex_mart
 
     settings, project = session.settings, project_folder()
     works: dict[str, _Work] = {}

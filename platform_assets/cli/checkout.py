@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 
 def checkout(command: str) -> Path:

@@ -9,10 +9,10 @@ import click
 
 from platform_assets.cli.checkout import checkout
 from platform_assets.cli.session import Command, Session, json_option, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
-    from platform_assets.lane.gate import Verdict
+    from platform_assets.contracts.registry import Verdict
 
 _WORDS = {
     "first": "valid, none was accepted before",
@@ -37,16 +37,16 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
 
     Contracts with the SQL that they compile to, rules for alerts, reports and marts: each mistake of each file with its line
     where there is one. Also whether each contract may follow the accepted one: a change that breaks readers needs a higher
-    major version, any other change a higher version. The lane accepts a contract when it starts, by the same rules. Exits with 1
-    when anything is wrong.
+    major version, any other change a higher version. The worker accepts a contract when it starts, by the same rules. Exits
+    with 1 when anything is wrong.
     """
     from platform_assets.cli import render
-    from platform_assets.lane.gate import judge_contract
-    from platform_assets.registry import Part, Problem, look, problems_of
+    from platform_assets.contracts.registry import compare_contract
+    from platform_assets.declarations import Part, Problem, problems_of, read_systems
 
     settings = session.settings
     if system is None:
-        everything = look(settings)
+        everything = read_systems(settings)
         contracts, problems = list(everything.contracts.values()), everything.problems
     else:
         if system not in session.systems.broken:
@@ -56,7 +56,7 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
     verdicts = []
     for found in contracts:
         try:
-            verdicts.append(judge_contract(settings, found))
+            verdicts.append(compare_contract(settings, found))
         except AssayError as error:  # the accepted contract of one system cannot be read
             problems = (*problems, *(Problem(found.system, Part.CONTRACT, mistake) for mistake in error.mistakes))
     passes = not problems and all(verdict.passes for verdict in verdicts)
@@ -75,7 +75,7 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
 
 
 def _facts(verdict: Verdict) -> dict[str, object]:
-    from platform_assets.plain import plain
+    from platform_assets.core.serialization import plain
 
     return {**plain(verdict), "passes": verdict.passes}
 
@@ -100,7 +100,7 @@ def docs(ctx: click.Context, session: Session, only_check: bool, folder: Path | 
     """Write the pages and dbt sources of the contracts anew."""
     from platform_assets.contracts.docs import write_pages
     from platform_assets.contracts.export import write_sources
-    from platform_assets.gold.project import project_folder
+    from platform_assets.marts.project import project_folder
 
     pages = folder or checkout("assay docs") / "docs" / "systems"
     differing = write_pages(pages, session.contracts, check=only_check)

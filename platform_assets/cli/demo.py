@@ -29,7 +29,7 @@ def demo(ctx: click.Context, session: Session, once: bool, rate: float, port: in
 
     Starts Kafka, OpenSearch and Dagster, lets three invented services write logs, sends real ones where there are some, and
     shows what arrives, until Ctrl-C; then everything that it started ends. With --once it also sends bad input, waits for two
-    runs of the lane and for an alert to open and resolve, and proves the result. `assay dev` is the same without the logs.
+    runs of the worker and for an alert to open and resolve, and proves the result. `assay dev` is the same without the logs.
     """
     from platform_assets.local.demo import (
         SYSTEM,
@@ -95,7 +95,7 @@ def flow(running: Demo) -> list[str]:
     """What was sent, and how late search is."""
     from platform_assets.cli.overview import searchable_age
     from platform_assets.cli.render import duration
-    from platform_assets.errors import AssayError
+    from platform_assets.core.errors import AssayError
 
     seconds = time.time() - running.platform.began
     sent = f"{running.feed.delivered:,} events sent, {running.feed.delivered / seconds:,.0f}/s"

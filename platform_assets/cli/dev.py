@@ -24,7 +24,7 @@ PORT = click.option(
 )
 
 More = Callable[[], list[str]]
-"""What a caller of `watch` adds to the line about the lanes."""
+"""What a caller of `watch` adds to the line about the workers."""
 
 
 @click.command(cls=Command, examples=("assay dev", "ASSAY_SYSTEMS=~/systems assay dev --port 3333"))
@@ -72,7 +72,7 @@ def watch(running: Platform, stop: Stop, more: More = list) -> None:
     from rich.live import Live
 
     from platform_assets.cli import render
-    from platform_assets.trust.overview import system_facts
+    from platform_assets.reconcile.overview import system_facts
 
     out = render.console()
     if not out.is_terminal:
@@ -102,7 +102,7 @@ def _view(running: Platform, more: More) -> RenderableType:
     from rich.text import Text
 
     from platform_assets.cli.status import tables
-    from platform_assets.trust.overview import system_facts
+    from platform_assets.reconcile.overview import system_facts
 
     return Group(
         Text(),
@@ -114,8 +114,8 @@ def _view(running: Platform, more: More) -> RenderableType:
 
 
 def _progress(running: Platform, more: More) -> str:
-    """What the caller adds, and each lane's last runs."""
-    from platform_assets.errors import AssayError
+    """What the caller adds, and each worker's last runs."""
+    from platform_assets.core.errors import AssayError
 
     parts = more()
     for system in running.contracts:
@@ -129,10 +129,10 @@ def _progress(running: Platform, more: More) -> str:
 def _runs(running: Platform, system: str) -> str:
     from platform_assets.cli.render import duration
 
-    runs = running.lane_runs(system)
+    runs = running.ingest_runs(system)
     if not runs:
-        return f"the first lane run of {system} starts within a minute"
+        return f"the first ingest run of {system} starts within a minute"
     last = runs[0]
     since = f" {duration(time.time() - last.started)} ago" if last.started else ""
     where = f", see {running.page_of(last)}" if last.failed else ""
-    return f"{len(runs)} lane runs of {system}, the last {last.status.lower()}{since}{where}"
+    return f"{len(runs)} ingest runs of {system}, the last {last.status.lower()}{since}{where}"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from platform_assets.cli.session import Session
     from platform_assets.contracts.model import Contract
-    from platform_assets.gold.marts import Mart
-    from platform_assets.gold.trace import FigureTrace
+    from platform_assets.marts.marts import Mart
+    from platform_assets.marts.trace import FigureTrace
 
 _ROWS = 20
 _VERDICTS = {
@@ -31,8 +31,8 @@ _VERDICTS = {
 
 def is_figure(contract: Contract, what: str) -> bool:
     """Whether `assay trace SYSTEM what` is about a mart: all that is no document's id, where the system has marts."""
-    from platform_assets.gold.project import has_models, project_folder
-    from platform_assets.trust.trace import is_document_id
+    from platform_assets.marts.project import has_models, project_folder
+    from platform_assets.reconcile.trace import is_document_id
 
     return not is_document_id(what) and has_models(project_folder(), contract.system)
 
@@ -55,10 +55,10 @@ def trace_mart(
 ) -> None:
     """Trace the rows of a mart that are meant, and show the answer."""
     from platform_assets.cli import render
-    from platform_assets.gold.figure import find_document, find_mart, find_rows
-    from platform_assets.gold.graph import marts_of
-    from platform_assets.gold.project import project_folder
-    from platform_assets.gold.trace import trace_figure
+    from platform_assets.marts.figure import find_document, find_mart, find_rows
+    from platform_assets.marts.graph import marts_of
+    from platform_assets.marts.project import project_folder
+    from platform_assets.marts.trace import trace_figure
 
     lake, marts = session.settings.lake_path, marts_of(project_folder(), contract)
     mart = find_mart(marts, contract.system, what)
@@ -107,7 +107,7 @@ def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
     if len(found.rows) > _ROWS:
         under(f"and {len(found.rows) - _ROWS:,} rows more")
     taken = ", ".join(f"{name} to commit {at['commits']:,}" for name, at in found.consumed.items() if at["commits"])
-    number = "no longer in the ledger" if found.refresh is None else f"{found.refresh:,}"
+    number = "no longer in the refresh_log" if found.refresh is None else f"{found.refresh:,}"
     line("refresh", f"{number}; the mart has taken in {taken or 'nothing'}")
     line("counted", f"{found.counted:,} rows of silver: {_VERDICTS[found.verdict]}")
     if found.adds:

@@ -7,7 +7,7 @@ import getpass
 import click
 
 from platform_assets.cli.session import Command, Session, json_option, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 
 @click.command(
@@ -23,16 +23,16 @@ from platform_assets.errors import AssayError
 def accept_gap(
     session: Session, system: str, table: str, partition: int, reason: str, yes: bool, as_json: bool
 ) -> None:
-    """Accept lost offsets, so that the lane goes on.
+    """Accept lost offsets, so that the worker goes on.
 
-    A lane stops a partition when the broker no longer has the next offset. The loss is recorded in bronze and shows in every
+    A worker stops a partition when the broker no longer has the next offset. The loss is recorded in bronze and shows in every
     proof.
     """
     if not reason.strip():
         raise click.BadParameter("is empty", param_hint="--reason")
     from platform_assets.cli import render
-    from platform_assets.trust.gap import accept_gap as accept
-    from platform_assets.trust.gap import find_gaps
+    from platform_assets.reconcile.gap import accept_gap as accept
+    from platform_assets.reconcile.gap import find_gaps
 
     contract = session.contract(system)
     name = session.table_of(contract, table).name
@@ -53,5 +53,5 @@ def accept_gap(
         render.emit(report)
         return
     click.echo(
-        f"{system}.{name}[{partition}]: {report.missing:,} offsets accepted as lost; the lane goes on at {report.earliest}"
+        f"{system}.{name}[{partition}]: {report.missing:,} offsets accepted as lost; the worker goes on at {report.earliest}"
     )

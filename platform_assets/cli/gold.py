@@ -13,7 +13,7 @@ from platform_assets.cli.session import Command, Session, json_option, pass_sess
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract
-    from platform_assets.gold.refresh import RefreshReport
+    from platform_assets.marts.refresh import RefreshReport
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +34,7 @@ def refresh(ctx: click.Context, session: Session, system: str | None, day: datet
     refreshed exactly is refused, and named; the others are refreshed, and the command exits with 1.
     """
     from platform_assets.cli import render
-    from platform_assets.gold.refresh import refresh as run
+    from platform_assets.marts.refresh import refresh as run
 
     reports: list[RefreshReport] = []
     for contract in _with_marts(session, system):
@@ -60,10 +60,10 @@ def refresh(ctx: click.Context, session: Session, system: str | None, day: datet
 def status(session: Session, system: str | None, as_json: bool) -> None:
     """Show how far gold is behind silver, and its marts."""
     from platform_assets.cli import render
-    from platform_assets.gold.graph import read_graph
-    from platform_assets.gold.project import project_folder
-    from platform_assets.gold.status import gold_state
-    from platform_assets.plain import plain
+    from platform_assets.core.serialization import plain
+    from platform_assets.marts.graph import read_graph
+    from platform_assets.marts.project import project_folder
+    from platform_assets.marts.status import gold_state
 
     project, lake = project_folder(), session.settings.lake_path
     states = [gold_state(lake, contract, read_graph(project, contract)) for contract in _with_marts(session, system)]
@@ -105,7 +105,7 @@ def _progress(system: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def _with_marts(session: Session, system: str | None) -> list[Contract]:
     """The system that was named, or all that have models."""
-    from platform_assets.gold.project import has_models, project_folder
+    from platform_assets.marts.project import has_models, project_folder
 
     if system is not None:
         return [session.contract(system)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from platform_assets.cli.session import Command, Session, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 _STARTER = Path(__file__).resolve().parents[1] / "starter"
 _NAME = "SYSTEM_NAME"

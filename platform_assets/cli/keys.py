@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Make a key and show it, once."""
     from platform_assets.cli import render
-    from platform_assets.search.times import parse_duration
+    from platform_assets.index.times import parse_duration
     from platform_assets.serve.audit import Audit
     from platform_assets.serve.keys import KeyStore, Role
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract, Table
-    from platform_assets.registry import Problem
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
+    from platform_assets.declarations import Problem
 
 Facts = dict[str, Any]
 
@@ -23,11 +23,11 @@ def overview(settings: Settings, contracts: Iterable[Contract], problems: Iterab
 
     `{home, phase, healthy, services: [{name, state, address, pid, restarts, detail, log}], shards: {open, limit, share, exceeded,
     unanswered}, systems: [{system, version, owner, gaps: [...], tables: [...]}], mistakes: [{system, part, file, line, place,
-    message, hint}]}`; for `shards` see `trust.overview.shard_facts`, for a table `trust.overview.table_facts`.
+    message, hint}]}`; for `shards` see `reconcile.overview.shard_facts`, for a table `reconcile.overview.table_facts`.
     """
+    from platform_assets.core.serialization import plain
     from platform_assets.local import lifecycle
-    from platform_assets.plain import plain
-    from platform_assets.trust.overview import shard_facts, system_facts
+    from platform_assets.reconcile.overview import shard_facts, system_facts
 
     status = lifecycle.status(settings.home)
     return {
@@ -44,9 +44,9 @@ def overview(settings: Settings, contracts: Iterable[Contract], problems: Iterab
 
 def searchable_age(settings: Settings, table: Table) -> float | None:
     """Seconds since the newest event that search finds; None when there is none. Raises AssayError."""
-    from platform_assets.search.client import connect
-    from platform_assets.search.query import search
-    from platform_assets.search.times import parse_time
+    from platform_assets.index.client import connect
+    from platform_assets.index.query import search
+    from platform_assets.index.times import parse_time
 
     client = connect(settings.opensearch_url, settings.opensearch_auth("reader"), settings.opensearch_ca, check=False)
     try:

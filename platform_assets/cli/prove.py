@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from platform_assets.contracts.model import Contract
-    from platform_assets.gold.audit import GoldAudit
-    from platform_assets.settings import Settings
-    from platform_assets.trust.proof import Failure, Proof, TableProof
+    from platform_assets.core.settings import Settings
+    from platform_assets.marts.audit import GoldAudit
+    from platform_assets.reconcile.proof import Failure, Proof, TableProof
 
 _PARTS = {
     "silver": "silver",
@@ -48,7 +48,7 @@ EXAMPLES = 3
 )
 @click.argument("system", required=False)
 @click.option("--table", "tables", multiple=True, help="Only this table (may be repeated).")
-@click.option("--quick", is_flag=True, help="Do not refine bronze again; everything else is compared.")
+@click.option("--quick", is_flag=True, help="Do not transform bronze again; everything else is compared.")
 @click.option("--gold", is_flag=True, help="Audit marts instead: make slots anew from silver and compare them.")
 @click.option("--mart", "marts", multiple=True, help="With --gold: only this mart (may be repeated).")
 @click.option(
@@ -70,7 +70,7 @@ def prove(
 ) -> None:
     """Prove that every record is exactly where it should be.
 
-    Offsets = bronze = silver + quarantine + duplicates = index, by ids and content hashes at fixed offsets; the lane may go
+    Offsets = bronze = silver + quarantine + duplicates = index, by ids and content hashes at fixed offsets; the worker may go
     on meanwhile. Exits with 1 when it does not hold.
 
     With --gold it audits marts: the newest slot of each and some by chance are made anew from the rows of silver that the mart
@@ -101,7 +101,7 @@ def prove(
 def run(settings: Settings, contract: Contract, tables: list[str] | None = None, *, deep: bool = True) -> Proof:
     """Prove one system, with progress on standard error."""
     from platform_assets.cli import render
-    from platform_assets.trust.prove import prove
+    from platform_assets.reconcile.prove import prove
 
     with render.step_progress() as progress:
         return prove(settings, contract, tables, _Teller(progress), deep=deep)
@@ -110,10 +110,10 @@ def run(settings: Settings, contract: Contract, tables: list[str] | None = None,
 def _audit(session: Session, system: str | None, marts: tuple[str, ...], sample: int, as_json: bool) -> bool:
     """Audit the marts of the chosen systems, and show what differs; whether nothing does."""
     from platform_assets.cli import render
-    from platform_assets.gold.audit import audit
-    from platform_assets.gold.figure import find_mart
-    from platform_assets.gold.graph import marts_of
-    from platform_assets.gold.project import has_models, project_folder
+    from platform_assets.marts.audit import audit
+    from platform_assets.marts.figure import find_mart
+    from platform_assets.marts.graph import marts_of
+    from platform_assets.marts.project import has_models, project_folder
 
     project = project_folder()
     found = []

@@ -8,8 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaError, Message
 
 from platform_assets.contracts.model import Table
-from platform_assets.errors import AssayError
-from platform_assets.settings import Settings
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.stream.produce import RecordProducer
 from platform_assets.stream.topics import Broker, StreamError
 

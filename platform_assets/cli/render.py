@@ -31,8 +31,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from platform_assets.ansi import SEQUENCE
-from platform_assets.plain import plain
+from platform_assets.core.ansi import SEQUENCE
+from platform_assets.core.serialization import plain
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ANSI = re.compile(SEQUENCE)

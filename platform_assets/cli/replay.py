@@ -16,11 +16,11 @@ from platform_assets.cli.session import Command, Session, json_option, pass_sess
 def replay(session: Session, system: str, tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Put rejects through the present contract again.
 
-    What is accepted now moves to silver and the index; the rest stays. The lane may go on meanwhile, and a second replay
+    What is accepted now moves to silver and the index; the rest stays. The worker may go on meanwhile, and a second replay
     changes nothing.
     """
     from platform_assets.cli import render
-    from platform_assets.trust.replay import replay as run
+    from platform_assets.reconcile.replay import replay as run
 
     contract = session.contract(system)
     names = [session.table_of(contract, name).name for name in tables] or None

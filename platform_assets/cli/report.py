@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from platform_assets.cli.session import Command, Session, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 FORMATS = ("html", "csv", "json")
 
@@ -34,9 +34,9 @@ def report(
 ) -> None:
     """Make a report of one day, or list a system's reports."""
     from platform_assets.cli import render
-    from platform_assets.gold.graph import marts_of
-    from platform_assets.gold.project import project_folder
-    from platform_assets.gold.rows import LakeMarts
+    from platform_assets.marts.graph import marts_of
+    from platform_assets.marts.project import project_folder
+    from platform_assets.marts.rows import LakeMarts
     from platform_assets.reports.build import build
     from platform_assets.reports.declare import load_reports
     from platform_assets.reports.render import RENDERERS

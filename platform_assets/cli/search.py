@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from platform_assets.contracts.model import Contract, Table
-    from platform_assets.search.clauses import Masker
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
+    from platform_assets.index.clauses import Masker
 
 Row = dict[str, Any]
 
@@ -75,8 +75,8 @@ def search(
     if cursor and not name:
         raise click.UsageError("--cursor needs --table", ctx)
     from platform_assets.cli import render
-    from platform_assets.search.client import connect
-    from platform_assets.search.errors import QueryError
+    from platform_assets.index.client import connect
+    from platform_assets.index.errors import QueryError
 
     contract = session.contract(system)
     asked = _Question(query, *_span(last, since, until, as_of), limit, cursor)
@@ -108,7 +108,7 @@ def search(
 def _print_csv(found: _Found) -> None:
     """The rows, and on standard error how to go on."""
     from platform_assets.contracts.model import FieldType
-    from platform_assets.plain import csv_text
+    from platform_assets.core.serialization import csv_text
 
     names = ["id", "_table"]
     for table in found.tables:
@@ -125,8 +125,8 @@ def _span(
     last: str | None, since: str | None, until: str | None, as_of: str | None
 ) -> tuple[datetime | None, datetime | None]:
     """(since, until) of the options; None is no bound. Raises QueryError."""
-    from platform_assets.search.errors import QueryError
-    from platform_assets.search.times import parse_as_of, parse_duration, parse_time
+    from platform_assets.index.errors import QueryError
+    from platform_assets.index.times import parse_as_of, parse_duration, parse_time
 
     if last and since:
         raise QueryError("a search has either --last or --from, not both")
@@ -155,8 +155,8 @@ class _Found:
 
 def _find(client: OpenSearch, settings: Settings, contract: Contract, only: Table | None, asked: _Question) -> _Found:
     """Rows of one table, or of all that have the fields of the query, merged by event time."""
-    from platform_assets.search.errors import QueryError
-    from platform_assets.search.query import search as ask
+    from platform_assets.index.errors import QueryError
+    from platform_assets.index.query import search as ask
 
     found = _Found()
     refused: QueryError | None = None
@@ -195,7 +195,7 @@ def _hashes(settings: Settings, table: Table) -> Masker | None:
     if "ASSAY_HMAC_KEY" not in settings.values:
         return None
     from platform_assets.contracts.model import Mask
-    from platform_assets.refine.masking import Masker
+    from platform_assets.transform.masking import Masker
 
     masker = Masker(settings.hmac_keys(), settings.hmac_key_id)
     fields = [field.name for field in table.fields if field.mask is Mask.HMAC]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from platform_assets.cli.session import Command, Session, Stop, json_option, pass_session, stopping
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.cli.publish import RangeProducer
@@ -58,7 +58,7 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
     TABLE is `system.table` or the topic's name. A FILE holds lines, JSON lines, or records of several lines as the table's
     contract says; `-` is standard input, whose records are sent as they come (one of several lines when the next begins, or
     at the end). Files compressed with gzip, zstd, bzip2 or xz are unpacked, whatever their names; other binary files are
-    refused before anything is sent. Bytes are sent as they are: what is wrong with them is found out, and kept, by the lane.
+    refused before anything is sent. Bytes are sent as they are: what is wrong with them is found out, and kept, by the worker.
     """
     from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for

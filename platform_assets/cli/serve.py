@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from platform_assets.cli.session import Command, Session, pass_session
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 
 @click.command(

@@ -1,6 +1,6 @@
 """What all commands share: the options that each has, the home, the contracts, and how to stop.
 
-Belongs here: what is asked of the command line before any room is entered. Does not: output (`render.py`).
+Belongs here: what is asked of the command line before any package is called. Does not: output (`render.py`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract, Table
     from platform_assets.contracts.read import Systems
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """Settings of the home."""
-        from platform_assets.settings import Settings
+        from platform_assets.core.settings import Settings
 
         return Settings.load(self.home)
 
@@ -46,7 +46,7 @@ class Session:
     @cached_property
     def systems(self) -> Systems:
         """Every system's contract, or what is wrong with it. Raises AssayError when there is no folder of systems."""
-        from platform_assets.registry import valid_systems
+        from platform_assets.declarations import valid_systems
 
         return valid_systems(self.settings)
 

@@ -57,9 +57,9 @@ def status(ctx: click.Context, session: Session, system: str | None, watch: floa
 
 def _facts(session: Session, system: str | None) -> Facts:
     """As they are now. Raises AssayError when there is no such system, ContractError when the one asked for does not work."""
-    from platform_assets.registry import look
+    from platform_assets.declarations import read_systems
 
-    found = look(session.settings)
+    found = read_systems(session.settings)
     if system is not None and system not in found.contracts:
         from platform_assets.contracts.errors import ContractError
 

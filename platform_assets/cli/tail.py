@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from platform_assets.cli.session import Command, Session, Stop, pass_session, stopping
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.cli.publish import RangeProducer
@@ -147,18 +147,18 @@ def _alerting(session: Session, table: Table, path: Path) -> Iterator[None]:
 def _see(session: Session, table: Table, path: Path, trouble: str) -> None:
     """Raise or end the alert of a file. Its store may be what is wrong: the command's own error matters more."""
     from platform_assets.alerts.platform import TAIL, sighting
-    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.service import AlertService
     from platform_assets.alerts.text import DETAIL_LENGTH, neutral
 
     now = datetime.now(UTC)
     subject = neutral(f"{table.qualified_name} from {path.absolute()}", DETAIL_LENGTH)
     seen = sighting(TAIL, subject, now, breach=bool(trouble), detail=neutral(trouble, DETAIL_LENGTH))
     try:
-        room = AlertRoom(session.settings, table.system, index=False)
+        alert_service = AlertService(session.settings, table.system, index=False)
         try:
-            room.see([seen])
+            alert_service.see([seen])
         finally:
-            room.close()
+            alert_service.close()
     except Exception:
         logging.getLogger(__name__).warning("the alert of %s could not be stored", path, exc_info=session.debug)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from platform_assets.contracts.model import Table
-    from platform_assets.trust.trace import Trace
+    from platform_assets.reconcile.trace import Trace
 
 _VERDICTS = {
     "silver": "accepted: it is in silver",
@@ -68,7 +68,7 @@ def trace(
     """
     from platform_assets.cli import render
     from platform_assets.cli.figure import is_figure, trace_mart, wrong_usage
-    from platform_assets.trust.trace import trace as run
+    from platform_assets.reconcile.trace import trace as run
 
     contract = session.contract(system)
     if is_figure(contract, what):

@@ -1,4 +1,4 @@
-"""Arrow schemas of the lake's tables: silver from a contract; bronze, quarantine and ledger the same for all.
+"""Arrow schemas of the lake's tables: silver from a contract; bronze, quarantine and feed the same for all.
 
 Belongs here: column names, types and nullability. Does not belong here: where a table lies, how it is written.
 """
@@ -53,7 +53,7 @@ QUARANTINE_SCHEMA: pa.Schema = pa.schema(
 )
 """What was refused and why; never the raw bytes. `value_bytes` is null for a tombstone."""
 
-LEDGER_SCHEMA: pa.Schema = pa.schema(
+FEED_SCHEMA: pa.Schema = pa.schema(
     [
         _column("seq_min", pa.int64()),
         _column("seq_max", pa.int64()),

@@ -1,7 +1,7 @@
 """Bounds of numbers: which values of a field's type they leave, and how they are told to people.
 
 Belongs here: comparing bounds, of which each end may have two (one that is itself allowed and one that is not). Does not belong
-here: the SQL that tests values (`refine/fields.py`).
+here: the SQL that tests values (`transform/fields.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from platform_assets.contracts.errors import at
 from platform_assets.contracts.model import Field, FieldType, Format, Table
 from platform_assets.contracts.types import BOUNDS, NUMERIC, scaled, type_name
-from platform_assets.errors import Mistake
+from platform_assets.core.errors import Mistake
 
 _INT64 = (Decimal(-(2**63)), Decimal(2**63 - 1))
 

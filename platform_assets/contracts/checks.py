@@ -30,7 +30,7 @@ from platform_assets.contracts.model import (
 )
 from platform_assets.contracts.periods import MAX_INDICES, indices_needed
 from platform_assets.contracts.types import TYPES
-from platform_assets.errors import Mistake, Mistakes
+from platform_assets.core.errors import Mistake, Mistakes
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 TOPIC = re.compile(r"[a-z][a-z0-9_.-]{0,248}")
@@ -161,7 +161,7 @@ def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
 
 
 def _computed(table: Table, field: Field, place: str) -> Iterator[Mistake]:
-    """What a computed column cannot be. What its expression may use is asked of the engine (`refine/expressions.py`)."""
+    """What a computed column cannot be. What its expression may use is asked of the engine (`transform/expressions.py`)."""
     where = f"{place}.customProperties[computed]"
     roles = {
         "the event time": field.name == table.event_time,

@@ -69,7 +69,7 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 
     Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, masks (save for a stronger
     one), texts that stand for absent, the way a field is searched; narrowed values (an enum that lost one, a lower maximum,
-    a field that became required, a new pattern, …), checks and rules that judge by a column which is computed in another way.
+    a field that became required, a new pattern, …), checks and rules that evaluate by a column which is computed in another way.
 
     A new optional field breaks nobody by this rule, whatever its name. Where messages have a member of that name already, it
     lay in the attributes column: nothing here can know, and to add a field must stay the light change that it is.
@@ -143,7 +143,9 @@ def _names(expression: str, column: str) -> bool:
 
 
 def _computed_changes(old: Table, new: Table) -> Iterator[str]:
-    """Checks and rules that judge by values which writers cannot foresee: those of columns that are computed in another way."""
+    """Checks and rules that evaluate by values which writers cannot foresee: those of columns that are computed in another
+    way.
+    """
     changed = _changed_columns(old, new)
     for field in (new.field(name) for name in changed):
         bounds = least(field) is not None or greatest(field) is not None
@@ -152,7 +154,7 @@ def _computed_changes(old: Table, new: Table) -> Iterator[str]:
     known = {rule.name: rule.expression for rule in old.rules}
     for rule in (rule for rule in new.rules if known.get(rule.name) == rule.expression):
         if name := next((name for name in changed if _names(rule.expression, name)), None):
-            yield f": the rule {rule.name} judges by {name}, which is computed in another way"
+            yield f": the rule {rule.name} evaluates by {name}, which is computed in another way"
 
 
 def _version(contract: Contract) -> tuple[int, ...]:

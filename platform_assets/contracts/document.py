@@ -1,7 +1,7 @@
 """YAML documents of a system's folder: strictly read, bounded, and with the line of each place.
 
 Belongs here: reading text, keys given twice, places. Does not belong here: what a document means (`read.py`, `alerts/read.py`,
-`reports/declare.py`, `gold/marts.py`).
+`reports/declare.py`, `marts/marts.py`).
 
 A place is written as in `schema[events].properties[level].required` or `rules.errors_many.where`: an element of a list is named
 by its `name` or `property`, else by its number from 0.
@@ -19,7 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from platform_assets.contracts.errors import ContractError
-from platform_assets.errors import AssayError, Mistake, Mistakes
+from platform_assets.core.errors import AssayError, Mistake, Mistakes
 
 MAX_BYTES = 2 * 1024 * 1024
 MAX_NODES = 200_000

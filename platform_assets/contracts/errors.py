@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from platform_assets.errors import AssayError, Mistake, told
+from platform_assets.core.errors import AssayError, Mistake, told
 
 
 class ContractError(AssayError, ValueError):

@@ -41,7 +41,7 @@ from platform_assets.contracts.quality import allowed_values, rule_of
 from platform_assets.contracts.service_levels import ServiceLevels, duration
 from platform_assets.contracts.types import BOUNDS, TYPES
 from platform_assets.contracts.values import block, blocks, bound, choice, flag, text, texts, whole
-from platform_assets.errors import Mistakes
+from platform_assets.core.errors import Mistakes
 
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted", "pii")
 PII = "pii"

@@ -1,6 +1,6 @@
 """The contract as the platform sees it: plain frozen values, no behaviour beyond simple look-ups.
 
-Source: an ODCS 3.x document (`contracts/read.py` fills this model from it). Every other room derives its part (schemas,
+Source: an ODCS 3.x document (`contracts/read.py` fills this model from it). Every other package derives its part (schemas,
 SQL, mappings, assets) from these values and from nothing else.
 """
 
@@ -189,7 +189,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A system's contract: one version, one owner, one or more tables, carried by one lane."""
+    """A system's contract: one version, one owner, one or more tables, carried by one worker."""
 
     system: str
     version: str

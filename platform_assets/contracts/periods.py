@@ -1,6 +1,6 @@
 """How many search indices a table needs, by the period that one of them holds, and which period a contract gets by default.
 
-Belongs here: the arithmetic of periods. Does not belong here: the names of indices (`search/names.py`).
+Belongs here: the arithmetic of periods. Does not belong here: the names of indices (`index/names.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from platform_assets.contracts.model import Grain, IndexPeriod, Table
 from platform_assets.contracts.values import choice
-from platform_assets.errors import Mistakes
+from platform_assets.core.errors import Mistakes
 
 MAX_INDICES = 400
 """Indices of one table at a time. An OpenSearch node holds 1,000 shards by default, and not for one table alone."""

@@ -1,7 +1,7 @@
 """What a contract's `quality` and `enum` say: rules of a table, allowed values and patterns of a field.
 
 Belongs here: reading them from the standard's model, in whichever of its ways they are written. Does not belong here: whether
-the engine can run a rule (`refine/expressions.py`).
+the engine can run a rule (`transform/expressions.py`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from platform_assets.contracts.document import Document, model_mistakes, parse_d
 from platform_assets.contracts.errors import ContractError, at
 from platform_assets.contracts.mapping import map_contract
 from platform_assets.contracts.model import Contract
-from platform_assets.errors import AssayError, Mistake, Mistakes
+from platform_assets.core.errors import AssayError, Mistake, Mistakes
 
 FILE_NAME = "contract.yaml"
 API_VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0")

@@ -13,7 +13,7 @@ from typing import Any
 from open_data_contract_standard.model import ServiceLevelAgreementProperty
 
 from platform_assets.contracts.errors import at
-from platform_assets.errors import Mistakes
+from platform_assets.core.errors import Mistakes
 
 MAX_DURATION = timedelta(days=365_250)
 """A thousand years: further back than the oldest event by more, the calendar would end."""

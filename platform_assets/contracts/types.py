@@ -1,7 +1,7 @@
 """The type table: for each logical type what it is in Arrow, DuckDB, JSON, OpenSearch, and what a contract may say of it.
 
 Belongs here: one row a type, and the questions that are answered from the row and the field's precision and scale. Does not
-belong here: SQL that decodes and checks values (`refine/fields.py`), JSON Schema documents (`export.py`).
+belong here: SQL that decodes and checks values (`transform/fields.py`), JSON Schema documents (`export.py`).
 
 A decimal is exact everywhere: DECIMAL in DuckDB, Arrow and Delta, and a text with exactly `scale` digits after the point in JSON,
 because a JSON number passes through a float in most readers.

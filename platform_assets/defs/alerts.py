@@ -1,7 +1,8 @@
-"""Alerts as Dagster sees them: what it alone knows is raised, and each minute somebody looks when no lane does.
+"""Alerts as Dagster sees them: what it alone knows is raised, and each minute somebody looks when no worker does.
 
-Belongs here: sensors, the asset `alerts/<system>/alerts`, and turning Dagster's records into sightings. Does not: judging rules,
-incidents and messages (alerts). Everything goes through the room that the lane uses, so that nothing is told twice.
+Belongs here: sensors, the asset `alerts/<system>/alerts`, and turning Dagster's records into sightings. Does not: evaluating
+rules, incidents and messages (alerts). Everything goes through the alert service that the worker uses, so that nothing is
+told twice.
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
@@ -36,18 +37,18 @@ from dagster import (
 )
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.core.errors import AssayError
 from platform_assets.defs import keys, policies
 from platform_assets.defs.checks import LAYER, Check
 from platform_assets.defs.specs import Layer, alerts_key, key, owners
-from platform_assets.defs.stale import stale_alerts, stale_lane, stale_marts
-from platform_assets.errors import AssayError
+from platform_assets.defs.stale import stale_alerts, stale_ingest, stale_marts
 
 if TYPE_CHECKING:
+    from platform_assets.alerts.evaluator import Ends
     from platform_assets.alerts.incident import Sighting
-    from platform_assets.alerts.judge import Ends
-    from platform_assets.alerts.room import AlertRoom
-    from platform_assets.gold.refresh import RefreshReport
-    from platform_assets.settings import Settings
+    from platform_assets.alerts.service import AlertService
+    from platform_assets.core.settings import Settings
+    from platform_assets.marts.refresh import RefreshReport
 
 LOOK_SECONDS = 60
 FAILED_RUNS_SECONDS = 30
@@ -56,7 +57,7 @@ FAILED_LATELY, FAILED_MOST = timedelta(days=1), 500
 MESSAGES = 3
 """Messages a tick: a tick is ended after a minute, and a receiver may hang."""
 CHECKS = (Check.COMPLETE,)
-"""Checks that raise `check_failed`, besides `keys_unique`. The others have rules of their own, which the lane follows live."""
+"""Checks that raise `check_failed`, besides `keys_unique`. The others have rules of their own, which the worker follows live."""
 HOUSEKEEPING = "assay"
 """The system of runs that belong to none (`alerts.platform.PLATFORM_SYSTEM`)."""
 
@@ -78,7 +79,7 @@ def alerts_spec(contract: Contract) -> AssetSpec:
     return AssetSpec(
         alerts_key(contract.system),
         deps=[key(Layer.SILVER, table) for table in contract.tables],
-        description="Incidents: rules over windows of silver, and what the platform tells of itself. Written beside the lane; "
+        description="Incidents: rules over windows of silver, and what the platform tells of itself. Written beside the worker; "
         "reported here whenever the counts change, and every ten minutes.",
         group_name=contract.system,
         owners=owners(contract),
@@ -121,28 +122,28 @@ def look_now(
 
     The look of `HOUSEKEEPING` sees whether those of the systems still happen.
     """
-    from platform_assets.alerts.room import AlertRoom, counts
+    from platform_assets.alerts.service import AlertService, counts
     from platform_assets.alerts.text import plain
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
 
     settings, contract = Settings.load(), contracts.get(system)
-    room = AlertRoom(settings, system)
+    alert_service = AlertService(settings, system)
     works: list[Callable[[], object]] = [
-        partial(_see, room, partial(_recovered, instance, room, now)),
-        partial(_see, room, partial(_failed, instance, system, contracts, room, now)),
+        partial(_see, alert_service, partial(_recovered, instance, alert_service, now)),
+        partial(_see, alert_service, partial(_failed, instance, system, contracts, alert_service, now)),
     ]
     if contract is None:
-        works.append(partial(_see, room, partial(stale_alerts, instance, contracts, now)))
-        works.append(partial(_see, room, partial(_shards, settings, now)))
+        works.append(partial(_see, alert_service, partial(stale_alerts, instance, contracts, now)))
+        works.append(partial(_see, alert_service, partial(_shards, settings, now)))
     else:
         works += [
-            partial(_own_rules, settings, contract, room),
-            partial(_see, room, partial(_late_data, settings, contract, now)),
-            partial(_see, room, partial(stale_lane, instance, contract, now)),
-            partial(_see, room, partial(stale_marts, instance, contract, now)),
-            partial(_see, room, partial(_failed_checks, instance, contract, now)),
+            partial(_own_rules, settings, contract, alert_service),
+            partial(_see, alert_service, partial(_late_data, settings, contract, now)),
+            partial(_see, alert_service, partial(stale_ingest, instance, contract, now)),
+            partial(_see, alert_service, partial(stale_marts, instance, contract, now)),
+            partial(_see, alert_service, partial(_failed_checks, instance, contract, now)),
         ]
-    works += [room.publish, lambda: room.tell(most=MESSAGES)]
+    works += [alert_service.publish, lambda: alert_service.tell(most=MESSAGES)]
     problems = []
     try:
         for work in works:
@@ -153,26 +154,26 @@ def look_now(
             except Exception as error:  # whatever it is, what comes behind it is done all the same
                 _log.exception("a part of the look at the alerts of %s failed", system)
                 problems.append(plain(f"{type(error).__name__}: {error}"))
-        return counts(room.alerts()), problems
+        return counts(alert_service.alerts()), problems
     finally:
-        room.close()
+        alert_service.close()
 
 
-def _see(room: "AlertRoom", sightings: Callable[[], Iterator["Sighting"]]) -> None:
-    room.see(sightings())
+def _see(alert_service: "AlertService", sightings: Callable[[], Iterator["Sighting"]]) -> None:
+    alert_service.see(sightings())
 
 
-def _own_rules(settings: "Settings", contract: Contract, room: "AlertRoom") -> None:
+def _own_rules(settings: "Settings", contract: Contract, alert_service: "AlertService") -> None:
     from platform_assets.alerts.declared import rules_of
-    from platform_assets.alerts.judge import look_once
+    from platform_assets.alerts.evaluator import look_once
 
     rules = tuple(rules_of(settings, contract).valid.values())
-    look_once(settings, contract, rules, room, partial(broker_ends, settings, contract))
+    look_once(settings, contract, rules, alert_service, partial(broker_ends, settings, contract))
 
 
 def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
     """What the broker holds; nothing when it does not answer."""
-    from platform_assets.trust.coverage import ask_broker
+    from platform_assets.reconcile.coverage import ask_broker
 
     try:
         found = ask_broker(settings, [table.topic for table in contract.tables])
@@ -187,10 +188,10 @@ def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
 
 
 def _shards(settings: "Settings", now: datetime) -> Iterator["Sighting"]:
-    """Whether the index comes near its limit of shards. One that does not answer is told by the lanes."""
+    """Whether the index comes near its limit of shards. One that does not answer is told by the workers."""
     from platform_assets.alerts.platform import SHARDS, sighting
-    from platform_assets.lane.sessions import ask_shards
-    from platform_assets.search.errors import Unavailable
+    from platform_assets.index.errors import Unavailable
+    from platform_assets.ingest.sessions import ask_shards
 
     try:
         budget = ask_shards(settings)
@@ -206,7 +207,7 @@ def _late_data(settings: "Settings", contract: Contract, now: datetime) -> Itera
     """Each table's newest event against the contract: whether the data is late, or dated where no clock has been yet."""
     from platform_assets.alerts.model import Severity
     from platform_assets.alerts.platform import FRESHNESS, sighting
-    from platform_assets.trust.state import table_state
+    from platform_assets.reconcile.state import table_state
 
     for table in contract.tables:
         watermark = table_state(settings, table).watermark
@@ -253,25 +254,25 @@ def checks_of(table: Table) -> list[AssetCheckKey]:
 def see_marts(report: "RefreshReport") -> None:
     """Raise or end the alert of each mart whose index was tried.
 
-    That there is no index at all the lane tells, of its tables. Whoever looks next tells people. Raises AssayError.
+    That there is no index at all the worker tells, of its tables. Whoever looks next tells people. Raises AssayError.
     """
     from platform_assets.alerts.platform import INDEX, sighting
-    from platform_assets.alerts.room import AlertRoom
+    from platform_assets.alerts.service import AlertService
     from platform_assets.alerts.text import DETAIL_LENGTH, neutral
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
 
     now = datetime.now(UTC)
     tried = {**dict.fromkeys(report.documents, ""), **report.index_errors}
     if not tried:
         return
-    room = AlertRoom(Settings.load(), report.system, index=False)
+    alert_service = AlertService(Settings.load(), report.system, index=False)
     try:
-        room.see(
+        alert_service.see(
             sighting(INDEX, f"{report.system}.{mart}", now, breach=bool(error), detail=neutral(error, DETAIL_LENGTH))
             for mart, error in tried.items()
         )
     finally:
-        room.close()
+        alert_service.close()
 
 
 # -- failed runs -----------------------------------------------------------------------------------------------------------
@@ -293,15 +294,15 @@ def _failed_runs(systems: Collection[str]) -> SensorDefinition:
 
 def raise_failed_run(context: RunFailureSensorContext, systems: Collection[str]) -> None:
     """Store that a run failed. What cannot be stored or told now is by the next look."""
-    from platform_assets.alerts.room import AlertRoom
-    from platform_assets.settings import Settings
+    from platform_assets.alerts.service import AlertService
+    from platform_assets.core.settings import Settings
 
     run = context.dagster_run
-    room = AlertRoom(Settings.load(), system_of(run, systems))
+    alert_service = AlertService(Settings.load(), system_of(run, systems))
     try:
-        room.see([_failure(context.instance, run, datetime.now(UTC))])
+        alert_service.see([_failure(context.instance, run, datetime.now(UTC))])
     finally:
-        room.close()
+        alert_service.close()
 
 
 def _failure(instance: DagsterInstance, run: DagsterRun, at: datetime) -> "Sighting":
@@ -328,25 +329,25 @@ def _cause(instance: DagsterInstance, run: DagsterRun) -> str:
 
 
 def system_of(run: DagsterRun, systems: Collection[str]) -> str:
-    """The system that a run worked for: by the lane's tag, its assets, or its job's name."""
-    tagged = run.tags.get(policies.LANE_TAG, "")
+    """The system that a run worked for: by the worker's tag, its assets, or its job's name."""
+    tagged = run.tags.get(policies.INGEST_TAG, "")
     chosen = {asset.path[1] for asset in run.asset_selection or () if len(asset.path) > 1}
     named = {system for system in systems if run.job_name.startswith(f"{system}_")}
     return next((s for s in (tagged, *sorted(chosen), *sorted(named)) if s in systems), HOUSEKEEPING)
 
 
-def _recovered(instance: DagsterInstance, room: "AlertRoom", now: datetime) -> Iterator["Sighting"]:
+def _recovered(instance: DagsterInstance, alert_service: "AlertService", now: datetime) -> Iterator["Sighting"]:
     """Jobs with an open alert whose last finished run is a success."""
     from platform_assets.alerts.platform import RUN_FAILED, sighting
 
-    for job in sorted(_jobs_told(room)):
+    for job in sorted(_jobs_told(alert_service)):
         last = _last_finished(instance, job)
         if last is not None and last.dagster_run.status is DagsterRunStatus.SUCCESS:
             yield sighting(RUN_FAILED, job, now, breach=False)
 
 
 def _failed(
-    instance: DagsterInstance, system: str, systems: Collection[str], room: "AlertRoom", now: datetime
+    instance: DagsterInstance, system: str, systems: Collection[str], alert_service: "AlertService", now: datetime
 ) -> Iterator["Sighting"]:
     """Jobs without an open alert whose last finished run has failed lately: the sensor of failed runs looks at each run once.
 
@@ -354,7 +355,7 @@ def _failed(
     """
     lately = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - FAILED_LATELY)
     jobs = {run.job_name for run in instance.get_runs(lately, limit=FAILED_MOST) if system_of(run, systems) == system}
-    for job in sorted(jobs - _jobs_told(room)):
+    for job in sorted(jobs - _jobs_told(alert_service)):
         last = _last_finished(instance, job)
         if last is None or last.end_time is None or last.dagster_run.status is not DagsterRunStatus.FAILURE:
             continue
@@ -362,11 +363,11 @@ def _failed(
             yield _failure(instance, last.dagster_run, datetime.fromtimestamp(last.end_time, UTC))
 
 
-def _jobs_told(room: "AlertRoom") -> set[str]:
+def _jobs_told(alert_service: "AlertService") -> set[str]:
     """Jobs with an open alert."""
     from platform_assets.alerts.platform import RUN_FAILED
 
-    return {json.loads(group)["subject"] for rule, group in room.open_keys() if rule == RUN_FAILED.name}
+    return {json.loads(group)["subject"] for rule, group in alert_service.open_keys() if rule == RUN_FAILED.name}
 
 
 def _last_finished(instance: DagsterInstance, job: str) -> RunRecord | None:

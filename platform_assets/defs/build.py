@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dagster import Definitions, in_process_executor
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.errors import Mistake
 from platform_assets.defs.alerts import alert_definitions
 from platform_assets.defs.declarations import declaration_definitions
 from platform_assets.defs.housekeeping import housekeeping_definitions
+from platform_assets.defs.ingest import ingest_definitions
 from platform_assets.defs.keys import key_check_definitions
-from platform_assets.defs.lane import lane_definitions
 from platform_assets.defs.reports import report_definitions
-from platform_assets.errors import Mistake
 
 
 def build_definitions(
@@ -29,6 +29,6 @@ def build_definitions(
         housekeeping_definitions(contracts),
         key_check_definitions(contracts),
         alert_definitions(contracts),
-        *(lane_definitions(contract) for contract in contracts.values()),
+        *(ingest_definitions(contract) for contract in contracts.values()),
         report_definitions(contracts),
     )

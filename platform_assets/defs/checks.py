@@ -1,7 +1,7 @@
 """What each run checks, and how bad it is when it fails.
 
-Judged here are figures that others measured: a lane run's report, and the state of the tables' logs. No check reads rows,
-except `keys_unique`, which has its own module and runs beside the lane.
+Evaluated here are figures that others measured: an ingest run's report, and the state of the tables' logs. No check reads rows,
+except `keys_unique`, which has its own module and runs beside the worker.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from platform_assets.defs.partitions import DAYS
 from platform_assets.defs.specs import Layer, key
 
 if TYPE_CHECKING:
-    from platform_assets.lane.report import TableReport
-    from platform_assets.trust.state import TableState
+    from platform_assets.ingest.report import TableReport
+    from platform_assets.reconcile.state import TableState
 
 LOUD_REJECTS = 10
 """So many records refused and none accepted is a broken producer or contract, not an accident: an error."""
 
 
 class Check(StrEnum):
-    """The checks of a lane. Each belongs to one layer."""
+    """The checks of a worker. Each belongs to one layer."""
 
     NO_GAP = "no_gap"
     REJECTS = "reject_rate"
@@ -61,7 +61,7 @@ def _description(check: Check, table: Table) -> str:
 
 
 def check_specs(contract: Contract) -> list[AssetCheckSpec]:
-    """The checks that a lane run reports, for the run's day.
+    """The checks that an ingest run reports, for the run's day.
 
     Without partitions of their own Dagster would plan them for the run's day and record them for none: two entries a run,
     one of them never fulfilled.
@@ -92,7 +92,7 @@ def _result(
 
 
 def report_checks(table: Table, report: TableReport) -> Iterator[AssetCheckResult]:
-    """What a lane run's report tells: gaps and the share of rejects."""
+    """What an ingest run's report tells: gaps and the share of rejects."""
     gaps = ", ".join(f"[{gap.partition}] {gap.expected}..{gap.earliest}" for gap in report.gaps)
     yield _result(
         table,
@@ -130,7 +130,7 @@ def state_checks(
 ) -> Iterator[AssetCheckResult]:
     """What the tables' logs tell: how late the data is, and how far each hop has come.
 
-    A lane run's own `report` says what waits before and behind it; without one the state must have asked the services.
+    An ingest run's own `report` says what waits before and behind it; without one the state must have asked the services.
     """
     lag = report.lag if report else state.lag
     yield _watermark(table, state.watermark, None if lag is None else sum(lag.values()), now or datetime.now(UTC))
@@ -144,7 +144,7 @@ def _hop(
     table: Table, check: Check, behind: int | None, metadata: dict[str, MetadataValue], trouble: str = ""
 ) -> AssetCheckResult:
     """How far one hop is behind bronze, in commits; `trouble` is what keeps it from going on."""
-    from platform_assets.trust.documents import ON_ITS_WAY
+    from platform_assets.reconcile.documents import ON_ITS_WAY
 
     goal = "silver" if check is Check.COMPLETE else "the index"
     if behind is None:

@@ -32,12 +32,12 @@ from dagster import (
     sensor,
 )
 
+from platform_assets.core.errors import AssayError, Mistake
 from platform_assets.defs.specs import contract_key
-from platform_assets.errors import AssayError, Mistake
 
 if TYPE_CHECKING:
     from platform_assets.alerts.incident import Sighting
-    from platform_assets.registry import Problem, Registry
+    from platform_assets.declarations import Declarations, Problem
 
 CHECK = "valid"
 LOOK_SECONDS = 60
@@ -77,8 +77,8 @@ def valid_check(system: str) -> AssetChecksDefinition:
 
     @asset_check(name=CHECK, asset=contract_key(system), description="Everything that the system declares can be used.")
     def valid(context: AssetCheckExecutionContext) -> AssetCheckResult:
-        from platform_assets.registry import problems_of
-        from platform_assets.settings import Settings
+        from platform_assets.core.settings import Settings
+        from platform_assets.declarations import problems_of
 
         passed, severity, description, metadata = _verdict(tuple(problems_of(Settings.load(), system)))
         return AssetCheckResult(passed=passed, severity=severity, description=description, metadata=metadata)
@@ -90,7 +90,7 @@ def _verdict(
     problems: Sequence["Problem"],
 ) -> tuple[bool, AssetCheckSeverity, str, dict[str, MetadataValue]]:
     """Whether all is well, how bad it is, the mistakes in words and as metadata."""
-    from platform_assets.registry import Part
+    from platform_assets.declarations import Part
 
     stops = any(problem.part is Part.CONTRACT for problem in problems)
     severity = AssetCheckSeverity.ERROR if stops or not problems else AssetCheckSeverity.WARN
@@ -109,10 +109,10 @@ def _sensor(broken: tuple[str, ...]) -> SensorDefinition:
         description="Reads what every system declares; a tick fails with the mistakes as long as there are any.",
     )
     def look_at_declarations(context: SensorEvaluationContext) -> SkipReason:
-        from platform_assets.registry import look
-        from platform_assets.settings import Settings
+        from platform_assets.core.settings import Settings
+        from platform_assets.declarations import read_systems
 
-        found = look(Settings.load())
+        found = read_systems(Settings.load())
         raise_mistakes(found, datetime.now(UTC))
         for system in broken:
             said = evaluation(system, [problem for problem in found.problems if problem.system == system])
@@ -145,20 +145,24 @@ def evaluation(system: str, problems: Sequence["Problem"]) -> AssetCheckEvaluati
     )
 
 
-def raise_mistakes(found: "Registry", now: datetime) -> None:
+def raise_mistakes(found: "Declarations", now: datetime) -> None:
     """One alert of the platform for each system in which something is wrong; it ends when all is right. Raises AssayError."""
     from platform_assets.alerts.platform import DECLARATION, PLATFORM_SYSTEM
-    from platform_assets.alerts.room import AlertRoom
-    from platform_assets.settings import Settings
+    from platform_assets.alerts.service import AlertService
+    from platform_assets.core.settings import Settings
 
-    room = AlertRoom(Settings.load(), PLATFORM_SYSTEM, index=False)
+    alert_service = AlertService(Settings.load(), PLATFORM_SYSTEM, index=False)
     try:
-        room.see(list(_sightings(found, {group for rule, group in room.open_keys() if rule == DECLARATION.name}, now)))
+        alert_service.see(
+            list(
+                _sightings(found, {group for rule, group in alert_service.open_keys() if rule == DECLARATION.name}, now)
+            )
+        )
     finally:
-        room.close()
+        alert_service.close()
 
 
-def _sightings(found: "Registry", open_groups: set[str], now: datetime) -> Iterator["Sighting"]:
+def _sightings(found: "Declarations", open_groups: set[str], now: datetime) -> Iterator["Sighting"]:
     from platform_assets.alerts.model import Severity
     from platform_assets.alerts.platform import DECLARATION, sighting
     from platform_assets.alerts.text import DETAIL_LENGTH, neutral

@@ -1,6 +1,6 @@
 """A system's marts as Dagster sees them: dbt's models as assets, its tests as checks, the job that refreshes, the sensor.
 
-As with the lane, the job says what a run does: `<system>_gold`, launched by the sensor when silver is ahead, takes in what is
+As with the worker, the job says what a run does: `<system>_gold`, launched by the sensor when silver is ahead, takes in what is
 new and reports every day it touched; any other run, such as a backfill, recomputes the run's day.
 """
 
@@ -33,15 +33,15 @@ from dagster import (
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.errors import AssayError
 from platform_assets.defs import policies
 from platform_assets.defs.gold_audit import audit_definitions, audit_key
 from platform_assets.defs.gold_run import GoldRun, Result
-from platform_assets.defs.lane import UNFINISHED, stopped_now
+from platform_assets.defs.ingest import UNFINISHED, stopped_now
 from platform_assets.defs.partitions import DAYS, day_of
 from platform_assets.defs.specs import Layer, gold_key, mart_of, owners, table_key
-from platform_assets.errors import AssayError
-from platform_assets.gold.graph import Graph, read_graph
-from platform_assets.gold.project import has_models, manifest_path, project_folder, selection
+from platform_assets.marts.graph import Graph, read_graph
+from platform_assets.marts.project import has_models, manifest_path, project_folder, selection
 
 _log = logging.getLogger("assay.gold")
 _HOW = (
@@ -120,8 +120,8 @@ def next_refresh(context: SensorEvaluationContext, contract: Contract, now: date
 
 def _behind(contract: Contract) -> bool:
     """Whether silver is ahead, by the Delta logs."""
-    from platform_assets.gold.plan import consumed
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
+    from platform_assets.marts.plan import consumed
 
     marts = read_graph(project_folder(), contract).marts
     return any(found.behind for found in consumed(Settings.load().lake_path, contract, marts).values())
@@ -149,7 +149,7 @@ def gold_assets(contract: Contract, manifest: Mapping[str, Any], graph: Graph) -
 
 
 class Translator(DagsterDbtTranslator):
-    """How a node of dbt is shown: sources are silver's assets, models are `gold/<system>/gold_<model>`."""
+    """How a node of dbt is shown: sources are silver's assets, models are `marts/<system>/gold_<model>`."""
 
     def __init__(self, contract: Contract, refused: Mapping[str, str]) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class Translator(DagsterDbtTranslator):
         self._refused = refused
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
-        """`silver/<system>/silver_<table>`, or `gold/<system>/gold_<model>`."""
+        """`silver/<system>/silver_<table>`, or `marts/<system>/gold_<model>`."""
         if dbt_resource_props["resource_type"] == "source":
             return table_key(Layer.SILVER, dbt_resource_props["source_name"], dbt_resource_props["name"])
         return gold_key(self._contract.system, dbt_resource_props["name"])

@@ -1,6 +1,6 @@
 """The check `recomputed` of every mart: some slots made anew from silver, once a day, and compared with what is published.
 
-Belongs here: the check, its job and schedule. Does not: the audit (`gold/audit.py`).
+Belongs here: the check, its job and schedule. Does not: the audit (`marts/audit.py`).
 
 It costs a pass over the rows of some slots, so it is no part of a refresh.
 """
@@ -27,11 +27,11 @@ from dagster import (
 )
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.errors import AssayError
 from platform_assets.defs import policies
 from platform_assets.defs.specs import gold_key, mart_of
-from platform_assets.errors import AssayError
-from platform_assets.gold.graph import Graph
-from platform_assets.gold.marts import Mart
+from platform_assets.marts.graph import Graph
+from platform_assets.marts.marts import Mart
 
 NAME = "recomputed"
 SAMPLE = 3
@@ -69,8 +69,8 @@ def audit_checks(contract: Contract, graph: Graph) -> AssetChecksDefinition:
 
     @multi_asset_check(name=f"{contract.system}_recomputed", specs=specs, can_subset=True)
     def recomputed(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        from platform_assets.gold.audit import audit
-        from platform_assets.settings import Settings
+        from platform_assets.core.settings import Settings
+        from platform_assets.marts.audit import audit
 
         keys = {mart_of(key.asset_key): key for key in context.selected_asset_check_keys}
 

@@ -1,6 +1,6 @@
 """One run of a system's marts: refresh, and only then tell Dagster what is published.
 
-Belongs here: what is reported. Does not: any work on data (`gold/`).
+Belongs here: what is reported. Does not: any work on data (`marts/`).
 
 dbt runs in the run's own process: dagster-dbt's own way starts it twice (`dbt --version`, `dbt build`), each minute.
 """
@@ -23,15 +23,15 @@ from dagster import (
 )
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.defs.alerts import see_marts
 from platform_assets.defs.partitions import known
 from platform_assets.defs.specs import mart_of
-from platform_assets.errors import AssayError
-from platform_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from platform_assets.gold.build import NodeResult
-    from platform_assets.gold.refresh import RefreshReport
+    from platform_assets.marts.build import NodeResult
+    from platform_assets.marts.refresh import RefreshReport
 
 Result = MaterializeResult[Any] | AssetMaterialization | AssetCheckResult
 
@@ -46,8 +46,8 @@ class GoldRun:
 
     def run(self, *, new: bool) -> Iterator[Result]:
         """Take in what is `new`, or recompute the run's day. Nothing is reported as made that was not published."""
-        from platform_assets.gold.build import BuildFailed
-        from platform_assets.gold.refresh import refresh
+        from platform_assets.marts.build import BuildFailed
+        from platform_assets.marts.refresh import refresh
 
         selected = self._context.selected_asset_keys
         only = {mart_of(key) for key in selected}

@@ -1,6 +1,6 @@
 """What runs by the clock: retention and vacuum of the lake once a day, purge of Dagster's own records once an hour.
 
-Belongs here: jobs and schedules. Does not: what a table forgets (`lane.maintain`), what Dagster forgets (`purge`).
+Belongs here: jobs and schedules. Does not: what a table forgets (`worker.maintain`), what Dagster forgets (`purge`).
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
@@ -23,10 +23,10 @@ from dagster import (
 from pydantic import Field
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.errors import AssayError
 from platform_assets.defs import policies
 from platform_assets.defs.purge import purge
-from platform_assets.errors import AssayError
-from platform_assets.gold.project import has_models, project_folder
+from platform_assets.marts.project import has_models, project_folder
 
 
 class PurgeConfig(Config):
@@ -56,8 +56,8 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
     def maintain_tables(context: OpExecutionContext) -> Output[None]:
         from platform_assets.alerts.maintain import maintain_alerts
         from platform_assets.alerts.platform import PLATFORM_SYSTEM
-        from platform_assets.lane.maintain import maintain
-        from platform_assets.settings import Settings
+        from platform_assets.core.settings import Settings
+        from platform_assets.ingest.maintain import maintain
 
         settings, done, failed = Settings.load(), {}, []
 
@@ -78,11 +78,11 @@ def housekeeping_definitions(contracts: Mapping[str, Contract]) -> Definitions:
                 if report.held_back:
                     raise AssayError(
                         f"{report.held_back:,} rows of bronze are past their retention, and silver has not consumed them",
-                        "nothing of them is dropped; see why the lane does not settle them",
+                        "nothing of them is dropped; see why the worker does not settle them",
                     )
         for contract in gold:
-            from platform_assets.gold.graph import marts_of, read_graph
-            from platform_assets.gold.maintain import maintain_gold
+            from platform_assets.marts.graph import marts_of, read_graph
+            from platform_assets.marts.maintain import maintain_gold
 
             with going_on(f"gold of {contract.system}"):
                 marts, kept = marts_of(project, contract), read_graph(project, contract).kept

@@ -1,7 +1,7 @@
 """The check that reads rows: no key occurs twice within an event partition.
 
-The lane drops duplicates by what it remembers of silver; this asks silver itself. It costs a pass over a day, so it is no
-part of a lane run: a schedule asks for yesterday, and after a rebuild it runs for the rebuilt day.
+The worker drops duplicates by what it remembers of silver; this asks silver itself. It costs a pass over a day, so it is no
+part of an ingest run: a schedule asks for yesterday, and after a rebuild it runs for the rebuilt day.
 """
 
 # No postponed annotations here: Dagster reads those of the functions that it decorates.
@@ -73,10 +73,10 @@ def count_surplus(table: Table, day: str) -> tuple[int, int]:
     """(rows, rows that repeat a key within their event partition) of a day of silver."""
     import duckdb
 
-    from platform_assets.lake.layout import Lake
-    from platform_assets.lake.table import select_from
-    from platform_assets.refine.hashing import key_select
-    from platform_assets.settings import Settings
+    from platform_assets.core.settings import Settings
+    from platform_assets.tables.layout import Lake
+    from platform_assets.tables.table import select_from
+    from platform_assets.transform.hashing import key_select
 
     silver = Lake(Settings.load().lake_path).tables(table).silver
     if not silver.exists():

@@ -29,17 +29,17 @@ class Promise:
         return FreshnessPolicy.time_window(fail_window=self.fail, warn_window=self.warn)
 
 
-LANE_TAG = "assay/lane"
-"""On every run that follows a lane; its value is the system. The instance limits runs by value."""
+INGEST_TAG = "assay/ingest"
+"""On every run that follows a worker; its value is the system. The instance limits runs by value."""
 
 FOLLOW_SECONDS = 60
-"""A lane run follows for this long, then until its successor's first commit."""
+"""An ingest run follows for this long, then until its successor's first commit."""
 FOLLOW_MAX_SECONDS = 180
 """... and for this long when no successor comes."""
-LANE_RUNS = 3
-"""Lane runs of one system in flight at most: one at work, one taking over, one that does not end as it should."""
+INGEST_RUNS = 3
+"""Worker runs of one system in flight at most: one at work, one taking over, one that does not end as it should."""
 IN_FLIGHT_SECONDS = 300
-"""A lane run older than this cannot be at work (`FOLLOW_MAX_SECONDS`); whatever its status says, it blocks nobody."""
+"""An ingest run older than this cannot be at work (`FOLLOW_MAX_SECONDS`); whatever its status says, it blocks nobody."""
 SHORTEST_FRESHNESS = timedelta(seconds=2 * FOLLOW_SECONDS)
 STOP_SECONDS = 20
 """How long a terminated run waits for the work in hand to be committed or given up."""
@@ -53,7 +53,7 @@ GOLD_RETRY_SECONDS = 300
 """How long after a failed refresh the next one is tried: what failed is a test or a model, and waits for a person."""
 GOLD_FRESHNESS = Promise(fail=timedelta(seconds=6 * GOLD_IDLE_SECONDS), warn=timedelta(seconds=2 * GOLD_IDLE_SECONDS))
 GOLD_TAGS = {"dagster/priority": "5", "dagster/max_runtime": "3600"}
-"""Tags of refreshes: behind the lanes, before what people start."""
+"""Tags of refreshes: behind the workers, before what people start."""
 
 ALERTS_IDLE_SECONDS = 600
 """The look at a system's alerts reports at least this often, even that nothing has changed."""
@@ -62,19 +62,19 @@ ALERTS_FRESHNESS = Promise(
 )
 
 
-def lane_tags(system: str) -> dict[str, str]:
-    """Tags of a lane run: first in the queue, and ended by run monitoring if it hangs."""
-    return {LANE_TAG: system, "dagster/priority": "10", "dagster/max_runtime": "600"}
+def ingest_tags(system: str) -> dict[str, str]:
+    """Tags of an ingest run: first in the queue, and ended by run monitoring if it hangs."""
+    return {INGEST_TAG: system, "dagster/priority": "10", "dagster/max_runtime": "600"}
 
 
 BACKGROUND_TAGS = {"dagster/priority": "-5"}
-"""Tags of rebuilds and housekeeping: behind the lanes."""
+"""Tags of rebuilds and housekeeping: behind the workers."""
 
 
 def freshness(table: Table) -> Promise:
     """How old the last materialization may be, from the contract, but never under a run's length: runs report at their end.
 
-    An empty minute materializes too: this tells whether the lane is alive. Whether the *data* is late is told by the check
+    An empty minute materializes too: this tells whether the worker is alive. Whether the *data* is late is told by the check
     `watermark`.
     """
     fail = max(table.freshness_fail, SHORTEST_FRESHNESS)

@@ -1,6 +1,7 @@
 """Reports as Dagster events: which partitions a run touched, and the figures beside each.
 
-Belongs here: turning a `LaneReport` or `RebuildReport` into metadata. Does not: judging it (`checks`), or running (`lane`).
+Belongs here: turning a `IngestReport` or `RebuildReport` into metadata. Does not: evaluating it (`checks`), or running
+(`worker`).
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from platform_assets.defs.partitions import FIRST_DAY, by_day, known
 from platform_assets.defs.specs import Layer, columns, key, topic_key
 
 if TYPE_CHECKING:
-    from platform_assets.lane.rebuild import RebuildReport
-    from platform_assets.lane.report import TableReport
+    from platform_assets.ingest.rebuild import RebuildReport
+    from platform_assets.ingest.report import TableReport
 
 Metadata = dict[str, Any]
 PARTITION_ROWS = "dagster/partition_row_count"
 _schema = cache(columns)
 
 
-def lane_days(report: TableReport, day: str) -> Mapping[Layer, dict[str, int]]:
-    """Rows or documents that a lane run wrote, by layer and day; the run's own day is there even when nothing came.
+def ingest_days(report: TableReport, day: str) -> Mapping[Layer, dict[str, int]]:
+    """Rows or documents that an ingest run wrote, by layer and day; the run's own day is there even when nothing came.
 
     Rejects are counted by run, not by day, and shown at the run's day.
     """
@@ -38,8 +39,8 @@ def lane_days(report: TableReport, day: str) -> Mapping[Layer, dict[str, int]]:
     }
 
 
-def lane_metadata(table: Table, report: TableReport, layer: Layer, rows: int, reason: str) -> Metadata:
-    """The figures of one layer after a lane run; `rows` are those of the partition they are shown at.
+def ingest_metadata(table: Table, report: TableReport, layer: Layer, rows: int, reason: str) -> Metadata:
+    """The figures of one layer after an ingest run; `rows` are those of the partition they are shown at.
 
     `reason` tells why the run ended."""
     return {
@@ -107,14 +108,14 @@ def topic_event(table: Table, report: TableReport) -> AssetMaterialization:
     )
 
 
-def lane_events(
+def ingest_events(
     table: Table, report: TableReport, reason: str, day: str, own: Collection[Layer]
 ) -> Iterator[AssetMaterialization]:
-    """What a lane run touched besides its own day of the layers in `own`, which it reports as its results."""
-    for layer, days in lane_days(report, day).items():
+    """What an ingest run touched besides its own day of the layers in `own`, which it reports as its results."""
+    for layer, days in ingest_days(report, day).items():
         for touched, rows in days.items():
             if rows and known(touched) and not (touched == day and layer in own):
-                figures = lane_metadata(table, report, layer, rows, reason)
+                figures = ingest_metadata(table, report, layer, rows, reason)
                 yield AssetMaterialization(key(layer, table), partition=touched, metadata=figures)
 
 

@@ -26,13 +26,13 @@ from dagster import (
 from pydantic import Field
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.defs import policies
-from platform_assets.errors import AssayError
 from platform_assets.reports.declare import declared_reports
-from platform_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from platform_assets.gold.marts import Mart
+    from platform_assets.marts.marts import Mart
 
 MORNING = "0 6 * * *"
 """UTC: late events of the evening have come, and people have not."""
@@ -90,9 +90,9 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
 
     They go out on time also when the marts lag behind silver, and then say so.
     """
-    from platform_assets.gold.graph import marts_of
-    from platform_assets.gold.project import project_folder
-    from platform_assets.gold.rows import LakeMarts
+    from platform_assets.marts.graph import marts_of
+    from platform_assets.marts.project import project_folder
+    from platform_assets.marts.rows import LakeMarts
     from platform_assets.reports.build import build
     from platform_assets.reports.send import keep, send
 
@@ -118,9 +118,9 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
 
 def missing_rows(lake: Path, contract: Contract, marts: "Sequence[Mart]", day: date, until: datetime) -> int:
     """Rows of a day (UTC) that silver held at `until` already, and that the marts do not count."""
-    from platform_assets.gold.plan import consumed
-    from platform_assets.lake.layout import Lake
-    from platform_assets.lane.sessions import session
+    from platform_assets.ingest.sessions import session
+    from platform_assets.marts.plan import consumed
+    from platform_assets.tables.layout import Lake
 
     missing = 0
     done = consumed(lake, contract, marts)

@@ -1,4 +1,4 @@
-"""One run of a lane's multi-asset: call the lane or the rebuild, log how it goes, give results and events.
+"""One run of a worker's multi-asset: call the worker or the rebuild, log how it goes, give results and events.
 
 Belongs here: the order of calls and what each selection means. Does not: figures (`reporting`), verdicts (`checks`).
 """
@@ -17,30 +17,30 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetCheckResult, AssetExecutionContext, AssetMaterialization, MaterializeResult
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.defs import policies
 from platform_assets.defs.checks import LAYER, MEASURED_BY_LANE, report_checks, state_checks
 from platform_assets.defs.partitions import by_day, day_of
 from platform_assets.defs.reporting import (
     PARTITION_ROWS,
     Metadata,
-    lane_days,
-    lane_events,
-    lane_metadata,
+    ingest_days,
+    ingest_events,
+    ingest_metadata,
     rebuild_metadata,
     summary,
     topic_event,
 )
 from platform_assets.defs.specs import Layer, key
 from platform_assets.defs.supervise import supervise
-from platform_assets.errors import AssayError
-from platform_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from platform_assets.lane.report import LaneReport, TableReport
-    from platform_assets.trust.state import TableState
+    from platform_assets.ingest.report import IngestReport, TableReport
+    from platform_assets.reconcile.state import TableState
 
 Result = MaterializeResult[Any] | AssetMaterialization | AssetCheckResult
-LaneWork = Callable[[threading.Event, Callable[["TableReport"], None]], "LaneReport"]
+IngestWork = Callable[[threading.Event, Callable[["TableReport"], None]], "IngestReport"]
 
 LANDED = (Layer.BRONZE, Layer.QUARANTINE)
 """Layers that only the topic can feed."""
@@ -49,7 +49,7 @@ REBUILT = (Layer.SILVER, Layer.INDEX)
 LOG_SECONDS = 10.0
 
 
-class LaneRun:
+class IngestRun:
     """One run over what was selected of one system."""
 
     def __init__(self, context: AssetExecutionContext, contract: Contract) -> None:
@@ -62,25 +62,25 @@ class LaneRun:
         }
 
     def follow(self, max_seconds: float) -> Iterator[Result]:
-        """The lane, until its successor takes over."""
-        from platform_assets.lane.gate import accept_contract
-        from platform_assets.lane.run import Lane
+        """The worker, until its successor takes over."""
+        from platform_assets.contracts.registry import accept_contract
+        from platform_assets.ingest.worker import Worker
 
         day, now = self._context.partition_key, datetime.now(UTC)
         if day not in (day_of(now), day_of(now - timedelta(hours=1))):  # launched before midnight, at work after it
             raise AssayError(
-                f"the lane follows the present, not {day}", f"the job {self._contract.system}_rebuild rebuilds a day"
+                f"the worker follows the present, not {day}", f"the job {self._contract.system}_rebuild rebuilds a day"
             )
         accept_contract(self._settings, self._contract)
-        lane = Lane(self._settings, self._contract)
-        yield from self._lane(
-            lambda stop, tell: lane.follow(max_seconds=max_seconds, stop=stop, on_commit=tell), tuple(Layer)
+        worker = Worker(self._settings, self._contract)
+        yield from self._worker(
+            lambda stop, tell: worker.follow(max_seconds=max_seconds, stop=stop, on_commit=tell), tuple(Layer)
         )
 
     def by_selection(self) -> Iterator[Result]:
         """What a person asked for by selecting assets: land what waits, rebuild the day, or both in this order."""
-        from platform_assets.lane.gate import accept_contract
-        from platform_assets.lane.run import Lane
+        from platform_assets.contracts.registry import accept_contract
+        from platform_assets.ingest.worker import Worker
 
         layers = {layer for chosen in self._selected.values() for layer in chosen}
         if not layers:
@@ -88,17 +88,17 @@ class LaneRun:
             return
         accept_contract(self._settings, self._contract)
         if layers.intersection(LANDED):
-            lane = Lane(self._settings, self._contract)
-            yield from self._lane(lambda stop, tell: lane.drain(stop=stop, on_commit=tell), LANDED)
-        _behind_the_lanes()
+            worker = Worker(self._settings, self._contract)
+            yield from self._worker(lambda stop, tell: worker.drain(stop=stop, on_commit=tell), LANDED)
+        _behind_the_workers()
         for table in self._contract.tables:
             if set(self._selected[table.name]).intersection(REBUILT):
                 yield from self._rebuild(table)
 
-    # -- the lane ----------------------------------------------------------------------------------------------------
+    # -- the worker ----------------------------------------------------------------------------------------------------
 
-    def _lane(self, work: LaneWork, mine: Sequence[Layer]) -> Iterator[Result]:
-        """Run the lane and report it, also when it failed or was interrupted: what it committed is there.
+    def _worker(self, work: IngestWork, mine: Sequence[Layer]) -> Iterator[Result]:
+        """Run the worker and report it, also when it failed or was interrupted: what it committed is there.
 
         Results are the run's partition of what was selected among `mine`; whatever else was touched are events.
         """
@@ -123,23 +123,23 @@ class LaneRun:
                 for said in report.trouble.values():
                     self._context.log.warning(f"{table.name}: {said}")
                 yield topic_event(table, report)
-                yield from lane_events(table, report, run.reason, day, chosen)
-                yield from self._lane_results(table, report, run.reason, chosen)
+                yield from ingest_events(table, report, run.reason, day, chosen)
+                yield from self._ingest_results(table, report, run.reason, chosen)
             elif table.name in reports:
-                yield from lane_events(table, reports[table.name], "failed", day, ())
+                yield from ingest_events(table, reports[table.name], "failed", day, ())
         if run is not None and run.alert_error:
             self._context.log.warning(f"alerts: {run.alert_error}")
         if outcome.error is not None:
             raise outcome.error
 
-    def _lane_results(
+    def _ingest_results(
         self, table: Table, report: TableReport, reason: str, layers: Sequence[Layer]
     ) -> Iterator[Result]:
         day = self._context.partition_key
-        days, state = lane_days(report, day), self._state(table)
+        days, state = ingest_days(report, day), self._state(table)
         checks = [*report_checks(table, report), *state_checks(table, state, report)]
         for layer in layers:
-            figures = lane_metadata(table, report, layer, days[layer][day], reason)
+            figures = ingest_metadata(table, report, layer, days[layer][day], reason)
             if layer is Layer.SILVER:
                 figures[PARTITION_ROWS] = by_day(state.rows_by_partition).get(day, 0)
             yield self._result(table, layer, figures, checks)
@@ -148,7 +148,7 @@ class LaneRun:
 
     def _rebuild(self, table: Table) -> Iterator[Result]:
         """The run's day of silver with its index; both are reported, whichever of them was selected."""
-        from platform_assets.lane.rebuild import rebuild
+        from platform_assets.ingest.rebuild import rebuild
 
         done: Counter[str] = Counter()
         logged = time.monotonic()
@@ -176,7 +176,7 @@ class LaneRun:
     # -- checks ------------------------------------------------------------------------------------------------------
 
     def _state(self, table: Table, *, services: bool = False) -> TableState:
-        from platform_assets.trust.state import table_state
+        from platform_assets.reconcile.state import table_state
 
         return table_state(self._settings, table, services=services)
 
@@ -186,7 +186,7 @@ class LaneRun:
         if asked.intersection(MEASURED_BY_LANE):
             names = " and ".join(MEASURED_BY_LANE)
             raise AssayError(
-                f"{names} are measured by the lane as it runs", "see their last results, or materialize bronze"
+                f"{names} are measured by the worker as it runs", "see their last results, or materialize bronze"
             )
         for table in self._contract.tables:
             yield from self._wanted(state_checks(table, self._state(table, services=True)))
@@ -205,7 +205,7 @@ class LaneRun:
         )
 
 
-def _behind_the_lanes() -> None:
-    """Let the lanes have the processor first. Only in a process that Dagster made for this run: it cannot be taken back."""
+def _behind_the_workers() -> None:
+    """Let the workers have the processor first. Only in a process that Dagster made for this run: it cannot be taken back."""
     if multiprocessing.parent_process() is not None:
         os.nice(10)

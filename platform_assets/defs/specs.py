@@ -20,7 +20,7 @@ from platform_assets.defs.policies import freshness
 
 
 class Layer(StrEnum):
-    """The layers that a lane writes, in the order of the flow."""
+    """The layers that a worker writes, in the order of the flow."""
 
     BRONZE = "bronze"
     SILVER = "silver"
@@ -42,7 +42,7 @@ SUMMARY = {
 }
 HOW = {
     Layer.BRONZE: "Materialize by hand: land and carry on whatever waits in the topic now.",
-    Layer.SILVER: "Materialize by hand or backfill: rebuild the day, and its index, from bronze; the lane goes on meanwhile.",
+    Layer.SILVER: "Materialize by hand or backfill: rebuild the day, and its index, from bronze; the worker goes on meanwhile.",
     Layer.QUARANTINE: "Materialize by hand: land and carry on whatever waits in the topic now.",
     Layer.INDEX: "Materialize by hand or backfill: rebuild the day's silver from bronze, then its index, and swap the alias.",
 }
@@ -69,7 +69,7 @@ def contract_key(system: str) -> AssetKey:
 
 
 def gold_key(system: str, mart: str) -> AssetKey:
-    """`gold/<system>/gold_<mart>`."""
+    """`marts/<system>/gold_<mart>`."""
     return AssetKey(["gold", system, f"gold_{mart}"])
 
 
@@ -215,10 +215,10 @@ def layer_spec(contract: Contract, table: Table, layer: Layer) -> AssetSpec:
 
 
 def topic_spec(contract: Contract, table: Table) -> AssetSpec:
-    """The spec of the source. Each lane run that reached the broker reports it, with its end offsets."""
+    """The spec of the source. Each ingest run that reached the broker reports it, with its end offsets."""
     return AssetSpec(
         topic_key(table),
-        description=f"Topic `{table.topic}` of `{table.qualified_name}`, as the lane last found it.\n\n{table.description}",
+        description=f"Topic `{table.topic}` of `{table.qualified_name}`, as the worker last found it.\n\n{table.description}",
         group_name=contract.system,
         owners=owners(contract),
         tags=tags(table, "topic"),
@@ -228,8 +228,8 @@ def topic_spec(contract: Contract, table: Table) -> AssetSpec:
     )
 
 
-def lane_specs(contract: Contract) -> Iterator[AssetSpec]:
-    """What the system's lane writes: four layers a table."""
+def ingest_specs(contract: Contract) -> Iterator[AssetSpec]:
+    """What the system's worker writes: four layers a table."""
     for table in contract.tables:
         for layer in Layer:
             yield layer_spec(contract, table, layer)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from platform_assets.alerts.incident import Sighting
 
 
-def stale_lane(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator[Sighting]:
-    """One incident for all that a lane writes."""
+def stale_ingest(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator[Sighting]:
+    """One incident for all that a worker writes."""
     promised = {
         asset: policies.freshness(table)
         for table in contract.tables
         for asset in (topic_key(table), *(key(layer, table) for layer in Layer))
     }
-    yield from _stale(instance, f"the lane of {contract.system}", promised, now)
+    yield from _stale(instance, f"the worker of {contract.system}", promised, now)
 
 
 def stale_marts(instance: DagsterInstance, contract: Contract, now: datetime) -> Iterator[Sighting]:
@@ -51,8 +51,8 @@ def stale_alerts(instance: DagsterInstance, systems: Iterable[str], now: datetim
 @cache
 def mart_keys(system: str) -> tuple[AssetKey, ...]:
     """The assets of a system's valid marts, which are of another code location; none when it has no models."""
-    from platform_assets.gold.marts import load_marts
-    from platform_assets.gold.project import project_folder
+    from platform_assets.marts.marts import load_marts
+    from platform_assets.marts.project import project_folder
 
     return tuple(gold_key(system, mart.name) for mart in load_marts(project_folder(), system))
 

@@ -1,6 +1,6 @@
 """Work that can be told to stop: in a thread of its own, while the main thread takes Dagster's interrupts.
 
-An interrupt is an exception in the main thread, wherever that happens to be. The lane must not be torn out of a commit
+An interrupt is an exception in the main thread, wherever that happens to be. The worker must not be torn out of a commit
 by it, although it would survive: it is asked to stop, and what it did is still reported.
 """
 
@@ -28,7 +28,7 @@ class Outcome(Generic[T]):
 
 class _Worker(threading.Thread, Generic[T]):
     def __init__(self, work: Callable[[threading.Event], T]) -> None:
-        super().__init__(name="lane-run", daemon=True)
+        super().__init__(name="worker-run", daemon=True)
         self._work = work
         self.stop = threading.Event()
         self.done = threading.Event()

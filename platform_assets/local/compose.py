@@ -19,14 +19,14 @@ from typing import Any
 
 import bcrypt
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import SECRETS_FILE
 from platform_assets.local.endpoints import ensure_secrets
 from platform_assets.local.files import make_folder, write_private
 from platform_assets.local.kafka import broker_properties
 from platform_assets.local.opensearch import node_settings, password_hash, security_configuration, security_files
 from platform_assets.local.properties import properties_text
 from platform_assets.local.tls import Certificates, ensure_certificates
-from platform_assets.settings import SECRETS_FILE
 
 CONTAINER_USER = 1000
 """The user of every container; the images of Kafka and OpenSearch have it, ours too."""
@@ -91,20 +91,20 @@ def _write_roles(folder: Path, known: Mapping[str, str], own: Mapping[str, str])
     roles = {
         "prepare": {
             **kafka,
-            "ASSAY_OPENSEARCH_LANE_PASSWORD": known["ASSAY_OPENSEARCH_LANE_PASSWORD"],
+            "ASSAY_OPENSEARCH_INGEST_PASSWORD": known["ASSAY_OPENSEARCH_INGEST_PASSWORD"],
             "ASSAY_KAFKA_INTERNAL_PASSWORD": own["kafka-internal"],
         },
-        "lane": chosen("ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", *masking, *messages),
+        "ingest": chosen("ASSAY_KAFKA_INGEST_PASSWORD", "ASSAY_OPENSEARCH_INGEST_PASSWORD", *masking, *messages),
         # Marts are made from silver, and written to the index.
-        "gold": chosen("ASSAY_OPENSEARCH_LANE_PASSWORD"),
-        # The API searches with its callers' tokens, submits, and says how far the lane is.
+        "gold": chosen("ASSAY_OPENSEARCH_INGEST_PASSWORD"),
+        # The API searches with its callers' tokens, submits, and says how far the worker is.
         "serve": {
             **chosen(
-                "ASSAY_KAFKA_PRODUCER_PASSWORD", "ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_JWT_KEY", *masking
+                "ASSAY_KAFKA_PRODUCER_PASSWORD", "ASSAY_KAFKA_INGEST_PASSWORD", "ASSAY_OPENSEARCH_JWT_KEY", *masking
             ),
             **{name: value for name, value in known.items() if name.startswith("ASSAY_API_")},
-            "ASSAY_OPENSEARCH_LANE_USER": API_USER,
-            "ASSAY_OPENSEARCH_LANE_PASSWORD": own["api-opensearch"],
+            "ASSAY_OPENSEARCH_INGEST_USER": API_USER,
+            "ASSAY_OPENSEARCH_INGEST_PASSWORD": own["api-opensearch"],
         },
         "producer": {"ASSAY_KAFKA_PRODUCER_PASSWORD": known["ASSAY_KAFKA_PRODUCER_PASSWORD"]},
     }

@@ -21,11 +21,11 @@ from typing import Any
 
 import psutil
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import inherited_environment
 from platform_assets.local.files import make_folder, tail, write_text
 from platform_assets.local.patience import Patience, family, living, sizes, work
 from platform_assets.local.progress import Tell, waiting_for
-from platform_assets.settings import inherited_environment
 
 HOST = "127.0.0.1"
 OUTPUT = "output"
@@ -100,7 +100,7 @@ class Dagster:
         return f"no heartbeat yet of {', '.join(silent)}" if silent else None
 
     def stop(self) -> None:
-        """End every process of it, runs included; lanes commit what they hold."""
+        """End every process of it, runs included; workers commit what they hold."""
         if self.alive():
             self.supervisor.terminate()
         self.supervisor.wait()

@@ -28,14 +28,14 @@ from types import FrameType
 import psutil
 import yaml
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local.crashes import Crashes
 from platform_assets.local.dagster import HOST, OUTPUT, append_to, dagster_home, free_port
 from platform_assets.local.files import locked, tail, write_text
 from platform_assets.local.patience import Patience, living, work
 
 STOP_QUIET_SECONDS = 25.0
-"""A lane that is told to stop commits what it holds; processes that do nothing for so long are killed."""
+"""A worker that is told to stop commits what it holds; processes that do nothing for so long are killed."""
 LOG_BYTES = 16 * 1024 * 1024
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36

@@ -15,16 +15,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local.patience import Patience
 from platform_assets.local.progress import waiting_for
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract
+    from platform_assets.core.settings import Settings
     from platform_assets.local.dev import Platform, Say
     from platform_assets.local.simulation import Feed, Simulator
-    from platform_assets.settings import Settings
-    from platform_assets.trust.state import TableState
+    from platform_assets.reconcile.state import TableState
 
 SYSTEM = "logs"
 RATE = 500.0
@@ -33,11 +33,11 @@ BURST = "payments:45"
 """A service has trouble from the start, so that an alert opens and, a minute or so later, resolves."""
 BURST_ALERT = ("error_ratio", "payments")
 FAILURES = 2
-"""So many failed runs in a row are no accident: the lane would not come right by waiting."""
+"""So many failed runs in a row are no accident: the worker would not come right by waiting."""
 SAMPLES = {"access": "logs/apache_access.log", "broker": "logs/kafka-broker-1/*"}
 """Real logs, table by table, below the folder of shared data, for where there is one."""
 QUIET_SECONDS = 180.0
-"""The lane starts once a minute: it is stuck when no table, index or run has moved for so long."""
+"""The worker starts once a minute: it is stuck when no table, index or run has moved for so long."""
 PATIENT_DATA = timedelta(minutes=10)
 """What should happen within a minute or two of data time never will once the data is so much further."""
 SAMPLE_TABLE, SAMPLE_DAY = "access", "2015-05-20"
@@ -65,13 +65,13 @@ class Demo:
     def burst_is_over(self) -> bool:
         """Whether the alert on the burst has opened and resolved: now, or minutes ago (then it cools down and opens no more)."""
         from platform_assets.alerts.incident import RESOLVED
-        from platform_assets.alerts.room import AlertRoom
+        from platform_assets.alerts.service import AlertService
 
-        room = AlertRoom(self.settings, self.contract.system, index=False)
+        alert_service = AlertService(self.settings, self.contract.system, index=False)
         try:
-            return any((a.rule, a.service, a.state) == (*BURST_ALERT, RESOLVED) for a in room.alerts())
+            return any((a.rule, a.service, a.state) == (*BURST_ALERT, RESOLVED) for a in alert_service.alerts())
         finally:
-            room.close()
+            alert_service.close()
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def demonstration(
 
 
 def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, events: int = 10_000) -> None:
-    """Let the flow go through the sensor's lane, with bad input, until all has arrived.
+    """Let the flow go through the sensor's worker, with bad input, until all has arrived.
 
     Raises AssayError when it does not come so far in time, `Stopped` when asked to stop.
     """
@@ -114,30 +114,30 @@ def run_through(demo: Demo, stop: threading.Event, say: Say, *, runs: int = 2, e
             say(line)
 
     say(f"Sent {send_bad(demo):,} records that are wrong, or there twice")
-    wanted = f"{runs} lane runs and {events:,} events"
+    wanted = f"{runs} ingest runs and {events:,} events"
     _until(stop, demo, f"Waiting for {wanted}", lambda: _enough(demo, runs, events), tell)
     _until(stop, demo, "Waiting for the alert on the burst to open and resolve", demo.burst_is_over, tell)
     tell()
     say(f"Stopped the flow after {demo.feed.end():,} events")
-    _until(stop, demo, "Waiting for the lane to catch up", lambda: caught_up(demo.settings, demo.contract))
+    _until(stop, demo, "Waiting for the worker to catch up", lambda: caught_up(demo.settings, demo.contract))
 
 
 def _enough(demo: Demo, runs: int, events: int) -> bool:
     try:
-        known = demo.platform.lane_runs(demo.contract.system)
+        known = demo.platform.ingest_runs(demo.contract.system)
     except AssayError:
         if not demo.platform.dagster.alive():
             raise
         return False  # busy: a machine at its limit answers later
     ended = [run for run in known if run.ended is not None]
     if len(ended) >= FAILURES and all(run.failed for run in ended[:FAILURES]):
-        raise AssayError(f"the lane's last {FAILURES} runs failed", f"see {demo.platform.page_of(ended[0])}")
+        raise AssayError(f"the worker's last {FAILURES} runs failed", f"see {demo.platform.page_of(ended[0])}")
     return sum(run.at_work for run in known) >= runs and demo.feed.delivered >= events
 
 
 def caught_up(settings: Settings, contract: Contract) -> bool:
     """Whether everything that the topics hold is in silver or quarantine, and in the index."""
-    from platform_assets.trust.state import table_state
+    from platform_assets.reconcile.state import table_state
 
     states = [table_state(settings, table, services=True) for table in contract.tables]
     return all(
@@ -157,9 +157,9 @@ def shared_data() -> Path:
 
 def send_samples(demo: Demo, folder: Path) -> dict[str, int]:
     """Publish the real logs below `folder`, once for a home; records by topic, empty where there are none."""
+    from platform_assets.reconcile.state import table_state
     from platform_assets.stream.files import frames
     from platform_assets.stream.produce import RecordProducer
-    from platform_assets.trust.state import table_state
 
     sent = {}
     for name, pattern in SAMPLES.items():
@@ -178,7 +178,7 @@ def send_samples(demo: Demo, folder: Path) -> dict[str, int]:
 
 def sampled_day(demo: Demo, sent: Mapping[str, int]) -> str | None:
     """A day of the real web requests, when they were sent: now, or to this home before."""
-    from platform_assets.trust.state import table_state
+    from platform_assets.reconcile.state import table_state
 
     table = demo.contract.table(SAMPLE_TABLE)
     there = table.topic in sent or SAMPLE_DAY in table_state(demo.settings, table).rows_by_partition
@@ -207,9 +207,9 @@ def _until(
     condition: Callable[[], bool],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait until `condition`, as long as the lane moves and its data is not `PATIENT_DATA` past the beginning of the wait.
+    """Wait until `condition`, as long as the worker moves and its data is not `PATIENT_DATA` past the beginning of the wait.
 
-    Time is measured in the data, not on the clock: a lane that is slow on a busy machine is given all the time it needs.
+    Time is measured in the data, not on the clock: a worker that is slow on a busy machine is given all the time it needs.
     """
     patience = Patience(lambda: _positions(demo), QUIET_SECONDS)
     began = datetime.now(UTC)
@@ -233,18 +233,18 @@ def _until(
 
 
 def _state(demo: Demo) -> TableState:
-    from platform_assets.trust.state import table_state
+    from platform_assets.reconcile.state import table_state
 
     return table_state(demo.settings, demo.simulator.table)
 
 
 def _positions(demo: Demo) -> object:
     """How far the tables and the runs are; it changes as long as the platform works."""
-    from platform_assets.trust.state import table_state
+    from platform_assets.reconcile.state import table_state
 
     states = [table_state(demo.settings, table, services=True) for table in demo.contract.tables]
     try:
-        runs = [(run.id, run.status) for run in demo.platform.lane_runs(demo.contract.system)]
+        runs = [(run.id, run.status) for run in demo.platform.ingest_runs(demo.contract.system)]
     except AssayError:  # Dagster is busy: it is asked again
         runs = []
     return [(state.bronze_seq, state.silver_seq, state.index_seq, state.lag) for state in states], runs

@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
     from platform_assets.contracts.model import Contract
+    from platform_assets.core.settings import Settings
     from platform_assets.local.dagster import Dagster
     from platform_assets.local.page import Page
-    from platform_assets.settings import Settings
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class LaneRun:
-    """A lane run as Dagster knows it; times in seconds since 1970, None when it has not come so far."""
+class IngestRun:
+    """An ingest run as Dagster knows it; times in seconds since 1970, None when it has not come so far."""
 
     id: str
     status: str
@@ -56,33 +56,33 @@ class Platform:
     began: float
     _told: dict[str, str] = field(default_factory=dict)
 
-    def page_of(self, run: LaneRun) -> str:
+    def page_of(self, run: IngestRun) -> str:
         """Where Dagster shows a run."""
         return f"{self.dagster.url}/runs/{run.id}"
 
     def news(self) -> list[str]:
         """Alerts of any system, or of the platform, that have opened or resolved since the last call; a line each."""
         from platform_assets.alerts.platform import PLATFORM_SYSTEM
-        from platform_assets.alerts.room import AlertRoom
+        from platform_assets.alerts.service import AlertService
 
         lines = []
         for system in (*self.contracts, PLATFORM_SYSTEM):
-            room = AlertRoom(self.settings, system, index=False)
+            alert_service = AlertService(self.settings, system, index=False)
             try:
-                alerts = room.alerts()
+                alerts = alert_service.alerts()
             finally:
-                room.close()
+                alert_service.close()
             for alert in sorted(alerts, key=lambda alert: alert.revision):
                 if alert.updated_at.timestamp() >= self.began and self._told.get(alert.alert_id) != alert.state:
                     self._told[alert.alert_id] = alert.state
                     lines.append(f"Alert {alert.state} [{alert.severity}] {alert.rule}: {alert.summary}")
         return lines
 
-    def lane_runs(self, system: str) -> list[LaneRun]:
-        """A system's lane runs since the platform started, newest first. Raises AssayError when Dagster does not answer."""
+    def ingest_runs(self, system: str) -> list[IngestRun]:
+        """A system's ingest runs since the platform started, newest first. Raises AssayError when Dagster does not answer."""
         from platform_assets.local.dagster import query
 
-        tag = f'{{key: "assay/lane", value: "{system}"}}'
+        tag = f'{{key: "assay/ingest", value: "{system}"}}'
         text = f"""{{ runsOrError(filter: {{tags: [{tag}]}}, limit: 50) {{
             ... on Runs {{ results {{ runId status startTime endTime }} }} }} }}"""
         try:
@@ -90,7 +90,7 @@ class Platform:
         except (OSError, ValueError, KeyError) as error:
             folder = self.settings.home / "dagster"
             raise AssayError(f"Dagster at {self.dagster.url} does not answer", f"its logs are in {folder}") from error
-        runs = [LaneRun(run["runId"], run["status"], run["startTime"], run["endTime"]) for run in found]
+        runs = [IngestRun(run["runId"], run["status"], run["startTime"], run["endTime"]) for run in found]
         return [run for run in runs if run.started is None or run.started >= self.began]
 
 
@@ -102,11 +102,11 @@ def platform(
 
     Raises AssayError when a part does not start; what had started is ended.
     """
+    from platform_assets.core.settings import Settings as Fresh
     from platform_assets.local import lifecycle
     from platform_assets.local.dagster import start_dagster
     from platform_assets.local.page import start_page
     from platform_assets.local.prepare import prepare
-    from platform_assets.settings import Settings as Fresh
 
     with ExitStack() as stack:
         # Services that are ending belong to a process that was killed: `up` waits for their end.
@@ -120,7 +120,7 @@ def platform(
         say("Starting Dagster")
         dagster = start_dagster(settings.home, port)
         stack.callback(dagster.stop)
-        stack.callback(say, "Stopping Dagster; the lanes commit what they hold")
+        stack.callback(say, "Stopping Dagster; the workers commit what they hold")
         page = start_page(settings.home)
         stack.callback(page.end)
         yield Platform(settings, contracts, dagster, page, time.time())

@@ -1,7 +1,7 @@
 """Addresses and secrets of the local services, as they are kept in a home.
 
 Belongs here: making secrets once, picking ports and keeping them, writing the endpoints file.
-Does not: reading them as a client does (`platform_assets/settings.py`).
+Does not: reading them as a client does (`platform_assets/core/settings.py`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import ENDPOINTS_FILE, SECRETS_FILE, read_env_file
 from platform_assets.local.files import write_private, write_text
 from platform_assets.local.layout import Layout
-from platform_assets.settings import ENDPOINTS_FILE, SECRETS_FILE, read_env_file
 
 HOST = "127.0.0.1"
-KAFKA_ROLES = ("producer", "lane", "admin")
-OPENSEARCH_ROLES = ("admin", "lane", "reader")
+KAFKA_ROLES = ("producer", "ingest", "admin")
+OPENSEARCH_ROLES = ("admin", "ingest", "reader")
 # Below the range from which systems take the ports of outgoing connections, so that a restart finds its ports free.
 _PORT_RANGE = range(20_000, 30_000)
 _CONFIGURED = {"kafka": "ASSAY_KAFKA_PORT", "opensearch": "ASSAY_OPENSEARCH_PORT"}

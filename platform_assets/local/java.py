@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local.files import locked, open_to_all, others_reach
 from platform_assets.local.lock import versions
 

@@ -4,7 +4,7 @@ Belongs here: everything that makes the server. Does not: being its client (`kaf
 
 One node is broker and controller. Three listeners, all on the loopback address and all with SASL:
 
-- CLIENT, SCRAM-SHA-512: the roles `producer`, `lane` and `admin`, under ACLs that deny what they do not allow;
+- CLIENT, SCRAM-SHA-512: the roles `producer`, `worker` and `admin`, under ACLs that deny what they do not allow;
 - INTERNAL and CONTROLLER, PLAIN: the broker itself and the supervisor, with a password that lives for one start.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local.artifacts import Runtime
 from platform_assets.local.endpoints import HOST, Ports
 from platform_assets.local.files import tail, write_private

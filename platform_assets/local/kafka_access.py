@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import KafkaRole, Settings
 from platform_assets.local.endpoints import KAFKA_ROLES
 from platform_assets.local.topics import TopicSpec, ensure_topics, grant_base
-from platform_assets.settings import KafkaRole, Settings
 
 CHECK_TOPIC = "assay.check"
 _CHECK = TopicSpec(CHECK_TOPIC, 1, retention_ms=60_000, config={"segment.ms": "60000"})
@@ -46,7 +46,7 @@ def provision(internal_conf: Mapping[str, str], passwords: Mapping[str, str]) ->
 
 
 def check_kafka(settings: Settings, timeout_s: float = 10.0) -> float:
-    """Publish as `producer`, consume it as `lane`; returns the seconds it took.
+    """Publish as `producer`, consume it as `worker`; returns the seconds it took.
 
     Raises AssayError in one line: a wrong password, a missing right, no answer.
     """
@@ -54,13 +54,13 @@ def check_kafka(settings: Settings, timeout_s: float = 10.0) -> float:
     deadline = begun + timeout_s
     value = secrets.token_bytes(16)
     offset = _publish(settings, value, deadline)
-    consumer, errors = _client(Consumer, settings, "lane", {"group.id": "assay-check", "enable.auto.commit": False})
+    consumer, errors = _client(Consumer, settings, "ingest", {"group.id": "assay-check", "enable.auto.commit": False})
     try:
         consumer.assign([TopicPartition(CHECK_TOPIC, 0, offset)])
         while (message := consumer.poll(0.1)) is None or message.error() is not None:
             if message is not None and (error := message.error()) is not None:
                 errors.append(error)
-            _raise_fatal(settings, "lane", errors)
+            _raise_fatal(settings, "ingest", errors)
             if time.monotonic() > deadline:
                 raise _silence(settings, errors)
         if message.value() != value:

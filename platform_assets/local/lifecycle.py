@@ -20,7 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.files import locked, tail
@@ -32,7 +33,6 @@ from platform_assets.local.progress import Tell, waiting_for
 from platform_assets.local.search_access import check_opensearch
 from platform_assets.local.state import State, read_state
 from platform_assets.local.supervisor import Supervisor, log_to
-from platform_assets.settings import Settings
 
 _DOWN_QUIET_S = 60
 """A supervisor that is told to end is killed when neither it nor a server has done anything for so long."""

@@ -17,7 +17,8 @@ from typing import Any
 
 import bcrypt
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.index.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER, ROW_POLICY_FIELD
 from platform_assets.local.artifacts import Runtime
 from platform_assets.local.endpoints import HOST, OPENSEARCH_ROLES, Ports
 from platform_assets.local.files import write_private
@@ -26,7 +27,6 @@ from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command
 from platform_assets.local.properties import log4j_text
 from platform_assets.local.tls import ADMIN_DN, NODE_DN
-from platform_assets.search.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER, ROW_POLICY_FIELD
 
 NAME = "opensearch"
 # Security's own notation for a regular expression. Names that begin with a dot belong to the system; `assay-*` holds
@@ -235,7 +235,7 @@ def _patterns(variable: str, default: tuple[str, ...]) -> list[str]:
 
 
 def _roles() -> dict[str, Any]:
-    """What `lane`, `reader` and the callers of the API may do; `admin` has the plugin's own `all_access`.
+    """What `worker`, `reader` and the callers of the API may do; `admin` has the plugin's own `all_access`.
 
     The API's callers come with a token: it names the indices of their system, and the services that a limited one may see. A
     token without the list matches no document (the variable stays as it is, and is no query); so does an index without the field.
@@ -243,7 +243,7 @@ def _roles() -> dict[str, Any]:
     api = {"index_patterns": ["${attr.jwt.indices}"], "allowed_actions": ["read"]}
     limit = f'{{"terms": {{"{ROW_POLICY_FIELD}": ${{attr.jwt.services}}}}}}'
     return {
-        "assay_lane": {
+        "assay_ingest": {
             "description": "writes documents, builds, swaps and drops the platform's indices",
             "cluster_permissions": [
                 "cluster_composite_ops",
@@ -323,7 +323,7 @@ def _config(secrets: Mapping[str, str]) -> dict[str, Any]:
 _FIXED: dict[str, dict[str, Any]] = {
     "rolesmapping": {
         "all_access": {"users": ["admin"]},
-        "assay_lane": {"users": ["lane"]},
+        "assay_ingest": {"users": ["ingest"]},
         "assay_reader": {"users": ["reader"]},
         API_READER: {"backend_roles": [API_READER]},
         API_LIMITED: {"backend_roles": [API_LIMITED]},

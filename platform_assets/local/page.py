@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import inherited_environment
 from platform_assets.local.dagster import HOST, free_port
 from platform_assets.local.files import PRIVATE, make_folder, write_text
 from platform_assets.local.layout import RunAs
@@ -23,7 +24,6 @@ from platform_assets.local.patience import Patience, family, sizes, work
 from platform_assets.local.process import Command, spawn, stop
 from platform_assets.local.progress import waiting_for
 from platform_assets.serve.keys import FOLDER, KeyStore, Role
-from platform_assets.settings import inherited_environment
 
 USUAL_PORT = 8080
 KEY_NAME = "dev"

@@ -1,6 +1,6 @@
 """What services need before the first event: users and rights, topics, and templates of the contracts' indices.
 
-Belongs here: deriving it from contracts and asking for it. Does not: how topics (`topics.py`) or templates (`search/`) are made.
+Belongs here: deriving it from contracts and asking for it. Does not: how topics (`topics.py`) or templates (`index/`) are made.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from confluent_kafka import KafkaException
 from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
+from platform_assets.index.indices import Indices
 from platform_assets.local.endpoints import KAFKA_ROLES
 from platform_assets.local.kafka import internal_conf
 from platform_assets.local.kafka_access import check_kafka, provision
@@ -21,9 +24,6 @@ from platform_assets.local.opensearch import read_security
 from platform_assets.local.search_access import push_security
 from platform_assets.local.tls import Certificates
 from platform_assets.local.topics import TopicReport, TopicSpec, ensure_topics
-from platform_assets.search.client import connect
-from platform_assets.search.indices import Indices
-from platform_assets.settings import Settings
 
 
 def topic_spec(table: Table) -> TopicSpec:
@@ -41,7 +41,7 @@ def prepare(settings: Settings, contracts: Iterable[Contract]) -> TopicReport:
     tables = [table for contract in contracts for table in contract.tables]
     quiet = {**settings.kafka_conf("admin"), "log_level": 2}  # errors are raised; the client would print them besides
     report = ensure_topics(quiet, [topic_spec(table) for table in tables])
-    client = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    client = connect(settings.opensearch_url, settings.opensearch_auth("ingest"), settings.opensearch_ca)
     try:
         indices = Indices(client)
         for table in tables:

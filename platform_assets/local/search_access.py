@@ -1,7 +1,7 @@
 """The supervisor and the commands as OpenSearch's clients.
 
 Belongs here: bringing users and roles up to date, and checking that each role is let in.
-Does not: the server (`opensearch.py`), or documents (`search/`).
+Does not: the server (`opensearch.py`), or documents (`index/`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from opensearchpy.exceptions import (
     SSLError,
 )
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import OpenSearchRole, Settings
 from platform_assets.local.files import write_text
 from platform_assets.local.opensearch import SearchNode
 from platform_assets.local.tls import Certificates
-from platform_assets.settings import OpenSearchRole, Settings
 
 _TIMEOUT_S = 10
 
@@ -78,7 +78,7 @@ def security_answers(node: SearchNode) -> bool:
     return health.get("status") == "UP"
 
 
-def check_opensearch(settings: Settings, role: OpenSearchRole = "lane", timeout_s: float = 5.0) -> str:
+def check_opensearch(settings: Settings, role: OpenSearchRole = "ingest", timeout_s: float = 5.0) -> str:
     """Ask the cluster's health as `role`; returns `green` or `yellow`.
 
     Raises AssayError in one line: a wrong password, a missing right, no answer, a red cluster.

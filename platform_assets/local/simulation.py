@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.errors import AssayError
-from platform_assets.settings import Settings
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.stream.produce import Record, RecordProducer, send_paced
 
 

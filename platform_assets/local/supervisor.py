@@ -28,7 +28,8 @@ import psutil
 from confluent_kafka import KafkaException
 from opensearchpy.exceptions import OpenSearchException
 
-from platform_assets.errors import AssayError, one_line
+from platform_assets.core.errors import AssayError, one_line
+from platform_assets.core.settings import Settings
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.crashes import Crashes
@@ -44,7 +45,6 @@ from platform_assets.local.process import Command, ProcessId, spawn, stop
 from platform_assets.local.search_access import apply_security, check_opensearch, security_answers
 from platform_assets.local.state import Phase, ServiceState, State, read_state
 from platform_assets.local.tls import ensure_certificates
-from platform_assets.settings import Settings
 
 log = logging.getLogger("assay.supervisor")
 

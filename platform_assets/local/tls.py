@@ -2,7 +2,7 @@
 
 Belongs here: making and checking the authority, the node's certificate and the administrator's client certificate; also
 certificates of other servers that stand beside the node.
-Does not: deciding where OpenSearch looks for them (`opensearch.py`), or trusting a remote service (`settings.py`).
+Does not: deciding where OpenSearch looks for them (`opensearch.py`), or trusting a remote service (`core/settings.py`).
 
 Keys are written with the mode they keep (0600), never opened wider first.
 """

@@ -26,13 +26,13 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 _TIMEOUT_S = 30
 _POLL_S = 0.02
 _RIGHTS = {
     "producer": (AclOperation.WRITE, AclOperation.DESCRIBE),
-    "lane": (AclOperation.READ, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS),
+    "ingest": (AclOperation.READ, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS),
 }
 
 
@@ -95,7 +95,7 @@ def ensure_topics(admin_conf: Mapping[str, Any], specs: Sequence[TopicSpec], *, 
 
 
 def grant(admin: AdminClient, prefixes: Sequence[str]) -> None:
-    """Let `producer` write and `lane` read every topic whose name begins with one of `prefixes`."""
+    """Let `producer` write and `worker` read every topic whose name begins with one of `prefixes`."""
     bindings = [
         _allow(ResourceType.TOPIC, prefix, role, operation)
         for prefix in prefixes
@@ -110,7 +110,7 @@ def grant_base(admin: AdminClient) -> None:
     _allow_all(
         admin,
         [
-            _allow(ResourceType.GROUP, "assay-", "lane", AclOperation.READ),
+            _allow(ResourceType.GROUP, "assay-", "ingest", AclOperation.READ),
             _allow(ResourceType.TRANSACTIONAL_ID, "assay-", "producer", AclOperation.WRITE),
             _allow(ResourceType.TRANSACTIONAL_ID, "assay-", "producer", AclOperation.DESCRIBE),
         ],

@@ -13,7 +13,7 @@ from typing import Protocol
 import duckdb
 import pyarrow as pa
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.reports.declare import Kind, Report, Section
 
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)

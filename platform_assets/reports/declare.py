@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from platform_assets.contracts.document import Declared, model_mistakes, parse_document, read_text
 from platform_assets.contracts.read import packaged_systems
-from platform_assets.errors import AssayError, Mistake, Mistakes, told
+from platform_assets.core.errors import AssayError, Mistake, Mistakes, told
 
 FILE_NAME = "reports.yaml"
 _HINT = "see docs/reports.md"

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from platform_assets.plain import cell, plain
+from platform_assets.core.serialization import cell, plain
 from platform_assets.reports.build import Built, Filled
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Column, Kind

@@ -1,7 +1,7 @@
 """Who calls, and whether the route is theirs.
 
 Belongs here: finding the key of a request, roles, systems. Does not belong here: what documents a caller sees: the index
-itself decides that by the caller's token (`search/callers.py`).
+itself decides that by the caller's token (`index/callers.py`).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.alerts.runbooks import all_runbooks
 from platform_assets.contracts.model import Contract
+from platform_assets.core.settings import Settings
 from platform_assets.serve import (
     describing,
     handling,
@@ -28,7 +29,6 @@ from platform_assets.serve import (
 )
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.guard import Guard
-from platform_assets.settings import Settings
 
 _ABOUT = """Events of every system: search, submit, trace and report. Each caller sees what its key may see, and the index itself
 holds it to that. Errors are `application/problem+json` (RFC 9457). Keys come from `assay keys add`."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local.files import PRIVATE, make_folder
 
 FOLDER = "audit"

@@ -13,8 +13,9 @@ from functools import cached_property
 from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Contract
-from platform_assets.registry import Problem
-from platform_assets.search.callers import CallerPool, token
+from platform_assets.core.settings import Settings
+from platform_assets.declarations import Problem
+from platform_assets.index.callers import CallerPool, token
 from platform_assets.serve.audit import Audit
 from platform_assets.serve.cursors import CursorSeal
 from platform_assets.serve.idempotency import Answers
@@ -30,7 +31,6 @@ from platform_assets.serve.limits import (
     Turns,
 )
 from platform_assets.serve.metrics import Metrics
-from platform_assets.settings import Settings
 from platform_assets.stream.submit import Submitter
 
 _CONNECTIONS = 64

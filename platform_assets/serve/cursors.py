@@ -1,6 +1,6 @@
 """Cursors of the API: opaque, signed, and good for the same key and the same question only.
 
-Belongs here: sealing and opening them. Does not belong here: what a page's position is (`search/query.py`).
+Belongs here: sealing and opening them. Does not belong here: what a page's position is (`index/query.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hmac
 import json
 from typing import Any
 
-from platform_assets.search.errors import QueryError
+from platform_assets.index.errors import QueryError
 
 MAX_LENGTH = 8192
 """Of a cursor as text: room for the positions in some fifty tables of a system."""

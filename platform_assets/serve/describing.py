@@ -12,10 +12,10 @@ from fastapi import APIRouter, Depends
 from platform_assets.alerts.runbooks import all_runbooks
 from platform_assets.contracts.model import Contract, Mask, Table
 from platform_assets.contracts.types import type_name
-from platform_assets.gold.marts import Mart, load_marts
-from platform_assets.gold.project import project_folder
+from platform_assets.index.mappings import flat
+from platform_assets.marts.marts import Mart, load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.reports.declare import Report, load_reports
-from platform_assets.search.mappings import flat
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.figures import possible

@@ -1,7 +1,7 @@
 """Which figures of a mart a caller may ask for: what its columns mean over slots and groups decides.
 
 Belongs here: from the names in a request to figures, and the refusal of what would be wrong. Does not belong here: computing them
-(`search/stats.py`, `search/percentiles.py`), the route (`reporting.py`).
+(`index/stats.py`, `index/percentiles.py`), the route (`reporting.py`).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from platform_assets.gold.columns import Column, Merge
-from platform_assets.gold.marts import LENGTHS, Mart, Slot
-from platform_assets.search.errors import QueryError
-from platform_assets.search.percentiles import Percentile
-from platform_assets.search.stats import Figure, Function
-from platform_assets.search.times import parse_duration
+from platform_assets.index.errors import QueryError
+from platform_assets.index.percentiles import Percentile
+from platform_assets.index.stats import Figure, Function
+from platform_assets.index.times import parse_duration
+from platform_assets.marts.columns import Column, Merge
+from platform_assets.marts.marts import LENGTHS, Mart, Slot
 
 PERCENTILE = "percentile"
 FUNCTIONS = (*Function, PERCENTILE)

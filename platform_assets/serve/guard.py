@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.serve.access import presented
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_QUESTION_BYTES

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from platform_assets.alerts.incident import Alert
 from platform_assets.alerts.index import document
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
-from platform_assets.alerts.room import AlertRoom
-from platform_assets.search.errors import QueryError, SearchError
-from platform_assets.search.times import parse_duration
+from platform_assets.alerts.service import AlertService
+from platform_assets.index.errors import QueryError, SearchError
+from platform_assets.index.times import parse_duration
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Key, Role
@@ -46,7 +46,12 @@ def router(backend: Backend, system: str) -> APIRouter:
     def acknowledge(alert_id: _Id, caller: Annotated[Caller, Depends(acknowledger)]) -> Json:
         """Say that you look after an alert: no more reminders. A second time changes nothing."""
         return _change(
-            backend, system, alert_id, caller, "acknowledge", lambda room, who: room.acknowledge(alert_id, who)
+            backend,
+            system,
+            alert_id,
+            caller,
+            "acknowledge",
+            lambda alert_service, who: alert_service.acknowledge(alert_id, who),
         )
 
     def mute(
@@ -67,7 +72,7 @@ def router(backend: Backend, system: str) -> APIRouter:
             alert_id,
             caller,
             "mute",
-            lambda room, who: room.mute(alert_id, who, until),
+            lambda alert_service, who: alert_service.mute(alert_id, who, until),
             until=until.isoformat(timespec="seconds"),
         )
 
@@ -89,21 +94,21 @@ def _change(
     alert_id: str,
     caller: Caller,
     action: str,
-    change: Callable[[AlertRoom, str], Alert],
+    change: Callable[[AlertService, str], Alert],
     **more: str,
 ) -> Json:
     """Do it, under audit: `more` is told of it besides which alert it is."""
     key = caller.key
-    with closing(AlertRoom(backend.settings, system)) as room:
-        known = room.store.load().get(alert_id)
+    with closing(AlertService(backend.settings, system)) as alert_service:
+        known = alert_service.store.load().get(alert_id)
         if known is None or not _sees(key, known):
             raise refuse(404, f"{system} has no such alert, or this key may not see it")
         what = {"system": system, "alert": alert_id, **more}
         with backend.audit.action(key.id, action, what, caller.request):
-            changed = change(room, f"{key.name} ({key.id})")
+            changed = change(alert_service, f"{key.name} ({key.id})")
         try:
-            room.publish()
-        except SearchError as error:  # it is stored; the lane brings the index up to it
+            alert_service.publish()
+        except SearchError as error:  # it is stored; the worker brings the index up to it
             LOG.warning("%s the index of alerts is behind: %s", caller.request, error.message)
     return Json({"alert": document(changed)})
 

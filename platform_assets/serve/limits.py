@@ -20,8 +20,8 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from platform_assets.errors import AssayError
-from platform_assets.settings import Settings
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of a submission."""
@@ -40,7 +40,7 @@ REPORT_TIMEOUT_S = 30.0
 """Of a report, for all rows that it rests on: less than a caller's token is good for."""
 SUBMIT_TIMEOUT_S = 15.0
 SUBMISSIONS_AT_ONCE = 4
-"""Each parses up to 4 MB and judges them in a database of its own."""
+"""Each parses up to 4 MB and evaluates them in a database of its own."""
 SUBMISSION_WAIT_S = 5.0
 _T = TypeVar("_T")
 
@@ -144,7 +144,9 @@ class Turns:
             async with asyncio.timeout(self._wait_s):
                 await self._free.acquire()
         except TimeoutError:
-            raise Busy("too many submissions are being judged now", "nothing was published; try again soon") from None
+            raise Busy(
+                "too many submissions are being evaluated now", "nothing was published; try again soon"
+            ) from None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:

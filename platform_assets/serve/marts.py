@@ -15,9 +15,9 @@ from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import FieldType
 from platform_assets.contracts.types import arrow_type
-from platform_assets.gold.marts import Mart as Declared
-from platform_assets.search.asking import Deadline
-from platform_assets.search.marts import DECIMAL, HISTOGRAM, Mart, describe, pages
+from platform_assets.index.asking import Deadline
+from platform_assets.index.marts import DECIMAL, HISTOGRAM, Mart, describe, pages
+from platform_assets.marts.marts import Mart as Declared
 from platform_assets.serve.limits import MAX_REPORT_ROWS
 from platform_assets.serve.problems import refuse
 

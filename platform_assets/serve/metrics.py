@@ -1,6 +1,6 @@
 """What Prometheus reads: requests of this server, and how far the platform's tables are.
 
-Belongs here: names and labels of the figures. Does not belong here: finding the facts (`trust/overview.py`).
+Belongs here: names and labels of the figures. Does not belong here: finding the facts (`reconcile/overview.py`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.settings import Settings
+from platform_assets.reconcile.overview import Facts, shard_facts, system_facts
 from platform_assets.serve.limits import Busy
-from platform_assets.settings import Settings
-from platform_assets.trust.overview import Facts, shard_facts, system_facts
 
 KEPT_S = 10.0
 _FIRST_S = 2.0
@@ -31,8 +31,8 @@ _SHARDS = {
 _GAUGES = {
     "lag": ("assay_lag_records", "Records of the topic that bronze does not hold yet."),
     "watermark_age_s": ("assay_freshness_age_seconds", "Age of the newest event in silver."),
-    "last_commit_age_s": ("assay_commit_age_seconds", "Time since the lane's last commit."),
-    "quarantined": ("assay_quarantined_records", "Records that refine refused."),
+    "last_commit_age_s": ("assay_commit_age_seconds", "Time since the worker's last commit."),
+    "quarantined": ("assay_quarantined_records", "Records that transform refused."),
     "index_refused": ("assay_index_refused_documents", "Documents that the index refused; their rows are in silver."),
     "conflicts": ("assay_key_conflicts", "Duplicates ever dropped with other values than the row that stays."),
     "index_behind": ("assay_index_behind_commits", "Bronze commits that silver holds and the index does not."),
@@ -88,7 +88,8 @@ class Platform(Collector):
             del self._known[system]
 
     def shards(self) -> Facts:
-        """The index's shards, as `trust.overview.shard_facts` tells them, asked for at most once in ten seconds by one caller.
+        """The index's shards, as `reconcile.overview.shard_facts` tells them, asked for at most once in ten seconds by one
+        caller.
 
         Empty as long as nobody has been told.
         """

@@ -1,6 +1,6 @@
 """Routes for administrators: trace, quarantine, replay. Every call is in the audit trail.
 
-Belongs here: asking `trust/` on an administrator's behalf. Does not belong here: events for readers (`searching.py`).
+Belongs here: asking `reconcile/` on an administrator's behalf. Does not belong here: events for readers (`searching.py`).
 """
 
 from typing import Annotated
@@ -9,14 +9,14 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.search.times import parse_as_of, parse_duration
+from platform_assets.index.times import parse_as_of, parse_duration
+from platform_assets.reconcile.rejects import rejects
+from platform_assets.reconcile.replay import replay
+from platform_assets.reconcile.trace import UnknownDocument, trace
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.limits import MAX_RANGE
 from platform_assets.serve.problems import Json, add_get, refuse, responses
-from platform_assets.trust.rejects import rejects
-from platform_assets.trust.replay import replay
-from platform_assets.trust.trace import UnknownDocument, trace
 
 
 class ReplayRequest(BaseModel):

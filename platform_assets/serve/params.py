@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from platform_assets.contracts.model import Contract, FieldType, IndexType, Mask, Table
 from platform_assets.contracts.model import Field as FieldOf
-from platform_assets.search.errors import QueryError
-from platform_assets.search.syntax import MAX_LENGTH, MAX_VALUES, Clause, Value
-from platform_assets.search.times import parse_as_of, parse_duration, parse_time
+from platform_assets.index.errors import QueryError
+from platform_assets.index.syntax import MAX_LENGTH, MAX_VALUES, Clause, Value
+from platform_assets.index.times import parse_as_of, parse_duration, parse_time
 from platform_assets.serve.cursors import MAX_LENGTH as MAX_CURSOR
 from platform_assets.serve.limits import DEFAULT_RANGE, MAX_PAGE, MAX_RANGE
 from platform_assets.serve.tables import Form

@@ -18,8 +18,8 @@ from opensearchpy.exceptions import RequestError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
-from platform_assets.errors import AssayError
-from platform_assets.search.errors import QueryError, SearchError, TimeExceeded, TooManyClauses, Unavailable
+from platform_assets.core.errors import AssayError
+from platform_assets.index.errors import QueryError, SearchError, TimeExceeded, TooManyClauses, Unavailable
 from platform_assets.serve.audit import AuditUnavailable
 from platform_assets.serve.figures import WrongAggregate
 from platform_assets.serve.idempotency import AnswersUnavailable, InProgress, KeyReused

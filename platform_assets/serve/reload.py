@@ -20,13 +20,13 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from platform_assets.contracts.read import packaged_systems
-from platform_assets.errors import AssayError
-from platform_assets.gold.project import project_folder
-from platform_assets.registry import look
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.declarations import read_systems
+from platform_assets.marts.project import project_folder
 from platform_assets.serve.app import create_app
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.problems import LOG
-from platform_assets.settings import Settings
 
 LOOK_S = 1.0
 """So often the files are looked at, in seconds."""
@@ -51,7 +51,7 @@ class Reloading:
         await (self._life if scope["type"] == "lifespan" else self._app)(scope, receive, send)
 
     def _build(self) -> FastAPI:
-        found = look(self._settings, models=False)
+        found = read_systems(self._settings, models=False)
         for problem in found.problems:
             LOG.warning("left out of %s, a %s: %s", problem.system, problem.part, problem.mistake)
         before = self._backend.contracts, self._backend.problems

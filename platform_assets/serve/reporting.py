@@ -14,15 +14,15 @@ from starlette.responses import Response
 from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
 from platform_assets.contracts.model import Contract, FieldType
-from platform_assets.gold.marts import Mart, load_marts
-from platform_assets.gold.project import project_folder
-from platform_assets.search.asking import Deadline
-from platform_assets.search.errors import QueryError
-from platform_assets.search.marts import describe, incidents, rows
-from platform_assets.search.percentiles import add_percentiles
-from platform_assets.search.stats import Function, Question, add_examples
-from platform_assets.search.stats import figures as compute
-from platform_assets.search.times import parse_duration
+from platform_assets.index.asking import Deadline
+from platform_assets.index.errors import QueryError
+from platform_assets.index.marts import describe, incidents, rows
+from platform_assets.index.percentiles import add_percentiles
+from platform_assets.index.stats import Function, Question, add_examples
+from platform_assets.index.stats import figures as compute
+from platform_assets.index.times import parse_duration
+from platform_assets.marts.marts import Mart, load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.serve.access import Caller, allow, runs_platform
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.figures import FUNCTIONS, Wanted, every_of, wanted

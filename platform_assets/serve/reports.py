@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from platform_assets.gold.marts import load_marts
-from platform_assets.gold.project import project_folder
+from platform_assets.index.asking import Deadline
+from platform_assets.index.errors import QueryError
+from platform_assets.marts.marts import load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
 from platform_assets.reports.render import RENDERERS
-from platform_assets.search.asking import Deadline
-from platform_assets.search.errors import QueryError
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role

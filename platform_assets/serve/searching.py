@@ -1,6 +1,6 @@
 """Routes that find events: search, by person, and around a document.
 
-Belongs here: pages over one table or several, cursors. Does not belong here: queries (`search/`).
+Belongs here: pages over one table or several, cursors. Does not belong here: queries (`index/`).
 """
 
 import json
@@ -17,15 +17,15 @@ from starlette.responses import Response
 
 from platform_assets.contracts.export import row_schema
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.lane.sessions import masker
-from platform_assets.search.asking import Deadline
-from platform_assets.search.charts import Counts, count
-from platform_assets.search.errors import QueryError, too_long
-from platform_assets.search.names import parse_document_id
-from platform_assets.search.query import Page, search
-from platform_assets.search.surroundings import surroundings
-from platform_assets.search.syntax import Clause, Value
-from platform_assets.search.times import parse_time
+from platform_assets.index.asking import Deadline
+from platform_assets.index.charts import Counts, count
+from platform_assets.index.errors import QueryError, too_long
+from platform_assets.index.names import parse_document_id
+from platform_assets.index.query import Page, search
+from platform_assets.index.surroundings import surroundings
+from platform_assets.index.syntax import Clause, Value
+from platform_assets.index.times import parse_time
+from platform_assets.ingest.sessions import masker
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role

@@ -1,6 +1,6 @@
 """Routes that take events: checked by the contract, published, and answered with their coordinates.
 
-Belongs here: bodies to records, the writer's services, idempotency. Does not belong here: the checks (`refine/`), the producer
+Belongs here: bodies to records, the writer's services, idempotency. Does not belong here: the checks (`transform/`), the producer
 (`stream/submit.py`).
 """
 
@@ -19,18 +19,18 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.export import message_schema
 from platform_assets.contracts.model import Contract, Format, Table
-from platform_assets.lane.sessions import masker
-from platform_assets.refine import Refinery
-from platform_assets.refine.reasons import describe
-from platform_assets.search.callers import ROW_POLICY_FIELD
-from platform_assets.search.errors import QueryError
-from platform_assets.search.names import document_id
+from platform_assets.index.callers import ROW_POLICY_FIELD
+from platform_assets.index.errors import QueryError
+from platform_assets.index.names import document_id
+from platform_assets.ingest.sessions import masker
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_RECORDS
 from platform_assets.serve.problems import Json, problem, refuse, responses
 from platform_assets.stream.files import Framer
+from platform_assets.transform import Transformer
+from platform_assets.transform.reasons import describe
 
 _TYPES = {Format.JSON: "application/json", Format.REGEX: "text/plain"}
 _SHOWN = 20
@@ -145,7 +145,7 @@ def _submit(backend: Backend, table: Table, caller: Caller, body: bytes, key: st
 def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tuple[Json, dict[str, Any] | None]:
     """The answer, and what of it is kept for a repetition: nothing of a refusal."""
     records = _json_records(body) if table.format is Format.JSON else _text_records(table, body)
-    refused = _judge(backend, table, caller, records)
+    refused = _evaluate(backend, table, caller, records)
     if refused is not None:
         return refused, None
     topic = backend.submitter.topic(table.topic)
@@ -158,12 +158,12 @@ def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tup
     return Json(fresh, 201), fresh
 
 
-def _judge(backend: Backend, table: Table, caller: Caller, records: list[bytes]) -> Json | None:
-    """The problem that these records have, judged by the lane's own checks; None when they would all be accepted."""
-    with Refinery(table, masker(backend.settings), threads=1, memory_limit="256MB") as refinery:
-        refined = refinery.refine(_as_bronze(records))
-    if refined.rejected.num_rows:
-        rows = refined.rejected.select(["_offset", "reason"]).to_pylist()
+def _evaluate(backend: Backend, table: Table, caller: Caller, records: list[bytes]) -> Json | None:
+    """The problem that these records have, evaluated by the worker's own checks; None when they would all be accepted."""
+    with Transformer(table, masker(backend.settings), threads=1, memory_limit="256MB") as transformer:
+        transformed = transformer.transform(_as_bronze(records))
+    if transformed.rejected.num_rows:
+        rows = transformed.rejected.select(["_offset", "reason"]).to_pylist()
         reasons = Counter(row["reason"] for row in rows)
         errors = [
             {"event": row["_offset"], "reason": row["reason"], "what": describe(table, row["reason"])} for row in rows
@@ -173,11 +173,11 @@ def _judge(backend: Backend, table: Table, caller: Caller, records: list[bytes])
         return problem(caller.request, 422, detail, "nothing was published", errors=errors[:_SHOWN])
     allowed = caller.key.services
     if allowed is not None:
-        if ROW_POLICY_FIELD not in refined.accepted.column_names:
+        if ROW_POLICY_FIELD not in transformed.accepted.column_names:
             raise refuse(
                 403, f"{table.qualified_name} has no {ROW_POLICY_FIELD}: it is not for a key limited to services"
             )
-        named = refined.accepted[ROW_POLICY_FIELD]
+        named = transformed.accepted[ROW_POLICY_FIELD]
         inside = pc.fill_null(pc.is_in(named, value_set=pa.array(allowed, named.type)), False)
         if not pc.all(inside).as_py():
             raise refuse(403, f"this key writes for {', '.join(allowed)} only; nothing was published")
@@ -206,7 +206,7 @@ def _as_bronze(records: list[bytes]) -> pa.Table:
 
 
 def _json_records(body: bytes) -> list[bytes]:
-    """The object, or the array's objects, each written anew: what was judged is what is published."""
+    """The object, or the array's objects, each written anew: what was evaluated is what is published."""
     try:
         # A float would lose digits of a decimal: the number's own text takes its place, and is written again.
         mark = secrets.token_hex(8)

@@ -1,6 +1,6 @@
 """Answers as CSV for whoever asks for it: `format=csv`, or `Accept: text/csv`.
 
-Belongs here: the choice, the columns of a search, the response. Does not belong here: cells (`plain.py`), reports.
+Belongs here: the choice, the columns of a search, the response. Does not belong here: cells (`core/serialization.py`), reports.
 
 A CSV answer is one page like a JSON answer, so its size is bounded alike; the cursor of the next page is in a header.
 """
@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from platform_assets.contracts.model import Contract, FieldType, Table
-from platform_assets.plain import csv_text
+from platform_assets.core.serialization import csv_text
 
 CURSOR = "X-Next-Cursor"
 Form = Literal["json", "csv"]

@@ -31,14 +31,14 @@ from platform_assets.stream.topics import (
 )
 
 CONSUMER_CONF: Mapping[str, Any] = {
-    "group.id": "assay-lane",
+    "group.id": "assay-worker",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
     "fetch.message.max.bytes": 16 * 1024 * 1024,
-    # The client's memory is several times this; measured: the lane is no slower than with twice as much.
+    # The client's memory is several times this; measured: the worker is no slower than with twice as much.
     "fetch.max.bytes": 32 * 1024 * 1024,
     "queued.max.messages.kbytes": 32_768,
     "fetch.wait.max.ms": 100,
@@ -97,7 +97,7 @@ class _Pending:
 
 
 class TopicReader:
-    """Follows some topics from given offsets. Not thread-safe; one per lane."""
+    """Follows some topics from given offsets. Not thread-safe; one per worker."""
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self._errors: list[KafkaError] = []
@@ -314,7 +314,7 @@ def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
         order = np.argsort(partitions, kind="stable")
         partitions, messages = partitions[order], list(map(messages.__getitem__, order.tolist()))
     milliseconds = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, n)
-    no_time = (milliseconds < 0) | (milliseconds > _YEAR_9999_MS)  # a producer's nonsense must not stop the lane
+    no_time = (milliseconds < 0) | (milliseconds > _YEAR_9999_MS)  # a producer's nonsense must not stop the worker
     headers = list(map(Message.headers, messages))
     encoded = [None if not h else encode_headers(h) for h in headers] if any(headers) else [None] * n
     return pa.table(

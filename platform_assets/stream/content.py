@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
-from platform_assets.errors import one_line
+from platform_assets.core.errors import one_line
 from platform_assets.stream.topics import StreamError
 
 HEAD = 64 * 1024
@@ -62,7 +62,7 @@ class UnreadableFile(StreamError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a compressed file may unfold to: `ratio` is judged once there are more than `free` bytes, `size` is of the text."""
+    """What a compressed file may unfold to: `ratio` is evaluated once there are more than `free` bytes, `size` is of the text."""
 
     ratio: int = 250
     free: int = 256 * 1024 * 1024

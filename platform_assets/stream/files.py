@@ -109,13 +109,13 @@ class _Buffer:
     """Bytes up to a little over a limit, and how many they stand for: an endless line must not fill the memory."""
 
     def __init__(self, limit: int) -> None:
-        self._room = limit + 3  # a line end behind the longest record, and one byte that tells a longer one
+        self._alert_service = limit + 3  # a line end behind the longest record, and one byte that tells a longer one
         self._bytes = bytearray()
         self.size = 0
 
     def add(self, part: bytes, size: int | None = None) -> None:
         """Append; `size` is what the part stands for, its length unless it was cut before."""
-        self._bytes += part[: max(0, self._room - len(self._bytes))]
+        self._bytes += part[: max(0, self._alert_service - len(self._bytes))]
         self.size += len(part) if size is None else size
 
     def empty(self) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 TIMEOUT_S = 15.0
 QUIET: Mapping[str, Any] = {"log_level": 2}
@@ -17,7 +17,7 @@ QUIET: Mapping[str, Any] = {"log_level": 2}
 
 
 class StreamError(AssayError):
-    """The broker cannot be reached, refuses, or answers what the lane cannot go on from."""
+    """The broker cannot be reached, refuses, or answers what the worker cannot go on from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the fault tests share: a lake and a system of a test's own, and its contract for a lane in another process."""
+"""What the fault tests share: a lake and a system of a test's own, and its contract for a worker in another process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support import private_settings, private_system
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def contract(settings: Settings) -> Contract:
 
 @pytest.fixture
 def described(contract: Contract, tmp_path: Path) -> Path:
-    """The contract in a file, for a lane in a process of its own."""
+    """The contract in a file, for a worker in a process of its own."""
     path = tmp_path / "contract.json"
     path.write_text(to_json(contract))
     return path

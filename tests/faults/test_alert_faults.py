@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 from beside import background
-from lane_runs import lane_process, ready, reason, stopped
 from support import alert_documents, burst_rules, event_now, publish
 from test_outages import service_pid
 from waiting import eventually
 from webhook import Receiver, receiver
+from worker_runs import ready, reason, stopped, worker_process
 
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.model import Contract
-from platform_assets.faultpoints import ALERT_POINTS
-from platform_assets.lane.run import Lane
+from platform_assets.core.faultpoints import ALERT_POINTS
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.worker import Worker
 from platform_assets.local import lifecycle
-from platform_assets.settings import Settings
-from platform_assets.trust.prove import prove
+from platform_assets.reconcile.prove import prove
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(1800)]
 
@@ -51,11 +51,11 @@ def errors(first: int, count: int, service: str) -> list[bytes]:
 
 
 def incidents(settings: Settings, contract: Contract) -> list[tuple[str, str | None, int]]:
-    room = AlertRoom(settings, contract.system, index=False)
+    alert_service = AlertService(settings, contract.system, index=False)
     try:
-        return sorted((a.rule, a.service, a.ordinal) for a in room.alerts())
+        return sorted((a.rule, a.service, a.ordinal) for a in alert_service.alerts())
     finally:
-        room.close()
+        alert_service.close()
 
 
 def test_a_kill_at_any_moment_leaves_one_incident(
@@ -67,44 +67,44 @@ def test_a_kill_at_any_moment_leaves_one_incident(
         monkeypatch.setenv("ASSAY_ALERT_URLS", people.url)
         for number, point in enumerate((*ALERT_POINTS, "silver_committed")):
             publish(settings, contract.tables[0], errors(100 * number, 12, f"service-{number}"))
-            process = lane_process(described, settings.lake_path, f"{point}:1", seconds=600)
+            process = worker_process(described, settings.lake_path, f"{point}:1", seconds=600)
             output = process.communicate()[0]
             assert process.returncode == -signal.SIGKILL, f"{point}: ended by itself\n{output}"
-        Lane(settings, contract).drain()
+        Worker(settings, contract).drain()
         expected = [("many", f"service-{n}", 1) for n in range(len(ALERT_POINTS) + 1)]
         assert incidents(settings, contract) == expected
         # Who had claimed a message when it died may hold it for a minute; it is told then.
-        room = AlertRoom(settings, contract.system)
-        room.tell(datetime.now(UTC) + timedelta(days=365))
-        room.publish()
-        assert all(a.notify is None and a.notified_at is not None for a in room.alerts())
-        assert {d["alert_id"] for d in alert_documents(settings, contract)} == set(room.store.load())
-        for alert in room.alerts():
+        alert_service = AlertService(settings, contract.system)
+        alert_service.tell(datetime.now(UTC) + timedelta(days=365))
+        alert_service.publish()
+        assert all(a.notify is None and a.notified_at is not None for a in alert_service.alerts())
+        assert {d["alert_id"] for d in alert_documents(settings, contract)} == set(alert_service.store.load())
+        for alert in alert_service.alerts():
             assert any(alert.alert_id.encode() in body for body in people.bodies)
-        room.close()
+        alert_service.close()
     assert prove(settings, contract).holds
 
 
-def test_two_lanes_at_once_make_one_incident(
+def test_two_workers_at_once_make_one_incident(
     settings: Settings, contract: Contract, systems: Path, described: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with receiver() as people:
         settings = told(settings, systems, people)
         monkeypatch.setenv("ASSAY_SYSTEMS", str(systems))
         monkeypatch.setenv("ASSAY_ALERT_URLS", people.url)
-        lanes = [lane_process(described, settings.lake_path, "", seconds=120) for _ in range(3)]
-        for number, lane in enumerate(lanes):  # twelve errors a service in all
-            ready(lane)
+        workers = [worker_process(described, settings.lake_path, "", seconds=120) for _ in range(3)]
+        for number, worker in enumerate(workers):  # twelve errors a service in all
+            ready(worker)
             values = [
                 event_now(50 * number + s * 10 + i, service=f"s{s}", level="ERROR") for s in range(4) for i in range(4)
             ]
             publish(settings, contract.tables[0], values)
-        eventually(lambda: sum(lane.poll() is not None for lane in lanes) == 2)
+        eventually(lambda: sum(worker.poll() is not None for worker in workers) == 2)
         eventually(lambda: len(people.titles()) == 4)
-        [last] = [lane for lane in lanes if lane.poll() is None]
+        [last] = [worker for worker in workers if worker.poll() is None]
         assert stopped(last) == "stopped"
-        assert [reason(lane) for lane in lanes if lane is not last] == ["handed_over"] * 2
-        Lane(settings, contract).drain()
+        assert [reason(worker) for worker in workers if worker is not last] == ["handed_over"] * 2
+        Worker(settings, contract).drain()
         assert incidents(settings, contract) == [("many", f"s{n}", 1) for n in range(4)]
         assert len(people.titles()) == 4
         assert {d["service"]: d["state"] for d in alert_documents(settings, contract)} == dict.fromkeys(
@@ -135,11 +135,11 @@ def test_without_index_and_receiver_the_table_holds_and_both_follow(
 
 
 def _alerts(settings: Settings, contract: Contract) -> list[Any]:
-    room = AlertRoom(settings, contract.system, index=False)
+    alert_service = AlertService(settings, contract.system, index=False)
     try:
-        return room.alerts()
+        return alert_service.alerts()
     finally:
-        room.close()
+        alert_service.close()
 
 
 def _by_service(settings: Settings, contract: Contract) -> dict[str, dict[str, Any]]:

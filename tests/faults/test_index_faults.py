@@ -17,13 +17,13 @@ from waiting import eventually
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, IndexPeriod
-from platform_assets.faultpoints import REBUILD_POINTS, RETIRE_POINTS
-from platform_assets.lane.maintain import maintain
-from platform_assets.lane.rebuild import rebuild
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices
-from platform_assets.settings import Settings
-from platform_assets.trust.prove import prove
+from platform_assets.core.faultpoints import REBUILD_POINTS, RETIRE_POINTS
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.maintain import maintain
+from platform_assets.ingest.rebuild import rebuild
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.worker import Worker
+from platform_assets.reconcile.prove import prove
 
 pytestmark = [pytest.mark.services, pytest.mark.faults]
 _OPEN = """
@@ -32,9 +32,9 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from platform_assets.contracts.compat import from_json
-from platform_assets.lane.maintain import maintain
-from platform_assets.lane.rebuild import rebuild
-from platform_assets.settings import Settings
+from platform_assets.ingest.maintain import maintain
+from platform_assets.ingest.rebuild import rebuild
+from platform_assets.core.settings import Settings
 table = from_json(Path(sys.argv[1]).read_text()).tables[0]
 settings = replace(Settings.load(), lake_path=Path(sys.argv[2]))
 """
@@ -60,7 +60,7 @@ def monthly(contract: Contract) -> Contract:
     return replace(contract, tables=(table,))
 
 
-def test_a_rebuild_of_a_day_may_die_anywhere_beside_a_lane(
+def test_a_rebuild_of_a_day_may_die_anywhere_beside_a_worker(
     settings: Settings, monthly: Contract, tmp_path: Path
 ) -> None:
     table = monthly.tables[0]
@@ -70,7 +70,7 @@ def test_a_rebuild_of_a_day_may_die_anywhere_beside_a_lane(
             eventually(lambda before=before: sent.sent > before + 200)
             dies(monthly, settings, "rebuild(settings, table, date(2026, 1, 5))", point, tmp_path)
         rebuild(settings, table, date(2026, 1, 5))
-    Lane(settings, monthly).drain()
+    Worker(settings, monthly).drain()
     assert prove(settings, monthly).holds
     indices = connect_indices(settings)
     assert [(index.period, index.serving, index.blocked) for index in indices.all(table)] == [("2026-01", True, False)]
@@ -81,13 +81,13 @@ def test_a_rebuild_of_a_day_may_die_anywhere_beside_a_lane(
 def test_retention_may_die_between_its_steps(settings: Settings, monthly: Contract, tmp_path: Path, point: str) -> None:
     table = monthly.tables[0]
     publish(settings, table, [in_january(n) for n in range(50)])
-    Lane(settings, monthly).drain()
+    Worker(settings, monthly).drain()
     now = datetime.now(UTC) + table.retention + timedelta(hours=1)
     work = f"maintain(settings, table, now=datetime.fromisoformat('{now.isoformat()}'))"
     dies(monthly, settings, work, point, tmp_path)
     fresh = [event(n, event_time="2026-01-30T12:00:00Z") for n in range(1000, 1010)]
     publish(settings, table, fresh)
-    Lane(settings, monthly).drain()
+    Worker(settings, monthly).drain()
     maintain(settings, table, now=now - timedelta(hours=2))  # what was dropped is dropped, and nothing more
     proof = prove(settings, monthly, deep=False, broker=False).tables["events"]  # whose records are not that old
     assert proof.checks["index"].failures == []

@@ -13,26 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from lane_runs import lane_process, ready
 from support import event, private_system
+from worker_runs import ready, worker_process
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
-from platform_assets.faultpoints import LANE_POINTS
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import session
-from platform_assets.settings import Settings
+from platform_assets.core.faultpoints import INGEST_POINTS
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.sessions import session
+from platform_assets.ingest.worker import Worker
+from platform_assets.reconcile.prove import prove
 from platform_assets.stream.produce import RecordProducer
-from platform_assets.trust.prove import prove
+from platform_assets.tables.layout import Lake
 
 pytestmark = [pytest.mark.services, pytest.mark.faults]
 
 KILLS = int(os.environ.get("ASSAY_KILLS", "25"))
 PATIENCE = 300.0
-"""Seconds until a lane has come to any point. Compaction, the last, wants two dozen commits."""
+"""Seconds until a worker has come to any point. Compaction, the last, wants two dozen commits."""
 ANYWHERE = ""
-PLACES = (*LANE_POINTS, ANYWHERE, ANYWHERE)
+PLACES = (*INGEST_POINTS, ANYWHERE, ANYWHERE)
 SEED = int(os.environ.get("ASSAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 
 
@@ -63,9 +63,9 @@ class Traffic:
 
 
 def die(described: Path, lake: Path, place: str, chance: random.Random) -> None:
-    """A lane that dies at a named point, to which it has to come, or anywhere."""
+    """A worker that dies at a named point, to which it has to come, or anywhere."""
     fault = f"{place}:{chance.randrange(1, 4)}" if place else ""
-    process = lane_process(described, lake, fault, seconds=2 * PATIENCE)
+    process = worker_process(described, lake, fault, seconds=2 * PATIENCE)
     reached = True
     if place == ANYWHERE:
         ready(process)
@@ -103,7 +103,7 @@ def test_nothing_lost_nothing_doubled_whatever_dies(settings: Settings, tmp_path
     flow.result()
     assert traffic.unique >= 1000
 
-    report = Lane(settings, contract).drain()
+    report = Worker(settings, contract).drain()
     assert report.reason == "caught_up"
     proof = prove(settings, contract)
     assert proof.holds, proof.to_dict()

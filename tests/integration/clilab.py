@@ -29,7 +29,7 @@ from opensearchpy import OpenSearch
 from support import private_systems
 
 from platform_assets.cli.app import assay
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 from platform_assets.stream.consume import TopicReader
 
 
@@ -101,13 +101,13 @@ def prepared(services: Settings) -> Iterator[Shell]:
 
 def search_client(settings: Settings) -> OpenSearch:
     return OpenSearch(
-        [settings.opensearch_url], http_auth=settings.opensearch_auth("lane"), ca_certs=str(settings.opensearch_ca)
+        [settings.opensearch_url], http_auth=settings.opensearch_auth("ingest"), ca_certs=str(settings.opensearch_ca)
     )
 
 
 def published(settings: Settings, topic: str) -> pa.Table:
     """All that a topic holds."""
-    reader = TopicReader(settings.kafka_conf("lane"))
+    reader = TopicReader(settings.kafka_conf("ingest"))
     try:
         found = reader.describe([topic])[topic]
         until = {(topic, partition): high for partition, (_, high) in reader.watermarks(found).items()}

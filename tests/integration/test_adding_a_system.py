@@ -17,7 +17,7 @@ import pytest
 from clilab import search_client
 from confluent_kafka.admin import AdminClient
 
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 
 pytestmark = pytest.mark.services
 

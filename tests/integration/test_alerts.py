@@ -19,22 +19,22 @@ from support import alert_documents as documents
 from support import burst_rules, event_now, private_settings, private_system, publish
 from waiting import eventually
 
-from platform_assets.alerts.judge import keeps_up
+from platform_assets.alerts.evaluator import keeps_up
 from platform_assets.alerts.maintain import maintain_alerts, reindex_alerts
 from platform_assets.alerts.platform import POISON, sighting
 from platform_assets.alerts.read import parse_rules
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.alerts.store import FILES
 from platform_assets.backup.backup import backup
 from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
+from platform_assets.core.settings import Settings
 from platform_assets.defs.alerts import broker_ends
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.run import COMMIT_SECONDS, Lane
-from platform_assets.search.errors import SearchError, Unavailable
-from platform_assets.search.history import ForeignIndex
-from platform_assets.settings import Settings
+from platform_assets.index.errors import SearchError, Unavailable
+from platform_assets.index.history import ForeignIndex
+from platform_assets.ingest.worker import COMMIT_SECONDS, Worker
+from platform_assets.tables.layout import Lake
 
 pytestmark = pytest.mark.services
 
@@ -42,18 +42,18 @@ RULES = burst_rules("6s", resolve_after="3s", cool_down="10m")
 
 
 @contextmanager
-def lane(settings: Settings, contract: Contract, rules: str = RULES) -> Iterator[Lane]:
-    """A lane in a thread, for the block."""
+def worker(settings: Settings, contract: Contract, rules: str = RULES) -> Iterator[Worker]:
+    """A worker in a thread, for the block."""
     options = {"commit_seconds": COMMIT_SECONDS, "rules": parse_rules(rules, contract)}
     with background(settings, contract, **options) as found:
-        yield found.lane
+        yield found.worker
 
 
 def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, tmp_path: Path) -> None:
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
     table = contract.tables[0]
-    with lane(settings, contract) as running:
+    with worker(settings, contract) as running:
         publish(settings, table, [event_now(n, level="INFO") for n in range(30)])
         eventually(
             lambda: "events" in running.report.tables and sum(running.report.tables["events"].silver.values()) == 30
@@ -73,27 +73,27 @@ def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, t
         (shown,) = documents(settings, contract)
         assert datetime.fromisoformat(shown["resolved_at"]) > datetime.fromisoformat(shown["opened_at"])
         assert running._alerts.error == ""
-    room = AlertRoom(settings, contract.system, index=False)
-    (alert,) = room.alerts()
+    alert_service = AlertService(settings, contract.system, index=False)
+    (alert,) = alert_service.alerts()
     assert alert.alert_id == shown["alert_id"] and alert.ordinal == 1
-    room.close()
+    alert_service.close()
 
 
 def test_poison_is_told_by_the_platform_itself(services: Settings, tmp_path: Path) -> None:
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
     publish(settings, contract.tables[0], [b"{poison"] * 30)
-    Lane(settings, contract, rules=()).drain()
+    Worker(settings, contract, rules=()).drain()
     found = {d["rule"]: d for d in documents(settings, contract)}
     assert set(found) == {"poison_batch", "quarantine_rate"}
     assert found["poison_batch"]["severity"] == "critical" and found["poison_batch"]["service"] is None
     assert f"{contract.system}.events" in found["poison_batch"]["summary"]
 
 
-def seen(room: AlertRoom, *subjects: str, breach: bool = True, ago: timedelta = timedelta()) -> None:
+def seen(alert_service: AlertService, *subjects: str, breach: bool = True, ago: timedelta = timedelta()) -> None:
     """Sightings of the platform's rules, some time ago."""
     at = datetime.now(UTC) - ago
-    room.see([sighting(POISON, subject, at, breach=breach, detail="made up") for subject in subjects], at)
+    alert_service.see([sighting(POISON, subject, at, breach=breach, detail="made up") for subject in subjects], at)
 
 
 def shown(settings: Settings, contract: Contract) -> set[str]:
@@ -103,18 +103,18 @@ def shown(settings: Settings, contract: Contract) -> set[str]:
 def test_after_a_restore_the_index_is_refused_until_it_is_built_anew(services: Settings, tmp_path: Path) -> None:
     settings = replace(private_settings(services, tmp_path / "first"), home=tmp_path / "first")
     contract = private_system(settings)
-    with closing(AlertRoom(settings, contract.system)) as room:
-        seen(room, "a")
-        room.publish()
+    with closing(AlertService(settings, contract.system)) as alert_service:
+        seen(alert_service, "a")
+        alert_service.publish()
         backup(settings, tmp_path / "copy")
-        seen(room, "b", "c")
-        room.publish()
+        seen(alert_service, "b", "c")
+        alert_service.publish()
         theirs = shown(settings, contract)
         assert len(theirs) == 3
 
         there = replace(settings, home=tmp_path / "second", lake_path=tmp_path / "second" / "lake")
         restore(there, tmp_path / "copy")
-        with closing(AlertRoom(there, contract.system)) as mine:
+        with closing(AlertService(there, contract.system)) as mine:
             for subject in "defg":  # it overtakes the index's revision, and yet it is another history
                 seen(mine, subject)
                 with pytest.raises(ForeignIndex, match=f"assay reindex {contract.system} alerts"):
@@ -127,17 +127,17 @@ def test_after_a_restore_the_index_is_refused_until_it_is_built_anew(services: S
             assert shown(there, contract) == set(mine.store.load())
             seen(mine, "h")
             assert mine.publish() == 1
-            reindex_alerts(there, contract.system)  # while this room's connection knows the index of before
+            reindex_alerts(there, contract.system)  # while this service's connection knows the index of before
             seen(mine, "i")
             with pytest.raises(SearchError, match="it is sent again"):
                 mine.publish()
             mine.publish()
             assert shown(there, contract) == set(mine.store.load())
-        seen(room, "j")  # the lake that was lost comes back to life
+        seen(alert_service, "j")  # the lake that was lost comes back to life
         with pytest.raises(SearchError):
-            room.publish()
+            alert_service.publish()
         with pytest.raises(ForeignIndex):
-            room.publish()
+            alert_service.publish()
         assert len(shown(there, contract)) == 7
         empty = replace(settings, lake_path=tmp_path / "third")
         assert reindex_alerts(empty, contract.system).deleted  # a lake without alerts has no index of them
@@ -150,22 +150,22 @@ def test_what_the_table_forgets_goes_from_the_index_too(
     monkeypatch.setattr("platform_assets.alerts.store.STEP", timedelta(days=365))  # nothing happens between them
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
-    with closing(AlertRoom(settings, contract.system)) as room:
+    with closing(AlertService(settings, contract.system)) as alert_service:
         for days in (120, 119, 95):  # three incidents of each; the last says how it is
-            seen(room, "a", "b", ago=timedelta(days=days, minutes=120))
-            seen(room, "a", "b", breach=False, ago=timedelta(days=days))
-        seen(room, "open for long", ago=timedelta(days=100))
-        seen(room, "now")
-        every = set(room.store.load())
+            seen(alert_service, "a", "b", ago=timedelta(days=days, minutes=120))
+            seen(alert_service, "a", "b", breach=False, ago=timedelta(days=days))
+        seen(alert_service, "open for long", ago=timedelta(days=100))
+        seen(alert_service, "now")
+        every = set(alert_service.store.load())
         assert len(every) == 8
-        assert room.tell() == 8
-        room.publish()
+        assert alert_service.tell() == 8
+        alert_service.publish()
         assert maintain_alerts(settings, contract.system).documents == 0  # the table has all of them
-        [recent] = [alert for alert in room.alerts() if alert.summary.startswith("now")]
+        [recent] = [alert for alert in alert_service.alerts() if alert.summary.startswith("now")]
         for n in range(FILES):  # it is written together, and forgets
-            room.mute(recent.alert_id, "somebody", datetime.now(UTC) + timedelta(minutes=n))
-        room.publish()
-        kept = set(room.store.load())
+            alert_service.mute(recent.alert_id, "somebody", datetime.now(UTC) + timedelta(minutes=n))
+        alert_service.publish()
+        kept = set(alert_service.store.load())
         assert len(kept) == 4
         assert shown(settings, contract) == every
 
@@ -194,7 +194,7 @@ def test_what_waits_on_the_broker_is_known(services: Settings, tmp_path: Path) -
     table = contract.tables[0]
     silver, later = Lake(settings.lake_path).tables(table).silver, datetime.now(UTC) + timedelta(hours=1)
     publish(settings, table, [event_now(n) for n in range(20)])
-    Lane(settings, contract, rules=(), index=False).drain()
+    Worker(settings, contract, rules=(), index=False).drain()
     silver.refresh()
     assert keeps_up(silver, broker_ends(settings, contract)["events"], later)
     publish(settings, table, [event_now(20)])
@@ -203,12 +203,12 @@ def test_what_waits_on_the_broker_is_known(services: Settings, tmp_path: Path) -
     assert broker_ends(away, contract) == {}
 
 
-def test_rules_that_do_not_bind_stop_no_lane(services: Settings, tmp_path: Path) -> None:
+def test_rules_that_do_not_bind_stop_no_worker(services: Settings, tmp_path: Path) -> None:
     settings = private_settings(services, tmp_path)
     contract = private_system(settings)
     publish(settings, contract.tables[0], [event_now(n) for n in range(20)])
     wrong = parse_rules(RULES.replace("level = 'ERROR'", "levl = 'ERROR'"), contract)
-    report = Lane(settings, contract, rules=wrong).drain()
+    report = Worker(settings, contract, rules=wrong).drain()
     assert sum(report.tables["events"].silver.values()) == 20
     assert "rules.many.where" in report.alert_error
 
@@ -221,7 +221,7 @@ def test_the_commands_list_acknowledge_and_mute(
     logs = replace(private_system(settings), system="logs")
     logs = replace(logs, tables=tuple(replace(t, system="logs") for t in logs.tables))
     publish(settings, logs.tables[0], [b"{poison"] * 30)
-    Lane(settings, logs, rules=(), index=False).drain()
+    Worker(settings, logs, rules=(), index=False).drain()
 
     def run(*words: str) -> str:
         done = CliRunner().invoke(assay, list(words), standalone_mode=False)
@@ -229,10 +229,10 @@ def test_the_commands_list_acknowledge_and_mute(
 
     listed = run("alerts", "list", "logs")
     assert "poison_batch" in listed and "critical" in listed
-    room = AlertRoom(settings, "logs", index=False)
-    (poison,) = [a for a in room.alerts() if a.rule == "poison_batch"]
+    alert_service = AlertService(settings, "logs", index=False)
+    (poison,) = [a for a in alert_service.alerts() if a.rule == "poison_batch"]
     assert "acknowledged by" in run("alerts", "ack", "logs", poison.alert_id)
     assert "muted until" in run("alerts", "mute", "logs", poison.alert_id, "--for", "2h")
-    assert room.store.load()[poison.alert_id].acknowledged_at is not None
+    assert alert_service.store.load()[poison.alert_id].acknowledged_at is not None
     assert "logs: 3 rules of its own are valid" in run("alerts", "test", "logs")
-    room.close()
+    alert_service.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from clilab import Shell, prepared, search_client
 
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 
 pytestmark = pytest.mark.services
 
@@ -34,14 +34,14 @@ def shell(services: Settings) -> Iterator[Shell]:
 
 @pytest.fixture(scope="module")
 def sent(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Forty good lines and a bad one, sent and carried to the index; the lane's report."""
+    """Forty good lines and a bad one, sent and carried to the index; the worker's report."""
     path = tmp_path_factory.mktemp("files") / "access.log"
     path.write_text("\n".join(LINES) + "\n")
     told = shell.json("send", f"{shell.system}.access", str(path), own=True)
     assert told["records"] == len(LINES)
     assert told["bytes"] == path.stat().st_size
     assert sum(last - first + 1 for first, last in told["offsets"].values()) == len(LINES)
-    report: dict[str, Any] = shell.json("lane", shell.system, "--once", own=True)
+    report: dict[str, Any] = shell.json("ingest", shell.system, "--once", own=True)
     return report
 
 
@@ -60,8 +60,8 @@ def test_a_file_goes_through(shell: Shell, sent: dict[str, Any]) -> None:
     assert sent["reason"] == "caught_up"
 
 
-def test_a_second_lane_finds_nothing(shell: Shell, sent: dict[str, Any]) -> None:
-    again = shell.json("lane", shell.system, "--once")
+def test_a_second_worker_finds_nothing(shell: Shell, sent: dict[str, Any]) -> None:
+    again = shell.json("ingest", shell.system, "--once")
     assert all(not table["bronze"] for table in again["tables"].values())
 
 
@@ -190,17 +190,17 @@ def test_a_wrong_password_is_said_and_not_shown(shell: Shell) -> None:
     assert "hunter2" not in line
 
 
-def test_a_lane_whose_index_refuses_it_says_what_to_do(shell: Shell) -> None:
+def test_a_worker_whose_index_refuses_it_says_what_to_do(shell: Shell) -> None:
     wrong = Shell(
-        {**shell.environment, "ASSAY_OPENSEARCH_LANE_PASSWORD": "hunter2hunter2"}, shell.system, shell.systems
+        {**shell.environment, "ASSAY_OPENSEARCH_INGEST_PASSWORD": "hunter2hunter2"}, shell.system, shell.systems
     )
-    done = wrong.run("lane", shell.system, "--once", code=1)
+    done = wrong.run("ingest", shell.system, "--once", code=1)
     assert "check secrets.env" in done.stdout and "index failed after" in done.stdout
     assert "run it again" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_a_breaking_contract_stops_the_lane(shell: Shell, sent: dict[str, Any], tmp_path: Path) -> None:
+def test_a_breaking_contract_stops_the_worker(shell: Shell, sent: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(shell.systems / shell.system, tmp_path / shell.system)
     contract = tmp_path / shell.system / "contract.yaml"
     narrowed = contract.read_text().replace("maximum: 599", "maximum: 499")
@@ -210,5 +210,5 @@ def test_a_breaking_contract_stops_the_lane(shell: Shell, sent: dict[str, Any], 
     verdict = changed.json("contract", "check", code=1)["systems"][0]
     assert verdict["state"] == "refused"
     assert any("status: its maximum fell from 599 to 499" in change for change in verdict["breaking"])
-    assert "breaks readers" in changed.fails("lane", shell.system, "--once")
+    assert "breaks readers" in changed.fails("ingest", shell.system, "--once")
     assert shell.json("contract", "check")["systems"][0]["state"] == "unchanged"

@@ -20,9 +20,9 @@ from clilab import Shell, prepared, published
 from support import alive
 from waiting import eventually
 
+from platform_assets.core.settings import Settings
 from platform_assets.local import lifecycle
 from platform_assets.local.demo import shared_data
-from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
@@ -45,16 +45,16 @@ def test_real_logs_of_old_are_proved_and_are_history(shell: Shell) -> None:
     expected = {"access": (9_999, 1), "broker": (starts, 0)}
     assert shell.json("send", f"{shell.system}.access", str(ACCESS_LOG), own=True)["records"] == 10_000
     assert shell.json("send", f"{shell.system}.broker", *map(str, files))["records"] == starts > 2_000
-    lane = shell.json("lane", shell.system, "--once")["tables"]
+    worker = shell.json("ingest", shell.system, "--once")["tables"]
     proof = shell.json("prove", shell.system)
     assert proof["holds"]
     (status,) = shell.json("status", shell.system)["systems"]
     watermarks = {table["table"]: table["watermark"] for table in status["tables"]}
     for name, (silver, quarantined) in expected.items():
-        assert sum(lane[name]["silver"].values()) == lane[name]["history"] == silver
+        assert sum(worker[name]["silver"].values()) == worker[name]["history"] == silver
         counts = proof["systems"][0]["tables"][name]["counts"]
         assert (counts["silver"], counts["documents"], counts["quarantined"]) == (silver, silver, quarantined)
-        assert lane[name]["watermark"] is watermarks[name] is None, "history says nothing of freshness"
+        assert worker[name]["watermark"] is watermarks[name] is None, "history says nothing of freshness"
 
 
 def test_standard_input_and_a_rate(shell: Shell, services: Settings, tmp_path: Path) -> None:

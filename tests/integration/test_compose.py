@@ -23,11 +23,13 @@ from support import event, publish
 from waiting import eventually
 
 from platform_assets.alerts.platform import POISON, sighting
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.read import load_contracts
-from platform_assets.errors import AssayError
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings, read_env_file
+from platform_assets.index.names import read_alias
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.worker import Worker
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.endpoints import HOST, choose_ports, ensure_secrets
 from platform_assets.local.files import make_folder, write_private
@@ -40,13 +42,11 @@ from platform_assets.local.prepare import prepare, prepare_users
 from platform_assets.local.process import spawn, stop
 from platform_assets.local.tls import ensure_certificates
 from platform_assets.local.topics import TopicReport
-from platform_assets.search.names import read_alias
+from platform_assets.reconcile.replay import replay
+from platform_assets.reconcile.state import table_state
+from platform_assets.reconcile.trace import trace
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Key, Role
-from platform_assets.settings import Settings, read_env_file
-from platform_assets.trust.replay import replay
-from platform_assets.trust.state import table_state
-from platform_assets.trust.trace import trace
 
 pytestmark = pytest.mark.services
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
@@ -156,11 +156,13 @@ def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> 
     asked = urlsplit(compose["services"]["opensearch"]["healthcheck"]["test"][-1])
     assert requests.get(servers.opensearch_url + asked.path, verify=str(servers.opensearch_ca), timeout=30).ok
 
-    lane = read_env_file(folder / "generated" / "roles" / "lane.env")
+    worker = read_env_file(folder / "generated" / "roles" / "worker.env")
     producer = read_env_file(folder / "generated" / "roles" / "producer.env")
-    check_kafka(replace(servers, values={**_addresses(servers), **lane, **producer}))  # published and consumed
+    check_kafka(replace(servers, values={**_addresses(servers), **worker, **producer}))  # published and consumed
     with pytest.raises(AssayError, match="wrong password"):
-        check_kafka(replace(servers, values={**_addresses(servers), **lane, "ASSAY_KAFKA_PRODUCER_PASSWORD": "guess"}))
+        check_kafka(
+            replace(servers, values={**_addresses(servers), **worker, "ASSAY_KAFKA_PRODUCER_PASSWORD": "guess"})
+        )
 
     passwords = read_env_file(folder / "generated" / "secrets.env")
     reader = client(servers, "reader", passwords["ASSAY_OPENSEARCH_READER_PASSWORD"])
@@ -180,23 +182,26 @@ def test_the_api_does_its_work_with_its_own_user(servers: Settings, folder: Path
     """Status, trace, replay, alerts, and its callers' searches: with what the container `api` has, and nothing more."""
     prepared(servers, folder)
     roles = folder / "generated" / "roles"
-    has = {role: read_env_file(roles / f"{role}.env") for role in ("lane", "serve")}
-    lane, api = (replace(servers, values={**_addresses(servers), **values}) for values in has.values())
+    has = {role: read_env_file(roles / f"{role}.env") for role in ("ingest", "serve")}
+    worker, api = (replace(servers, values={**_addresses(servers), **values}) for values in has.values())
     logs = load_contracts()["logs"]
     table = logs.table("events")
     contract = replace(logs, tables=(table,))
     publish(api, table, [*(event(n) for n in range(30)), event(30, latency_ms=-5.0)])
-    Lane(lane, contract).drain()
+    Worker(worker, contract).drain()
 
     state = table_state(api, table, services=True)
     assert (state.unanswered, state.index_behind, state.rows) == ([], 0, 30)
     fields = tuple(replace(f, minimum=None) if f.name == "latency_ms" else f for f in table.fields)
     later = next_release(contract, table, fields)
     assert replay(api, later).tables["events"].documents == 1
-    with closing(AlertRoom(api, "logs")) as room:
-        [alert, *_] = room.see([sighting(POISON, "logs.events", datetime.now(UTC), breach=True)]) or room.alerts()
-        room.acknowledge(alert.alert_id, "somebody")
-        room.publish()
+    with closing(AlertService(api, "logs")) as alert_service:
+        [alert, *_] = (
+            alert_service.see([sighting(POISON, "logs.events", datetime.now(UTC), breach=True)])
+            or alert_service.alerts()
+        )
+        alert_service.acknowledge(alert.alert_id, "somebody")
+        alert_service.publish()
     backend = Backend(api, {"logs": contract})
     try:
         callers = {

@@ -17,16 +17,16 @@ from platform_assets.cli.app import assay
 from platform_assets.contracts.export import message_schema
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.read import load_contract
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.rebuild import rebuild
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices, session
+from platform_assets.core.settings import Settings
+from platform_assets.index.names import read_alias
+from platform_assets.index.query import search
+from platform_assets.ingest.rebuild import rebuild
+from platform_assets.ingest.sessions import connect_indices, session
+from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.search.names import read_alias
-from platform_assets.search.query import search
-from platform_assets.settings import Settings
-from platform_assets.trust.prove import prove
-from platform_assets.trust.replay import replay
+from platform_assets.reconcile.prove import prove
+from platform_assets.reconcile.replay import replay
+from platform_assets.tables.layout import Lake
 
 pytestmark = pytest.mark.services
 
@@ -161,7 +161,7 @@ def test_every_check_from_kafka_to_the_proof(
     ensure_topics(settings.kafka_conf("admin"), [TopicSpec(table.topic, 2)])
     publish(settings, table, VALUES)
 
-    report = Lane(settings, contract).drain()
+    report = Worker(settings, contract).drain()
     part = report.tables["readings"]
     assert (part.records, sum(part.silver.values()), dict(part.rejected)) == (len(VALUES), 4, REASONS)
     silver = {row["id"]: row for row in rows(settings, table, "silver")}

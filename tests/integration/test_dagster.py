@@ -1,6 +1,6 @@
-"""Dagster for real: web server, daemon and sensor drive lane runs on the real broker and index, and a person steps in.
+"""Dagster for real: web server, daemon and sensor drive ingest runs on the real broker and index, and a person steps in.
 
-One start serves the whole story, because each start takes seconds: the tick, the hand-over, a backfill beside the lane,
+One start serves the whole story, because each start takes seconds: the tick, the hand-over, a backfill beside the worker,
 a termination, a run that is killed, and the end of every process.
 """
 
@@ -24,12 +24,12 @@ from waiting import eventually
 
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.core.settings import ENDPOINTS_FILE, SECRETS_FILE, Settings
 from platform_assets.defs.checks import LAYER
-from platform_assets.defs.policies import lane_tags
+from platform_assets.defs.policies import ingest_tags
 from platform_assets.defs.specs import Layer, key, topic_key
 from platform_assets.local.dagster import Dagster, dagster_home, query, start_dagster
-from platform_assets.settings import ENDPOINTS_FILE, SECRETS_FILE, Settings
-from platform_assets.trust.state import table_state
+from platform_assets.reconcile.state import table_state
 
 pytestmark = pytest.mark.services
 
@@ -44,7 +44,7 @@ defs = build_definitions({contract.system: contract})
 
 @dataclass
 class Platform:
-    """A running Dagster with one system's lane."""
+    """A running Dagster with one system's worker."""
 
     settings: Settings
     contract: Contract
@@ -78,9 +78,9 @@ class Platform:
         return table_state(self.settings, self.table).rows
 
     def runs(self) -> list[Any]:
-        """Lane runs, the oldest first."""
+        """Worker runs, the oldest first."""
         records = self.instance.get_run_records()
-        return [r for r in reversed(records) if r.dagster_run.job_name == f"{self.contract.system}_lane"]
+        return [r for r in reversed(records) if r.dagster_run.job_name == f"{self.contract.system}_ingest"]
 
     def status(self, run_id: str) -> str:
         """The status of a run."""
@@ -101,10 +101,10 @@ class Platform:
         selector = 'repositoryName: "__repository__", repositoryLocationName: "private"'
         return query(self.dagster.url, text.replace("$SELECTOR", selector))
 
-    def launch_lane(self) -> str:
+    def launch_ingest(self) -> str:
         """What a click on Launch does; the run's id."""
         answer = self.ask(
-            f'mutation {{ launchRun(executionParams: {{ selector: {{ $SELECTOR, jobName: "{self.contract.system}_lane" }}, '
+            f'mutation {{ launchRun(executionParams: {{ selector: {{ $SELECTOR, jobName: "{self.contract.system}_ingest" }}, '
             f'executionMetadata: {{ tags: [{{ key: "dagster/partition", value: "{self.today}" }}] }} }}) '
             "{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
         )["launchRun"]
@@ -122,15 +122,15 @@ class Platform:
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
 
     def stop_sensor(self) -> None:
-        """The lane's, as a person does: it ticks once a minute, which is no time for a test to wait or to be overtaken."""
-        name = f'sensorSelector: {{ $SELECTOR, sensorName: "{self.contract.system}_lane" }}'
+        """The worker's, as a person does: it ticks once a minute, which is no time for a test to wait or to be overtaken."""
+        name = f'sensorSelector: {{ $SELECTOR, sensorName: "{self.contract.system}_ingest" }}'
         found = self.ask(f"{{ sensorOrError({name}) {{ ... on Sensor {{ id }} }} }}")["sensorOrError"]["id"]
         answer = self.ask(f'mutation {{ stopSensor(id: "{found}") {{ __typename ... on PythonError {{ message }} }} }}')
         assert answer["stopSensor"]["__typename"] == "StopSensorMutationResult", answer
 
     def start_sensor(self) -> None:
         """It ticks at once when its last tick was a minute ago."""
-        name = f'sensorSelector: {{ $SELECTOR, sensorName: "{self.contract.system}_lane" }}'
+        name = f'sensorSelector: {{ $SELECTOR, sensorName: "{self.contract.system}_ingest" }}'
         answer = self.ask(f"mutation {{ startSensor({name}) {{ __typename ... on PythonError {{ message }} }} }}")
         assert answer["startSensor"]["__typename"] == "Sensor", answer
 
@@ -163,8 +163,8 @@ def platform(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
         assert not [process for process in processes if alive(process)], "orphans"
 
 
-def test_the_sensor_starts_the_lane_and_it_is_at_work_in_seconds(platform: Platform) -> None:
-    run = eventually(platform.runs, "the first lane run")[0]
+def test_the_sensor_starts_the_worker_and_it_is_at_work_in_seconds(platform: Platform) -> None:
+    run = eventually(platform.runs, "the first ingest run")[0]
     platform.stop_sensor()
     eventually(lambda: platform.rows() == 220, "rows in silver")
     started = platform.instance.all_logs(run.dagster_run.run_id, of_type=DagsterEventType.STEP_START)[0].timestamp
@@ -177,10 +177,10 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
     [only] = platform.runs()
     first = only.dagster_run.run_id
     platform.launch_rebuild()  # of yesterday: the next test waits for it, as the daemon looks for such work twice a minute
-    second = platform.launch_lane()
+    second = platform.launch_ingest()
     run = platform.instance.get_run_by_id(second)
     assert run is not None
-    assert lane_tags(platform.contract.system).items() <= run.tags.items()
+    assert ingest_tags(platform.contract.system).items() <= run.tags.items()
     platform.carry(300, 50)
     eventually(lambda: platform.status(first) == "SUCCESS", "the hand-over")
     assert platform.status(second) in ("STARTED", "SUCCESS")
@@ -205,7 +205,7 @@ def test_a_successor_takes_over_and_every_day_is_reported(platform: Platform) ->
         assert verdicts == ["SUCCEEDED"], check
 
 
-def test_a_day_is_backfilled_while_the_lane_goes_on(platform: Platform) -> None:
+def test_a_day_is_backfilled_while_the_worker_goes_on(platform: Platform) -> None:
     platform.carry(400, 50)
     eventually(
         lambda: platform.reported(Layer.SILVER, platform.yesterday).get("ended_by") == "rebuild", "the rebuilt day"
@@ -214,10 +214,10 @@ def test_a_day_is_backfilled_while_the_lane_goes_on(platform: Platform) -> None:
     assert platform.reported(Layer.INDEX, platform.yesterday)["documents"] == 20
 
 
-def test_a_terminated_lane_stops_cleanly_and_reports(platform: Platform) -> None:
-    run = eventually(lambda: [r for r in platform.runs() if r.dagster_run.status.value == "STARTED"], "a lane at work")[
-        -1
-    ]
+def test_a_terminated_worker_stops_cleanly_and_reports(platform: Platform) -> None:
+    run = eventually(
+        lambda: [r for r in platform.runs() if r.dagster_run.status.value == "STARTED"], "a worker at work"
+    )[-1]
     run_id = run.dagster_run.run_id
     platform.carry(500, 10)
     platform.ask(f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}')
@@ -226,8 +226,8 @@ def test_a_terminated_lane_stops_cleanly_and_reports(platform: Platform) -> None
 
 
 def test_a_killed_run_does_not_stay_at_work(platform: Platform) -> None:
-    run_id = platform.launch_lane()
-    eventually(lambda: platform.status(run_id) == "STARTED", "a lane at work")
+    run_id = platform.launch_ingest()
+    eventually(lambda: platform.status(run_id) == "STARTED", "a worker at work")
     workers = [p for p in platform.dagster.processes() if "multiprocessing.spawn" in " ".join(p.cmdline())]
     assert workers
     for worker in workers:

@@ -22,31 +22,31 @@ from platform_assets.backup.restore import restore
 from platform_assets.cli.app import assay
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold.graph import marts_of, read_graph
-from platform_assets.gold.index import MartDocuments, publish_index
-from platform_assets.gold.maintain import GoldMaintenance, maintain_gold
-from platform_assets.gold.marts import LEDGER, Mart
-from platform_assets.gold.project import project_folder
-from platform_assets.gold.refresh import refresh
-from platform_assets.gold.reindex import reindex_mart
-from platform_assets.gold.rows import LakeMarts
-from platform_assets.lake.layout import Lake
-from platform_assets.lake.maintain import drop
-from platform_assets.lane.land import Landing
-from platform_assets.lane.report import TableReport
-from platform_assets.lane.sessions import connect_indices
-from platform_assets.lane.settle import Settler
+from platform_assets.core.settings import Settings
+from platform_assets.index import rebuild as rebuilding
+from platform_assets.index.asking import Deadline
+from platform_assets.index.indices import Indices
+from platform_assets.index.mappings import SYSTEM
+from platform_assets.index.names import PROGRESS_INDEX, read_alias
+from platform_assets.ingest.land import Landing
+from platform_assets.ingest.report import TableReport
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.settle import Settler
 from platform_assets.local.demo import shared_data
-from platform_assets.refine import Refinery
+from platform_assets.marts.graph import marts_of, read_graph
+from platform_assets.marts.index import MartDocuments, publish_index
+from platform_assets.marts.maintain import GoldMaintenance, maintain_gold
+from platform_assets.marts.marts import FEED, Mart
+from platform_assets.marts.project import project_folder
+from platform_assets.marts.refresh import refresh
+from platform_assets.marts.reindex import reindex_mart
+from platform_assets.marts.rows import LakeMarts
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import load_reports
-from platform_assets.search import rebuild as rebuilding
-from platform_assets.search.asking import Deadline
-from platform_assets.search.indices import Indices
-from platform_assets.search.mappings import SYSTEM
-from platform_assets.search.names import PROGRESS_INDEX, read_alias
 from platform_assets.serve.marts import IndexMarts
-from platform_assets.settings import Settings
+from platform_assets.tables.layout import Lake
+from platform_assets.tables.maintain import drop
+from platform_assets.transform import Transformer
 
 pytestmark = pytest.mark.services
 
@@ -176,8 +176,8 @@ def test_an_index_that_lost_its_progress_is_filled_from_whole_tables(gold: Gold)
     gold.log(failure(0), failure(70))
     gold.refresh()
     _forget(gold)
-    ledger = gold.settings.lake_path / "gold" / "logs" / LEDGER
-    assert ledger.is_dir()
+    feed = gold.settings.lake_path / "gold" / "logs" / FEED
+    assert feed.is_dir()
     sent = dict(publish_index(gold.settings, LOGS, list(gold.marts.values())))
     assert sent["errors_minute"] == gold.rows(gold.marts["errors_minute"]).total()
     gold.equal()
@@ -329,8 +329,8 @@ def _land(gold: Gold, contract: Contract, lines: list[bytes]) -> None:
     topic = Topic(table.topic, "CCCCCCCCCCCCCCCCCCCCCC", (0,))
     tables = Lake(gold.settings.lake_path).tables(table)
     landing = Landing(tables.bronze, topic, table.qualified_name)
-    with Refinery(table, MASKER) as refinery:
-        settler = Settler(table, tables, refinery, gold.lake.con, gold.settings.lake_path / "_keys")
+    with Transformer(table, MASKER) as transformer:
+        settler = Settler(table, tables, transformer, gold.lake.con, gold.settings.lake_path / "_keys")
         landed = landing.land(topic_batch(lines, 0, topic=topic), landing.next_offsets())
         settler.settle(landed.rows, landed.seq - 1, landed.seq, TableReport("access"))
 

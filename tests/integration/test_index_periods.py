@@ -1,4 +1,4 @@
-"""An index that holds many days: rebuilt, replaced and proved beside a lane; and a cluster that has no more shards."""
+"""An index that holds many days: rebuilt, replaced and proved beside a worker; and a cluster that has no more shards."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from support import event, private_settings, private_system, publish
 from waiting import eventually
 
 from platform_assets.contracts.model import Contract, IndexPeriod
+from platform_assets.core.settings import Settings
 from platform_assets.defs.alerts import _shards
-from platform_assets.lake.layout import Lake
-from platform_assets.lane.rebuild import rebuild
-from platform_assets.lane.reindex import reindex
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import ask_shards, connect_indices
-from platform_assets.search.client import connect
-from platform_assets.search.names import period_alias
-from platform_assets.search.query import search
-from platform_assets.settings import Settings
-from platform_assets.trust.overview import shard_facts
-from platform_assets.trust.prove import prove
+from platform_assets.index.client import connect
+from platform_assets.index.names import period_alias
+from platform_assets.index.query import search
+from platform_assets.ingest.rebuild import rebuild
+from platform_assets.ingest.reindex import reindex
+from platform_assets.ingest.sessions import ask_shards, connect_indices
+from platform_assets.ingest.worker import Worker
+from platform_assets.reconcile.overview import shard_facts
+from platform_assets.reconcile.prove import prove
+from platform_assets.tables.layout import Lake
 
 pytestmark = pytest.mark.services
 DAYS = [f"2026-{month:02d}-{day:02d}" for month in (1, 2, 3) for day in range(1, 6)]
@@ -59,11 +59,11 @@ def periods(settings: Settings, contract: Contract) -> list[str]:
         indices.client.close()
 
 
-def test_a_day_in_the_index_of_a_month_is_rebuilt_beside_a_lane_and_proved(settings: Settings) -> None:
+def test_a_day_in_the_index_of_a_month_is_rebuilt_beside_a_worker_and_proved(settings: Settings) -> None:
     contract = monthly(private_system(settings))
     table = contract.tables[0]
     publish(settings, table, spread())
-    Lane(settings, contract).drain()
+    Worker(settings, contract).drain()
     assert periods(settings, contract) == ["2026-01", "2026-02", "2026-03"]
     assert prove(settings, contract).holds
 
@@ -86,7 +86,7 @@ def test_a_day_in_the_index_of_a_month_is_rebuilt_beside_a_lane_and_proved(setti
         eventually(lambda: sent.sent > before + 200)
     assert set(report.partitions) == {day.isoformat()}
     assert report.documents > 5 * 5  # of the whole month
-    Lane(settings, contract).drain()
+    Worker(settings, contract).drain()
     assert prove(settings, contract).holds
     assert periods(settings, contract) == ["2026-01", "2026-02", "2026-03"]
     indices.client.close()
@@ -100,7 +100,7 @@ def test_history_shares_an_index_for_each_year(settings: Settings) -> None:
     contract = private_system(settings)
     publish(settings, contract.tables[0], [*spread(), *(event(9000 + n) for n in range(10))])
     publish(settings, contract.tables[0], [event(9100, event_time="1970-01-01T00:00:00Z")])
-    Lane(settings, contract).drain()
+    Worker(settings, contract).drain()
     today, *history = periods(settings, contract)
     assert len(today) == len("2026-11-21")
     assert history == ["history-1970", "history-2026"]
@@ -110,17 +110,17 @@ def test_history_shares_an_index_for_each_year(settings: Settings) -> None:
 def test_a_contract_with_other_periods_waits_for_its_index_to_be_built_anew(settings: Settings) -> None:
     before = monthly(private_system(settings))
     publish(settings, before.tables[0], spread())
-    Lane(settings, before).drain()
+    Worker(settings, before).drain()
     contract = replace(before, tables=(replace(before.tables[0], index_period=IndexPeriod.YEAR),))
     publish(settings, contract.tables[0], spread(5000, each=1))
-    report = Lane(settings, contract).drain()
+    report = Worker(settings, contract).drain()
     assert report.reason == "index_failed"
     assert "is divided by month" in report.tables["events"].index_error
     assert periods(settings, contract) == ["2026-01", "2026-02", "2026-03"]
     assert {f.code for f in prove(settings, contract).tables["events"].checks["index"].failures} >= {"foreign"}
     done = reindex(settings, contract.tables[0])
     assert (list(done.documents), done.deleted) == (["2026"], ["2026-01", "2026-02", "2026-03"])
-    Lane(settings, contract).drain()
+    Worker(settings, contract).drain()
     assert prove(settings, contract).holds
 
 
@@ -129,7 +129,7 @@ def test_a_search_asks_only_the_indices_whose_times_it_touches(
 ) -> None:
     contract = monthly(private_system(settings))
     publish(settings, contract.tables[0], spread())
-    Lane(settings, contract).drain()
+    Worker(settings, contract).drain()
     indices = connect_indices(settings)
     table = contract.tables[0]
     indices.refresh(table)
@@ -172,16 +172,16 @@ def test_at_the_limit_of_shards_others_go_on_and_the_index_catches_up(expendable
     settings = private_settings(expendable, tmp_path)
     there, late = monthly(private_system(settings)), monthly(private_system(settings))
     publish(settings, there.tables[0], [_in_january(n) for n in range(100)])
-    Lane(settings, there).drain()
+    Worker(settings, there).drain()
     with limited(settings, 1):
         publish(settings, late.tables[0], spread())
-        report = Lane(settings, late).drain()
+        report = Worker(settings, late).drain()
         assert report.reason == "index_failed"
         said = report.tables["events"].index_error
         assert "no room for another index" in said and "cluster.max_shards_per_node" in said
         assert sum(Lake(settings.lake_path).tables(late.tables[0]).silver.partitions().values()) == len(spread())
         publish(settings, there.tables[0], [_in_january(n) for n in range(100, 200)])
-        assert Lane(settings, there).drain().tables["events"].index_behind == 0  # it has its index
+        assert Worker(settings, there).drain().tables["events"].index_behind == 0  # it has its index
         assert prove(settings, there).holds
         facts = shard_facts(settings)
         assert (facts["exceeded"], facts["unanswered"]) == (True, None)
@@ -189,7 +189,7 @@ def test_at_the_limit_of_shards_others_go_on_and_the_index_catches_up(expendable
         assert seen.breach and "shards are open" in seen.words["detail"]
     [seen] = _shards(settings, datetime.now(UTC))
     assert not seen.breach
-    assert Lane(settings, late).drain().tables["events"].index_behind == 0
+    assert Worker(settings, late).drain().tables["events"].index_behind == 0
     assert prove(settings, late).holds
     assert periods(settings, late) == ["2026-01", "2026-02", "2026-03"]
 
@@ -199,9 +199,9 @@ def test_history_leaves_the_last_shards_to_rows_that_arrive_in_time(expendable: 
     contract, other = private_system(settings), private_system(settings)
     with limited(settings, 1):  # one is left, and more than 80 % are open
         publish(settings, contract.tables[0], spread())
-        report = Lane(settings, contract).drain()
+        report = Worker(settings, contract).drain()
         assert "history leaves the last 20%" in report.tables["events"].index_error
         publish(settings, other.tables[0], [event(n) for n in range(10)])
-        assert Lane(settings, other).drain().tables["events"].index_behind == 0
-    Lane(settings, contract).drain()
+        assert Worker(settings, other).drain().tables["events"].index_behind == 0
+    Worker(settings, contract).drain()
     assert prove(settings, contract).holds

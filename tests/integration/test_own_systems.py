@@ -25,10 +25,10 @@ from deltalake import DeltaTable
 from fastapi.testclient import TestClient
 
 from platform_assets.contracts.read import load_systems
-from platform_assets.gold.marts import PARTITION
+from platform_assets.core.settings import ENDPOINTS_FILE, SECRETS_FILE, Settings
+from platform_assets.marts.marts import PARTITION
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import ENDPOINTS_FILE, SECRETS_FILE, Settings
 
 pytestmark = pytest.mark.services
 
@@ -49,11 +49,11 @@ class Own:
         return self.shell.systems.parent
 
     def take(self, table: str, messages: list[str]) -> dict[str, Any]:
-        """Send messages and carry them to silver and index; the lane's figures of the table."""
+        """Send messages and carry them to silver and index; the worker's figures of the table."""
         path = self.folder / "messages.jsonl"
         path.write_text("\n".join(messages) + "\n")
         self.shell.run("send", f"{self.shell.system}.{table}", str(path))
-        found: dict[str, Any] = self.shell.json("lane", self.shell.system, "--once")["tables"][table]
+        found: dict[str, Any] = self.shell.json("ingest", self.shell.system, "--once")["tables"][table]
         return found
 
     def mart(self, name: str, *key: str) -> Rows:

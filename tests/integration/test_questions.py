@@ -20,16 +20,16 @@ from fastapi.testclient import TestClient
 from support import no_platform_alerts, private_project, private_system, private_systems, publish
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM, RUN_FAILED, sighting
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.project import PROJECT
-from platform_assets.gold.refresh import refresh
-from platform_assets.lane.run import Lane
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
+from platform_assets.ingest.worker import Worker
 from platform_assets.local.demo import shared_data
-from platform_assets.search.client import connect
+from platform_assets.marts.project import PROJECT
+from platform_assets.marts.refresh import refresh
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import Settings
 from platform_assets.systems.logs.simulate import simulate
 
 pytestmark = pytest.mark.services
@@ -118,17 +118,17 @@ def asked(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     lines = ACCESS_LOG.read_bytes().splitlines() if ACCESS_LOG.is_file() else []
     publish(own, contract.table("events"), events)
     publish(own, contract.table("access"), lines)
-    Lane(own, contract).drain()
-    lane = connect(own.opensearch_url, own.opensearch_auth("lane"), own.opensearch_ca)
+    Worker(own, contract).drain()
+    worker = connect(own.opensearch_url, own.opensearch_auth("ingest"), own.opensearch_ca)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PROJECT, str(private_project(home, contract.system)))
         report = refresh(own, contract)
         assert (report.index_error, report.more) == (None, False)
-        lane.indices.refresh(index=f"{contract.system}-*")
+        worker.indices.refresh(index=f"{contract.system}-*")
         with TestClient(create_app(own, {contract.system: contract})) as client:
             yield Asked(own, contract, client, [json.loads(one) for one in events], read_log(lines))
-    lane.indices.delete(index=f"{contract.system}-*")
-    lane.close()
+    worker.indices.delete(index=f"{contract.system}-*")
+    worker.close()
 
 
 def moment(event: dict[str, Any]) -> datetime:
@@ -198,7 +198,7 @@ class TestSimulated:
         """The messages behind the errors of a service, the most frequent first, each with an event to look at."""
         said = {
             ("/pay", "gateway timed out for "),
-            ("/capture", "ledger entry rejected: amount "),
+            ("/capture", "feed entry rejected: amount "),
             ("/settlements", "settlement file cannot be written on "),
         }
         wanted: Counter[tuple[str, str]] = Counter()
@@ -289,19 +289,19 @@ class TestRealWebServer:
 
 class TestAlerts:
     def test_as_of_shows_what_was_open_then(self, asked: Asked) -> None:
-        room = AlertRoom(asked.settings, asked.contract.system)
+        alert_service = AlertService(asked.settings, asked.contract.system)
         opened = datetime(2015, 5, 18, 3, 5, tzinfo=UTC)
-        room.see([sighting(RUN_FAILED, "then", opened, breach=True, detail="it broke")])
-        [resolved] = room.see([sighting(RUN_FAILED, "then", opened + 6 * HOUR, breach=False)])
-        [still] = room.see([sighting(RUN_FAILED, "still", opened + 30 * HOUR, breach=True, detail="it broke")])
-        room.publish()
-        room.close()
+        alert_service.see([sighting(RUN_FAILED, "then", opened, breach=True, detail="it broke")])
+        [resolved] = alert_service.see([sighting(RUN_FAILED, "then", opened + 6 * HOUR, breach=False)])
+        [still] = alert_service.see([sighting(RUN_FAILED, "still", opened + 30 * HOUR, breach=True, detail="it broke")])
+        alert_service.publish()
+        alert_service.close()
         key = asked.key()
 
         def seen(**params: Any) -> set[str]:
             asked_for = {"system": asked.contract.system, "last": "24h", **params}
             found = asked.ask("/v1/alerts", key, **asked_for)["alerts"]
-            # A lane that took long tells of silence too: the simulated events end an hour ago.
+            # A worker that took long tells of silence too: the simulated events end an hour ago.
             return {alert["alert_id"] for alert in found if alert["rule"] == RUN_FAILED.name}
 
         assert resolved.state == "resolved"
@@ -316,10 +316,13 @@ class TestAlerts:
     def test_administrators_see_what_the_platform_says_of_itself(self, asked: Asked) -> None:
         admin, reader = asked.key(Role.ADMIN), asked.key()
         foreman = asked.key(Role.ADMIN, system=asked.contract.system)
-        with no_platform_alerts(asked.settings), closing(AlertRoom(asked.settings, PLATFORM_SYSTEM)) as room:
+        with (
+            no_platform_alerts(asked.settings),
+            closing(AlertService(asked.settings, PLATFORM_SYSTEM)) as alert_service,
+        ):
             seen = sighting(RUN_FAILED, "purge", datetime.now(UTC), breach=True, detail="run 1a2b failed")
-            [alert] = room.see([seen])
-            room.publish()
+            [alert] = alert_service.see([seen])
+            alert_service.publish()
             for params in ({}, {"system": PLATFORM_SYSTEM}, {"system": [asked.contract.system, PLATFORM_SYSTEM]}):
                 found = asked.ask("/v1/alerts", admin, state="open", **params)["alerts"]
                 assert [one["summary"] for one in found if one["system"] == PLATFORM_SYSTEM] == [alert.summary]

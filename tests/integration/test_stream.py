@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from platform_assets.core.settings import Settings
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.settings import Settings
 from platform_assets.stream.consume import TopicBatch, TopicReader
 from platform_assets.stream.produce import RecordProducer, send_paced
 from platform_assets.stream.topics import StreamError, Topic
@@ -29,7 +29,7 @@ def topic(services: Settings) -> str:
 
 @pytest.fixture
 def reader(services: Settings) -> Iterator[TopicReader]:
-    made = TopicReader(services.kafka_conf("lane"))
+    made = TopicReader(services.kafka_conf("ingest"))
     yield made
     made.close()
 
@@ -165,7 +165,7 @@ def test_a_topic_tells_whether_it_holds_a_record_since_a_moment(
 
 
 def test_wrong_credentials_are_one_line(services: Settings) -> None:
-    wrong = TopicReader({**services.kafka_conf("lane"), "sasl.password": "wrong"})
+    wrong = TopicReader({**services.kafka_conf("ingest"), "sasl.password": "wrong"})
     with pytest.raises(StreamError, match="credentials"):
         wrong.describe(["t.none"])
     wrong.close()

@@ -13,12 +13,12 @@ from opensearchpy import OpenSearch
 from support import event
 
 from platform_assets.contracts.model import Contract
-from platform_assets.gold.marts import Mart, load_marts
-from platform_assets.gold.project import project_folder
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.worker import Worker
+from platform_assets.marts.marts import Mart, load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import Settings
 
 EVENTS = 240
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
@@ -109,7 +109,7 @@ class Api:
         return list(load_marts(project_folder(), self.contract.system))
 
     def drain(self) -> None:
-        Lane(self.settings, self.contract).drain()
+        Worker(self.settings, self.contract).drain()
         indices = connect_indices(self.settings)
         for table in self.contract.tables:
             indices.refresh(table)

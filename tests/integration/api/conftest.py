@@ -10,11 +10,11 @@ from apilab import EVENTS, MESSAGE_COLUMNS, MESSAGES, MINUTES, START, Api, index
 from fastapi.testclient import TestClient
 from support import private_project, private_system, publish
 
-from platform_assets.gold.project import PROJECT
-from platform_assets.search.client import connect
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
+from platform_assets.marts.project import PROJECT
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +28,18 @@ def api(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     publish(
         own, contract.table("access"), [(line % (n, f"{START:%d/%b/%Y:%H:%M:%S +0000}", n)).encode() for n in range(9)]
     )
-    lane = connect(own.opensearch_url, own.opensearch_auth("lane"), own.opensearch_ca)
+    worker = connect(own.opensearch_url, own.opensearch_auth("ingest"), own.opensearch_ca)
     columns = {"minute": "date", "service": "keyword", "status": "integer", "events": "long", "errors": "long"}
-    index_rows(lane, f"{contract.system}-errors_minute", columns, MINUTES)
-    index_rows(lane, f"{contract.system}-messages_minute", MESSAGE_COLUMNS, MESSAGES)
+    index_rows(worker, f"{contract.system}-errors_minute", columns, MINUTES)
+    index_rows(worker, f"{contract.system}-messages_minute", MESSAGE_COLUMNS, MESSAGES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PROJECT, str(private_project(home, contract.system)))
         with TestClient(create_app(own, {contract.system: contract})) as client:
             made = Api(own, contract, client, KeyStore(home))
             made.drain()
             yield made
-    lane.indices.delete(index=f"{contract.system}-*")
-    lane.close()
+    worker.indices.delete(index=f"{contract.system}-*")
+    worker.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from apilab import PARTS, START, Api, ids
 from caller_requests import faults, recorded
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
-from platform_assets.search.asking import Deadline
-from platform_assets.search.marts import describe
-from platform_assets.search.stats import Figure, Function, Question, add_examples, figures
+from platform_assets.index.asking import Deadline
+from platform_assets.index.marts import describe
+from platform_assets.index.stats import Figure, Function, Question, add_examples, figures
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.marts import IndexMarts

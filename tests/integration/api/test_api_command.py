@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from platform_assets.core.settings import Settings
 from platform_assets.local.dagster import free_port
-from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 

@@ -13,11 +13,11 @@ from caller_requests import faults, recorded
 from fastapi import HTTPException
 from support import event, publish
 
+from platform_assets.index.asking import Deadline
+from platform_assets.index.client import connect
+from platform_assets.index.errors import TimeExceeded
 from platform_assets.reports.build import build
 from platform_assets.reports.declare import parse_reports
-from platform_assets.search.asking import Deadline
-from platform_assets.search.client import connect
-from platform_assets.search.errors import TimeExceeded
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import REPORT_TIMEOUT_S
@@ -63,11 +63,13 @@ class TestReports:
         assert len(rows) == 13_500
         for row in rows[::2]:
             row["first_seen"] = row["hour"]  # a second time: which one says the slot is declared
-        lane = connect(api.settings.opensearch_url, api.settings.opensearch_auth("lane"), api.settings.opensearch_ca)
+        worker = connect(
+            api.settings.opensearch_url, api.settings.opensearch_auth("ingest"), api.settings.opensearch_ca
+        )
         columns = {"hour": "date", "service": "keyword", "status": "integer", "events": "long", "errors": "long"}
         columns["first_seen"] = "date"
-        index_rows(lane, f"{api.contract.system}-errors_hour", columns, rows)
-        lane.close()
+        index_rows(worker, f"{api.contract.system}-errors_hour", columns, rows)
+        worker.close()
         backend = Backend(api.settings, {})
 
         def marts(seconds: float = REPORT_TIMEOUT_S, **rights: Any) -> IndexMarts:
@@ -116,9 +118,11 @@ class TestReports:
         ]
         columns = dict.fromkeys(("alert_id", "service", "state", "severity"), "keyword") | {"late": "boolean"}
         times = dict.fromkeys(("opened_at", "updated_at", "resolved_at"), "date")
-        lane = connect(api.settings.opensearch_url, api.settings.opensearch_auth("lane"), api.settings.opensearch_ca)
-        index_rows(lane, f"{api.contract.system}-alerts", columns | times, alerts)
-        lane.close()
+        worker = connect(
+            api.settings.opensearch_url, api.settings.opensearch_auth("ingest"), api.settings.opensearch_ca
+        )
+        index_rows(worker, f"{api.contract.system}-alerts", columns | times, alerts)
+        worker.close()
         limited = api.key(services=("payments",))
         ahead = {"as_of": (datetime.now(UTC) + timedelta(minutes=1)).isoformat()}
         assert {one["alert_id"] for one in api.get("/v1/alerts", admin, **mine, **ahead)["alerts"]} == {

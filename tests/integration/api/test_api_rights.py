@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from opensearchpy.exceptions import AuthenticationException, AuthorizationException, NotFoundError
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
-from platform_assets.search.callers import CallerPool, token
-from platform_assets.search.names import read_alias
+from platform_assets.index.callers import CallerPool, token
+from platform_assets.index.names import read_alias
 from platform_assets.serve.keys import Role
 
 pytestmark = pytest.mark.services

@@ -10,8 +10,8 @@ from apilab import HOSTILE, Api, ids
 from jsonschema import Draft202012Validator
 from support import event, publish
 
-from platform_assets.lane.sessions import masker
-from platform_assets.search import words
+from platform_assets.index import words
+from platform_assets.ingest.sessions import masker
 
 pytestmark = pytest.mark.services
 

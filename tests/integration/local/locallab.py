@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from opensearchpy import OpenSearch
 
-from platform_assets.settings import OpenSearchRole, Settings
+from platform_assets.core.settings import OpenSearchRole, Settings
 
 
 def search_client(settings: Settings, role: OpenSearchRole | None) -> OpenSearch:

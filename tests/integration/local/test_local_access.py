@@ -19,13 +19,13 @@ from locallab import consume, drop_topic, publish, search_client
 from opensearchpy.exceptions import AuthenticationException, AuthorizationException
 from waiting import eventually
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.local.kafka_access import check_kafka
 from platform_assets.local.layout import Layout
 from platform_assets.local.search_access import check_opensearch
 from platform_assets.local.state import read_state
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
@@ -41,23 +41,23 @@ def topic(services: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def index(services: Settings) -> Iterator[str]:
-    """An index of its own, created by the lane."""
+    """An index of its own, created by the worker."""
     name = f"t{uuid.uuid4().hex[:8]}-events-000001"
-    client = search_client(services, "lane")
+    client = search_client(services, "ingest")
     client.indices.create(index=name, body={"settings": {"number_of_replicas": 0}})
     yield name
     client.indices.delete(index=name)
 
 
-def test_producer_writes_and_lane_reads(services: Settings, topic: str) -> None:
+def test_producer_writes_and_worker_reads(services: Settings, topic: str) -> None:
     assert publish(services.kafka_conf("producer"), topic, b"hello") is None
-    assert consume(services.kafka_conf("lane"), topic) == b"hello"
+    assert consume(services.kafka_conf("ingest"), topic) == b"hello"
 
 
 def test_messages_of_ten_megabytes_pass(services: Settings, topic: str) -> None:
     value = os.urandom(10_000_000)
     assert publish(services.kafka_conf("producer"), topic, value) is None
-    assert consume(services.kafka_conf("lane"), topic) == value
+    assert consume(services.kafka_conf("ingest"), topic) == value
 
 
 def test_producer_may_not_read(services: Settings, topic: str) -> None:
@@ -67,15 +67,15 @@ def test_producer_may_not_read(services: Settings, topic: str) -> None:
     assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-def test_lane_may_not_write(services: Settings, topic: str) -> None:
-    error = publish(services.kafka_conf("lane"), topic, b"x")
+def test_worker_may_not_write(services: Settings, topic: str) -> None:
+    error = publish(services.kafka_conf("ingest"), topic, b"x")
     assert error is not None
     assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-def test_lane_may_not_create_topics(services: Settings) -> None:
+def test_worker_may_not_create_topics(services: Settings) -> None:
     with pytest.raises(AssayError, match="uthoriz"):
-        ensure_topics(services.kafka_conf("lane"), [TopicSpec("t.forbidden", 1)])
+        ensure_topics(services.kafka_conf("ingest"), [TopicSpec("t.forbidden", 1)])
 
 
 def test_kafka_refuses_whoever_does_not_say_who_he_is(services: Settings, topic: str) -> None:
@@ -103,7 +103,7 @@ def test_the_brokers_own_listeners_refuse_roles(services: Settings) -> None:
 
 
 def test_reader_searches_and_may_not_write(services: Settings, index: str) -> None:
-    search_client(services, "lane").index(index=index, body={"a": 1}, id="1", params={"refresh": "true"})
+    search_client(services, "ingest").index(index=index, body={"a": 1}, id="1", params={"refresh": "true"})
     reader = search_client(services, "reader")
     assert reader.search(index=index)["hits"]["total"]["value"] == 1
     attempts: list[Callable[[], object]] = [
@@ -118,9 +118,9 @@ def test_reader_searches_and_may_not_write(services: Settings, index: str) -> No
             attempt()
 
 
-def test_lane_does_what_a_lane_needs(services: Settings, index: str) -> None:
-    """Template, bulk, alias, reindex, settings, delete: everything the search room uses."""
-    client = search_client(services, "lane")
+def test_worker_does_what_a_lane_needs(services: Settings, index: str) -> None:
+    """Template, bulk, alias, reindex, settings, delete: everything the index package uses."""
+    client = search_client(services, "ingest")
     template, alias, copy = f"{index}-template", f"{index}-alias", f"{index}-copy"
     body = {"index_patterns": [f"{index}-*"], "template": {"mappings": {"dynamic": "strict"}}}
     client.indices.put_index_template(name=template, body=body)
@@ -136,13 +136,13 @@ def test_lane_does_what_a_lane_needs(services: Settings, index: str) -> None:
     client.indices.delete_index_template(name=template)
 
 
-def test_lane_may_not_touch_the_security_index(services: Settings) -> None:
-    lane = search_client(services, "lane")
+def test_worker_may_not_touch_the_security_index(services: Settings) -> None:
+    worker = search_client(services, "ingest")
     attempts: list[Callable[[], object]] = [
-        lambda: lane.search(index=".opendistro_security"),
-        lambda: lane.indices.delete(index=".opendistro_security"),
-        lambda: lane.transport.perform_request("GET", "/_plugins/_security/api/internalusers"),
-        lambda: lane.cluster.put_settings(body={"transient": {"action.auto_create_index": "true"}}),
+        lambda: worker.search(index=".opendistro_security"),
+        lambda: worker.indices.delete(index=".opendistro_security"),
+        lambda: worker.transport.perform_request("GET", "/_plugins/_security/api/internalusers"),
+        lambda: worker.cluster.put_settings(body={"transient": {"action.auto_create_index": "true"}}),
     ]
     for attempt in attempts:
         with pytest.raises(AuthorizationException):
@@ -168,14 +168,14 @@ def test_opensearch_refuses_plain_http(services: Settings) -> None:
 def test_documents_need_an_index_that_was_made(services: Settings) -> None:
     """A misspelt name must be an error, not a new index with guessed mappings."""
     name = f"t{uuid.uuid4().hex[:8]}-typo"
-    bulk = search_client(services, "lane").bulk(body=[{"index": {"_index": name}}, {"a": 1}])
+    bulk = search_client(services, "ingest").bulk(body=[{"index": {"_index": name}}, {"a": 1}])
     assert bulk["errors"]
     assert bulk["items"][0]["index"]["error"]["type"] == "index_not_found_exception"
 
 
 def test_a_wrong_password_is_one_clear_line(services: Settings) -> None:
-    wrong = {f"ASSAY_KAFKA_{role}_PASSWORD": "wrong" for role in ("PRODUCER", "LANE")}
-    settings = replace(services, values={**services.values, **wrong, "ASSAY_OPENSEARCH_LANE_PASSWORD": "wrong"})
+    wrong = {f"ASSAY_KAFKA_{role}_PASSWORD": "wrong" for role in ("PRODUCER", "INGEST")}
+    settings = replace(services, values={**services.values, **wrong, "ASSAY_OPENSEARCH_INGEST_PASSWORD": "wrong"})
     with pytest.raises(AssayError) as kafka_error:
         check_kafka(settings)
     with pytest.raises(AssayError) as search_error:

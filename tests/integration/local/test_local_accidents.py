@@ -23,7 +23,9 @@ from opensearchpy.exceptions import AuthenticationException
 from support import alive
 from waiting import eventually
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.index.callers import CallerPool, token
 from platform_assets.local import lifecycle
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.endpoints import choose_ports
@@ -32,8 +34,6 @@ from platform_assets.local.kafka import Broker
 from platform_assets.local.layout import Layout, runtime_folder
 from platform_assets.local.state import read_state
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.search.callers import CallerPool, token
-from platform_assets.settings import Settings
 
 pytestmark = pytest.mark.services
 
@@ -114,9 +114,9 @@ def test_killed_crashed_and_restarted_services_keep_their_data(own: Path) -> Non
     settings = Settings.load(own)
     ensure_topics(settings.kafka_conf("admin"), [TopicSpec("logs.kept", 1)])
     assert publish(settings.kafka_conf("producer"), "logs.kept", b"kept") is None
-    lane = search_client(settings, "lane")
-    lane.indices.create(index="logs-kept", body={"settings": {"number_of_replicas": 0}})
-    lane.index(index="logs-kept", body={"kept": True}, id="1")
+    worker = search_client(settings, "ingest")
+    worker.indices.create(index="logs-kept", body={"settings": {"number_of_replicas": 0}})
+    worker.index(index="logs-kept", body={"kept": True}, id="1")
 
     servers = children(own)
     if os.geteuid() == 0:
@@ -144,13 +144,13 @@ def test_killed_crashed_and_restarted_services_keep_their_data(own: Path) -> Non
 
     # The next start has the same addresses and data; passwords that were changed in the file hold from then on.
     secrets = own / "secrets.env"
-    secrets.write_text(re.sub(r"(_(?:LANE|READER)_PASSWORD)=.*", r"\1=changed-by-hand", secrets.read_text()))
+    secrets.write_text(re.sub(r"(_(?:INGEST|READER)_PASSWORD)=.*", r"\1=changed-by-hand", secrets.read_text()))
     with owned(own):
         changed = Settings.load(own)
         assert changed.kafka_bootstrap == settings.kafka_bootstrap
         assert changed.opensearch_url == settings.opensearch_url
-        assert changed.kafka_conf("lane")["sasl.password"] == "changed-by-hand"
-        assert consume(changed.kafka_conf("lane"), "logs.kept") == b"kept"
+        assert changed.kafka_conf("ingest")["sasl.password"] == "changed-by-hand"
+        assert consume(changed.kafka_conf("ingest"), "logs.kept") == b"kept"
         assert search_client(changed, "reader").get(index="logs-kept", id="1")["_source"] == {"kept": True}
         with pytest.raises(AuthenticationException):
             search_client(settings, "reader").count(index="logs-kept")

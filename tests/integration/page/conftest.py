@@ -20,12 +20,12 @@ from support import burst_rules, event, no_platform_alerts, private_system, publ
 from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.platform import PLATFORM_SYSTEM, RUN_FAILED, sighting
 from platform_assets.alerts.read import parse_rules
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.read import load_contracts
-from platform_assets.search.client import connect
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,15 @@ def _site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ]  # fmt: skip
     bad = [b'{"event_id": "<script>alert(1)</script>", "event_time": "\xe2\x80\xae"}', b"<img src=x onerror=alert(1)>"]
     publish(own, table, [*(event(n, event_time=at, host="h1") for n, at in enumerate(times)), *evil, *bad])
-    room = AlertRoom(own, contract.system)
+    alert_service = AlertService(own, contract.system)
     [rule] = parse_rules(burst_rules("5m", resolve_after="1m", cool_down="1m"), contract)
     now = datetime.now(UTC)
-    [alert] = room.see([Sighting(rule, {"service": EVIL_SERVICE}, now, now, True, 11.0, 10.0)])
-    room.publish()
-    room.close()
-    with closing(AlertRoom(own, PLATFORM_SYSTEM)) as own_room:
-        own_room.see([sighting(RUN_FAILED, "purge", now, breach=True, detail="run 1a2b failed")])
-        own_room.publish()
+    [alert] = alert_service.see([Sighting(rule, {"service": EVIL_SERVICE}, now, now, True, 11.0, 10.0)])
+    alert_service.publish()
+    alert_service.close()
+    with closing(AlertService(own, PLATFORM_SYSTEM)) as own_alert_service:
+        own_alert_service.see([sighting(RUN_FAILED, "purge", now, breach=True, detail="run 1a2b failed")])
+        own_alert_service.publish()
     keys = KeyStore(home)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -82,9 +82,9 @@ def _site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield made
     server.should_exit = True
     thread.join()
-    lane = connect(own.opensearch_url, own.opensearch_auth("lane"), own.opensearch_ca)
-    lane.indices.delete(index=f"{contract.system}-*")
-    lane.close()
+    worker = connect(own.opensearch_url, own.opensearch_auth("ingest"), own.opensearch_ca)
+    worker.indices.delete(index=f"{contract.system}-*")
+    worker.close()
 
 
 @pytest.fixture(scope="package")

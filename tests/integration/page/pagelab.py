@@ -12,10 +12,10 @@ import pytest
 from support import publish
 
 from platform_assets.contracts.model import Contract
-from platform_assets.lane.run import Lane
-from platform_assets.lane.sessions import connect_indices
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.sessions import connect_indices
+from platform_assets.ingest.worker import Worker
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import Settings
 
 CHROMIUM = chromium.find()
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
@@ -56,12 +56,12 @@ class Site:
         return self.contract.system
 
     def send(self, *events: bytes) -> None:
-        """Publish events, carried to the index by the lane."""
+        """Publish events, carried to the index by the worker."""
         publish(self.settings, self.contract.table("events"), events)
         self.drain()
 
     def drain(self) -> None:
-        Lane(self.settings, self.contract).drain()
+        Worker(self.settings, self.contract).drain()
         indices = connect_indices(self.settings)
         indices.refresh(self.contract.table("events"))
         indices.client.close()

@@ -15,13 +15,13 @@ from browser import Visit
 from pagelab import EVIL_SERVICE, INVENTED, Site, needs_chromium
 from playwright.sync_api import expect
 
-from platform_assets.alerts.room import AlertRoom
-from platform_assets.gold.marts import load_marts
-from platform_assets.gold.project import project_folder
-from platform_assets.search.client import connect
-from platform_assets.search.syntax import Clause, Value, parse
+from platform_assets.alerts.service import AlertService
+from platform_assets.core.settings import Settings
+from platform_assets.index.client import connect
+from platform_assets.index.syntax import Clause, Value, parse
+from platform_assets.marts.marts import load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.serve.keys import Role
-from platform_assets.settings import Settings
 
 pytestmark = [pytest.mark.services, needs_chromium]
 
@@ -61,9 +61,9 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     expect(card).to_contain_text("acknowledged by Ada")
     card.locator("select").select_option("8h")
     expect(card).to_contain_text("muted until")
-    room = AlertRoom(site.settings, site.system, index=False)
-    stored = room.store.load()[site.alert]
-    room.close()
+    alert_service = AlertService(site.settings, site.system, index=False)
+    stored = alert_service.store.load()[site.alert]
+    alert_service.close()
     assert str(stored.acknowledged_by).startswith("Ada (")
     assert stored.muted_until is not None
     assert timedelta(hours=7) < stored.muted_until - datetime.now(UTC) < timedelta(hours=8)
@@ -106,22 +106,22 @@ def mart_indices(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> I
         "DOUBLE": "double",
         "VARCHAR": "keyword",
     }
-    lane = connect(settings.opensearch_url, settings.opensearch_auth("lane"), settings.opensearch_ca)
+    worker = connect(settings.opensearch_url, settings.opensearch_auth("ingest"), settings.opensearch_ca)
     made = []
     try:
         for mart in (one for one in load_marts(project_folder(), "logs") if one.index):
             columns = {c.name: {"type": kinds[c.type.upper()]} for c in mart.columns if c.type.upper() in kinds}
             made.append(f"logs-{mart.name}-page-000001")
-            lane.indices.create(
+            worker.indices.create(
                 index=made[-1], body={"mappings": {"properties": columns}, "aliases": {f"logs-{mart.name}": {}}}
             )
             for row in rows.get(mart.name, []):
-                lane.index(index=made[-1], body=row, params={"refresh": "true"})
+                worker.index(index=made[-1], body=row, params={"refresh": "true"})
         yield
     finally:
         for index in made:
-            lane.indices.delete(index=index)
-        lane.close()
+            worker.indices.delete(index=index)
+        worker.close()
 
 
 def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site: Site, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
         }
         for service, message, n in (
             (INVENTED, "gateway timed out", 7),
-            (INVENTED, "ledger broke", 9),
+            (INVENTED, "feed broke", 9),
             ("other", "no", 8),
         )
     ]
@@ -163,7 +163,7 @@ def test_figures_sum_a_mart_by_a_column_and_reports_are_files(visit: Visit, site
         page.locator("#mart").select_option("failures_hour")
         page.get_by_role("table", name="Sums by service").get_by_role("button", name=INVENTED).click()
         reasons = page.get_by_role("table", name="Sums by route and message").locator("tbody tr")
-        expect(reasons).to_have_text([re.compile("/pay.*ledger broke.*9"), re.compile("/pay.*gateway timed out.*7")])
+        expect(reasons).to_have_text([re.compile("/pay.*feed broke.*9"), re.compile("/pay.*gateway timed out.*7")])
         expect(page.get_by_role("list", name="Chosen values")).to_contain_text(f"service {INVENTED}")
         link = str(reasons.first.get_by_role("link", name="one of them").get_attribute("href"))
         assert dict(httpx.QueryParams(link.partition("?")[2]))["q"] == 'id:"AAAAAAAA.0.9"'

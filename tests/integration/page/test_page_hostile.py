@@ -13,7 +13,7 @@ from browser import Visit
 from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, PHONE, Site, needs_chromium
 from playwright.sync_api import Browser, expect
 
-from platform_assets.search.syntax import Clause, Value, parse
+from platform_assets.index.syntax import Clause, Value, parse
 
 pytestmark = [pytest.mark.services, needs_chromium]
 

@@ -12,8 +12,8 @@ from browser import Visit
 from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, Site, needs_chromium
 from playwright.sync_api import Browser, Route, expect
 
-from platform_assets.ansi import SEQUENCE
-from platform_assets.search.syntax import Clause, Value, parse
+from platform_assets.core.ansi import SEQUENCE
+from platform_assets.index.syntax import Clause, Value, parse
 from platform_assets.serve.keys import KeyStore, Role
 
 pytestmark = [pytest.mark.services, needs_chromium]

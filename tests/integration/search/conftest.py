@@ -9,15 +9,15 @@ from opensearchpy import OpenSearch
 from searchlab import own_table
 
 from platform_assets.contracts.model import Table
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.client import connect
-from platform_assets.search.indices import Indices
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.client import connect
+from platform_assets.index.indices import Indices
 
 
 @pytest.fixture(scope="module")
 def client(services: Settings) -> Iterator[OpenSearch]:
-    made = connect(services.opensearch_url, services.opensearch_auth("lane"), services.opensearch_ca)
+    made = connect(services.opensearch_url, services.opensearch_auth("ingest"), services.opensearch_ca)
     yield made
     made.close()
 

@@ -1,4 +1,4 @@
-"""Silver rows for the search room's tests, and what the index holds of them."""
+"""Silver rows for the index package's tests, and what the index holds of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from opensearchpy import OpenSearch
 
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Field, FieldType, Format, Grain, IndexPeriod, IndexType, Mask, Table
-from platform_assets.search.indices import Indices
-from platform_assets.search.mappings import template_name
-from platform_assets.search.scan import scan, scan_schema
+from platform_assets.index.indices import Indices
+from platform_assets.index.mappings import template_name
+from platform_assets.index.scan import scan, scan_schema
 
 TOPIC = "Zy9-x_Q2RkqKn0b1c2d3e4"
 DAY = "2026-11-21"
@@ -103,7 +103,7 @@ def rows(table: Table, count: int, *, start: int = 0, partition: str = DAY, **va
 
 
 def normal(value: object) -> str:
-    """JSON as refine stores it: in DuckDB's own spelling."""
+    """JSON as transform stores it: in DuckDB's own spelling."""
     [[found]] = duckdb.execute("SELECT CAST(json_extract(?, '$') AS VARCHAR)", [json.dumps(value)]).fetchall()
     return str(found)
 

@@ -11,12 +11,12 @@ from opensearchpy import OpenSearch
 from searchlab import content, own_table, rows, scanned
 
 from platform_assets.contracts.model import Field, FieldType, IndexType, Table
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import QueryError
-from platform_assets.search.indices import Indices
-from platform_assets.search.names import period_alias
-from platform_assets.search.query import search
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.errors import QueryError
+from platform_assets.index.indices import Indices
+from platform_assets.index.names import period_alias
+from platform_assets.index.query import search
 
 pytestmark = pytest.mark.services
 VALUES = [

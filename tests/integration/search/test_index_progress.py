@@ -11,34 +11,34 @@ from opensearchpy.exceptions import NotFoundError
 from searchlab import DAY, rows, same_ids, scanned
 
 from platform_assets.contracts.model import Field, FieldType, IndexType, Table
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.client import connect
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import Conflict, SearchError
-from platform_assets.search.indices import Indices
-from platform_assets.search.names import PROGRESS_ID, index_name, period_alias, read_alias
-from platform_assets.search.progress import START, advance, read, read_frontier, write_frontier
-from platform_assets.search.query import search
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.checkpoints import START, advance, read, read_checkpoint, write_checkpoint
+from platform_assets.index.client import connect
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.errors import Conflict, SearchError
+from platform_assets.index.indices import Indices
+from platform_assets.index.names import PROGRESS_ID, index_name, period_alias, read_alias
+from platform_assets.index.query import search
 
 pytestmark = pytest.mark.services
 
 
 class TestProgress:
     def test_compare_and_set(self, client: OpenSearch, table: Table) -> None:
-        assert read_frontier(client, table) == START
-        first = write_frontier(client, table, {"a:0": 5}, 3, START, seq=2)
+        assert read_checkpoint(client, table) == START
+        first = write_checkpoint(client, table, {"a:0": 5}, 3, START, seq=2)
         with pytest.raises(Conflict):
-            write_frontier(client, table, {"a:0": 6}, 3, START, seq=2)
-        second = write_frontier(client, table, {"a:1": 7}, 4, first, seq=3)
-        assert read_frontier(client, table) == second
+            write_checkpoint(client, table, {"a:0": 6}, 3, START, seq=2)
+        second = write_checkpoint(client, table, {"a:1": 7}, 4, first, seq=3)
+        assert read_checkpoint(client, table) == second
         assert second.offsets == {"a:0": 5, "a:1": 7}
         with pytest.raises(Conflict):
-            write_frontier(client, table, {"a:0": 9}, 9, first, seq=9)
+            write_checkpoint(client, table, {"a:0": 9}, 9, first, seq=9)
         for lower in (({"a:0": 4}, 4, 3), ({"a:0": 5}, 3, 3), ({"a:0": 5}, 4, 2)):
             with pytest.raises(ValueError, match="never lowered"):
-                write_frontier(client, table, lower[0], lower[1], second, seq=lower[2])
-        assert read_frontier(client, table) == second
+                write_checkpoint(client, table, lower[0], lower[1], second, seq=lower[2])
+        assert read_checkpoint(client, table) == second
         client.delete(index="assay-progress", id=read_alias(table))
 
     def test_the_progress_of_an_index_that_a_rebuild_replaced_is_a_conflict(
@@ -75,7 +75,7 @@ class TestIndices:
         gate = threading.Barrier(6)
 
         def race(number: int) -> None:
-            own = connect(services.opensearch_url, services.opensearch_auth("lane"), services.opensearch_ca)
+            own = connect(services.opensearch_url, services.opensearch_auth("ingest"), services.opensearch_ca)
             try:
                 with BulkWriter(Indices(own)) as racing:
                     documents = to_ndjson(table, rows(table, 20, start=number * 20), 1)

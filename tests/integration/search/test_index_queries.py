@@ -13,16 +13,16 @@ from opensearchpy.exceptions import TransportError
 from searchlab import NOON, TOPIC, own_table, rows
 
 from platform_assets.contracts.model import Table
-from platform_assets.search import asking
-from platform_assets.search.asking import Deadline, ask
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.client import connect
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import QueryError, SearchError, TimeExceeded
-from platform_assets.search.indices import Indices
-from platform_assets.search.names import read_alias
-from platform_assets.search.query import search
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.index import asking
+from platform_assets.index.asking import Deadline, ask
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.client import connect
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.errors import QueryError, SearchError, TimeExceeded
+from platform_assets.index.indices import Indices
+from platform_assets.index.names import read_alias
+from platform_assets.index.query import search
 
 pytestmark = pytest.mark.services
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -154,7 +154,7 @@ class TestQueries:
         monkeypatch: pytest.MonkeyPatch,
         piece: int,
     ) -> None:
-        monkeypatch.setattr("platform_assets.search.query._rows_at_once", lambda _: piece)
+        monkeypatch.setattr("platform_assets.index.query._rows_at_once", lambda _: piece)
         # A page is first looked for in the newest seconds: rows further apart than any such window must not be skipped.
         gaps = [
             timedelta(seconds=1),

@@ -12,14 +12,14 @@ from opensearchpy import OpenSearch
 from searchlab import DAY, TOPIC, bulk_rows, content, rows, same_ids, scanned
 
 from platform_assets.contracts.model import Table
-from platform_assets.search import lease
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import Conflict, SearchError, Unavailable
-from platform_assets.search.indices import Indices
-from platform_assets.search.names import PROGRESS_ID, index_name, period_alias
-from platform_assets.search.progress import read
-from platform_assets.search.rebuild import Snapshot, SnapshotLost, rebuild
+from platform_assets.index import lease
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.checkpoints import read
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.errors import Conflict, SearchError, Unavailable
+from platform_assets.index.indices import Indices
+from platform_assets.index.names import PROGRESS_ID, index_name, period_alias
+from platform_assets.index.rebuild import Snapshot, SnapshotLost, rebuild
 
 pytestmark = pytest.mark.services
 
@@ -90,7 +90,7 @@ class TestRebuild:
         self, client: OpenSearch, indices: Indices, writer: BulkWriter, table: Table
     ) -> None:
         silver = Silver()
-        late = to_ndjson(table, rows(table, 100), 1)  # a lane that will wake up after the rebuild
+        late = to_ndjson(table, rows(table, 100), 1)  # a worker that will wake up after the rebuild
         silver.commit(rows(table, 100))
         writer.write(table, late)
         silver.commits = [rows(table, 50), rows(table, 0)]  # silver was rewritten at version 2: 50 rows left it

@@ -15,16 +15,16 @@ from opensearchpy import OpenSearch
 from searchlab import DAY, NOON, rows, same_ids, scanned
 
 from platform_assets.contracts.model import IndexPeriod, Table
-from platform_assets.errors import AssayError
-from platform_assets.lake.layout import Lake, TableSet
-from platform_assets.lane import forget as forgetting
-from platform_assets.lane import maintain as maintenance
-from platform_assets.lane.land import SEQ
-from platform_assets.lane.maintain import MaintenanceReport, maintain
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.indices import Indices
-from platform_assets.settings import Settings
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.indices import Indices
+from platform_assets.ingest import forget as forgetting
+from platform_assets.ingest import maintain as maintenance
+from platform_assets.ingest.land import SEQ
+from platform_assets.ingest.maintain import MaintenanceReport, maintain
+from platform_assets.tables.layout import Lake, TableSet
 
 pytestmark = pytest.mark.services
 

@@ -12,11 +12,11 @@ from opensearchpy import OpenSearch
 from searchlab import own_table, rows
 
 from platform_assets.contracts.model import Table
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import QueryError, TooManyClauses
-from platform_assets.search.indices import Indices
-from platform_assets.search.query import search
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.errors import QueryError, TooManyClauses
+from platform_assets.index.indices import Indices
+from platform_assets.index.query import search
 
 pytestmark = pytest.mark.services
 

@@ -13,16 +13,16 @@ from opensearchpy.exceptions import RequestError
 from searchlab import DAY, TOPIC, bulk_rows, content, normal, rows, same_ids, scanned
 
 from platform_assets.contracts.model import Table
-from platform_assets.search import lease
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.client import connect
-from platform_assets.search.documents import to_ndjson
-from platform_assets.search.errors import SearchError, Unavailable
-from platform_assets.search.indices import Indices
-from platform_assets.search.mappings import template_name
-from platform_assets.search.names import index_name, split_index_name
-from platform_assets.search.scan import scan, scan_schema
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.index import lease
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.client import connect
+from platform_assets.index.documents import to_ndjson
+from platform_assets.index.errors import SearchError, Unavailable
+from platform_assets.index.indices import Indices
+from platform_assets.index.mappings import template_name
+from platform_assets.index.names import index_name, split_index_name
+from platform_assets.index.scan import scan, scan_schema
 
 pytestmark = pytest.mark.services
 
@@ -202,8 +202,8 @@ class TestBlocks:
 
     def test_a_server_that_is_down_is_unavailable(self, services: Settings) -> None:
         with pytest.raises(Unavailable, match="does not answer"):
-            connect("https://127.0.0.1:1", ("lane", "x"), services.opensearch_ca)
+            connect("https://127.0.0.1:1", ("ingest", "x"), services.opensearch_ca)
 
     def test_wrong_password_is_one_clear_line(self, services: Settings) -> None:
         with pytest.raises(SearchError, match="wrong user or password"):
-            connect(services.opensearch_url, ("lane", "wrong-s3cret"), services.opensearch_ca)
+            connect(services.opensearch_url, ("ingest", "wrong-s3cret"), services.opensearch_ca)

@@ -17,15 +17,15 @@ import yaml
 from opensearchpy import OpenSearch
 from starlette.exceptions import HTTPException
 
-from platform_assets.gold.index import MartDocuments
-from platform_assets.gold.marts import Mart, load_marts
-from platform_assets.lane.sessions import session
-from platform_assets.search.asking import Deadline
-from platform_assets.search.bulk import BulkWriter
-from platform_assets.search.documents import keyed_ndjson
-from platform_assets.search.errors import QueryError
-from platform_assets.search.indices import Indices
-from platform_assets.search.mappings import template_name
+from platform_assets.index.asking import Deadline
+from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.documents import keyed_ndjson
+from platform_assets.index.errors import QueryError
+from platform_assets.index.indices import Indices
+from platform_assets.index.mappings import template_name
+from platform_assets.ingest.sessions import session
+from platform_assets.marts.index import MartDocuments
+from platform_assets.marts.marts import Mart, load_marts
 from platform_assets.serve.marts import IndexMarts, find_mart
 from platform_assets.serve.reporting import StatsParams, answer_stats
 

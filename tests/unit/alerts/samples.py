@@ -7,9 +7,9 @@ from pathlib import Path
 
 from platform_assets.alerts.model import Kind, Rule, Severity
 from platform_assets.alerts.read import parse_rules
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.read import load_contracts
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 
 LOGS = load_contracts()["logs"]
 START = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -74,6 +74,6 @@ def made_up_rule() -> Rule:
     )  # fmt: skip
 
 
-def private_room(lake: Path, **values: str) -> AlertRoom:
-    """A room of the logs system in a lake of its own, without an index."""
-    return AlertRoom(Settings(lake, lake, values), "logs", index=False)
+def private_alert_service(lake: Path, **values: str) -> AlertService:
+    """An alert service of the logs system in a lake of its own, without an index."""
+    return AlertService(Settings(lake, lake, values), "logs", index=False)

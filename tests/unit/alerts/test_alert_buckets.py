@@ -12,16 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from lakes import TOPIC, SmallLake
-from samples import LOGS, private_room, rules
+from samples import LOGS, private_alert_service, rules
 from support import event
 
 from platform_assets.alerts.buckets import FOLDER, KEPT, Buckets, forget_snapshots
+from platform_assets.alerts.evaluator import IDLE, Ends, Evaluator, keeps_up, look_once
 from platform_assets.alerts.incident import OPENED, Alert, Sighting
 from platform_assets.alerts.index import document as document_of
-from platform_assets.alerts.judge import IDLE, Ends, Judge, keeps_up, look_once
 from platform_assets.alerts.notify import message
-from platform_assets.lane.settle import Settled
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
+from platform_assets.ingest.settle import Settled
 
 Key = tuple[str, str | None]
 
@@ -67,14 +67,14 @@ def test_late_rows_and_rows_sent_twice(lake: SmallLake, now: datetime) -> None:
     buckets = Follower(lake, "many")
     buckets.hear(carry(lake, errors(0, 6, now - timedelta(seconds=5))))
     assert not list(buckets.breaches())
-    buckets.judged()
+    buckets.evaluated()
     buckets.hear(carry(lake, errors(0, 6, now - timedelta(seconds=5))))  # again: silver has them already
     assert not list(buckets.breaches())
     late = now - timedelta(seconds=40)
     buckets.hear(carry(lake, errors(100, 5, late)))  # behind the newest, inside the window
     (seen,) = buckets.breaches()
     assert (seen.group, seen.value, seen.breach) == ({"service": "payments"}, 11.0, True)
-    buckets.judged()
+    buckets.evaluated()
     assert not list(buckets.breaches())
 
 
@@ -86,7 +86,7 @@ def test_rows_of_two_windows_do_not_add_up(lake: SmallLake, now: datetime) -> No
 
 
 def test_a_window_that_was_full_before_the_newest_row_is_found(lake: SmallLake, now: datetime) -> None:
-    """A lane that catches up gets minutes at once: what happened within them counts."""
+    """A worker that catches up gets minutes at once: what happened within them counts."""
     buckets = Follower(lake, "many")
     buckets.hear(carry(lake, errors(0, 11, now - timedelta(seconds=100)) + errors(50, 1, now)))
     (seen,) = buckets.breaches()
@@ -95,18 +95,18 @@ def test_a_window_that_was_full_before_the_newest_row_is_found(lake: SmallLake, 
     assert (still.breach, still.value) == (False, 1.0)
 
 
-def judged(lake: SmallLake, *commits: Settled) -> list[Alert]:
+def evaluated(lake: SmallLake, *commits: Settled) -> list[Alert]:
     """What a run that hears of these commits stores, with the looks in between; then it is killed, or ends."""
-    with closing(private_room(lake.root)) as room:
-        judge = Judge(lake.contract, rules("many"), lake.tables.silver, lake.root, room)
-        judge.catch_up()
+    with closing(private_alert_service(lake.root)) as alert_service:
+        evaluate = Evaluator(lake.contract, rules("many"), lake.tables.silver, lake.root, alert_service)
+        evaluate.catch_up()
         for commit in commits:
-            judge.offer(commit.after, commit.seq, commit.rows)
-            judge.look(datetime.now(UTC), idle=False)
-        judge.look(datetime.now(UTC), idle=False)
-        judge.save()
-        judge.close()
-        return room.alerts()
+            evaluate.offer(commit.after, commit.seq, commit.rows)
+            evaluate.look(datetime.now(UTC), idle=False)
+        evaluate.look(datetime.now(UTC), idle=False)
+        evaluate.save()
+        evaluate.close()
+        return alert_service.alerts()
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -115,35 +115,35 @@ def test_events_that_fill_a_window_that_has_passed_are_a_late_alert_once(
 ) -> None:
     """In two halves, with a restart between, which may have lost its snapshot; then again for the same windows."""
     then = now - timedelta(minutes=25)
-    assert judged(lake, carry(lake, errors(0, 1, now)), carry(lake, errors(100, 6, then))) == []
+    assert evaluated(lake, carry(lake, errors(0, 1, now)), carry(lake, errors(100, 6, then))) == []
     if not kept:
         for path in (lake.root / FOLDER).iterdir():
             path.unlink()
-    (alert,) = judged(lake, carry(lake, errors(200, 6, then + timedelta(seconds=20)) + errors(1, 1, now)))
+    (alert,) = evaluated(lake, carry(lake, errors(200, 6, then + timedelta(seconds=20)) + errors(1, 1, now)))
     assert (alert.service, alert.late, alert.value, alert.notify) == ("payments", True, 12.0, OPENED)
     assert alert.opened_at == then + timedelta(seconds=20)
     assert document_of(alert)["late"] is True
     title, body, _ = message(alert, {})
     assert "(late)" in title and "late" in body
     for number in (300, 400):
-        (again,) = judged(lake, carry(lake, errors(number, 2, then + timedelta(seconds=10))))
+        (again,) = evaluated(lake, carry(lake, errors(number, 2, then + timedelta(seconds=10))))
         assert again.alert_id == alert.alert_id and again.notify == OPENED and again.attempts == 0
-    other = judged(lake, carry(lake, errors(500, 11, then, service="users")))
+    other = evaluated(lake, carry(lake, errors(500, 11, then, service="users")))
     assert sorted(a.service or "" for a in other) == ["payments", "users"]
 
 
 def test_late_events_that_come_while_nothing_hears_are_found_after_it(lake: SmallLake, now: datetime) -> None:
-    """A lane that was killed between silver and its alerts."""
-    judged(lake, carry(lake, errors(0, 1, now)))
+    """A worker that was killed between silver and its alerts."""
+    evaluated(lake, carry(lake, errors(0, 1, now)))
     carry(lake, errors(100, 11, now - timedelta(minutes=25)))
-    (alert,) = judged(lake)
+    (alert,) = evaluated(lake)
     assert alert.late
 
 
 def test_a_window_that_was_told_of_in_its_time_is_not_told_of_late(lake: SmallLake, now: datetime) -> None:
     then = now - timedelta(minutes=25)
-    (known,) = judged(lake, carry(lake, errors(0, 11, then)))
-    more = judged(lake, carry(lake, errors(100, 1, now)), carry(lake, errors(200, 11, then + timedelta(seconds=5))))
+    (known,) = evaluated(lake, carry(lake, errors(0, 11, then)))
+    more = evaluated(lake, carry(lake, errors(100, 1, now)), carry(lake, errors(200, 11, then + timedelta(seconds=5))))
     assert [alert.alert_id for alert in more] == [known.alert_id]
 
 
@@ -163,23 +163,23 @@ def test_a_rule_that_fails_on_what_it_reads_again_is_left_out(lake: SmallLake, n
     buckets.close()
 
 
-def test_late_events_are_judged_up_to_lateness_and_history_never(lake: SmallLake, now: datetime) -> None:
+def test_late_events_are_evaluated_up_to_lateness_and_history_never(lake: SmallLake, now: datetime) -> None:
     lateness = lake.contract.lateness
-    judged(lake, carry(lake, errors(0, 1, now)))
+    evaluated(lake, carry(lake, errors(0, 1, now)))
     old = carry(lake, errors(100, 50, now - lateness - timedelta(minutes=5)))
-    assert judged(lake, old) == []
-    (alert,) = judged(lake, carry(lake, errors(200, 50, now - lateness + timedelta(minutes=5))))
+    assert evaluated(lake, old) == []
+    (alert,) = evaluated(lake, carry(lake, errors(200, 50, now - lateness + timedelta(minutes=5))))
     assert alert.late
 
 
-def test_a_backlog_read_at_once_is_judged_window_by_window(lake: SmallLake, now: datetime) -> None:
+def test_a_backlog_read_at_once_is_evaluated_window_by_window(lake: SmallLake, now: datetime) -> None:
     """An hour in one commit: what happened in it is found, although it is behind the newest row by then."""
     hour = [
         row
         for m in range(60, 0, -1)
         for row in errors(1000 * m, 12 if m in (50, 20) else 1, now - timedelta(minutes=m))
     ]
-    found = judged(lake, carry(lake, hour))
+    found = evaluated(lake, carry(lake, hour))
     assert sorted(alert.opened_at for alert in found) == [now - timedelta(minutes=m) for m in (50, 20)]
     assert all(alert.late for alert in found)
 
@@ -198,7 +198,7 @@ def test_history_is_not_heard(lake: SmallLake, now: datetime) -> None:
     assert heard is not None and heard >= now
     buckets.hear(carry(lake, errors(0, 5, now - timedelta(days=3))))
     assert buckets.heard == heard
-    buckets.judged()
+    buckets.evaluated()
     buckets.save()
     again = Follower(lake)
     again.catch_up()
@@ -208,17 +208,17 @@ def test_history_is_not_heard(lake: SmallLake, now: datetime) -> None:
 def test_the_wall_clock_takes_over_only_when_nothing_waits(
     lake: SmallLake, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the broker is away, or the lane behind it, an open window may be as full as ever."""
-    monkeypatch.setattr("platform_assets.alerts.judge.IDLE", timedelta(0))
+    """While the broker is away, or the worker behind it, an open window may be as full as ever."""
+    monkeypatch.setattr("platform_assets.alerts.evaluator.IDLE", timedelta(0))
     carry(lake, errors(0, 11, now - timedelta(minutes=6)))
     end, told = lake.offset, list[Ends]()
-    with closing(private_room(lake.root)) as room:
+    with closing(private_alert_service(lake.root)) as alert_service:
 
         def look(ends: Ends) -> str:
             told.append(ends)
-            look_once(Settings(lake.root, lake.root, {}), LOGS, rules("many"), room, told.pop)
+            look_once(Settings(lake.root, lake.root, {}), LOGS, rules("many"), alert_service, told.pop)
             assert not told  # it was asked
-            return room.alerts()[0].state
+            return alert_service.alerts()[0].state
 
         assert look({}) == "open"
         assert look({"events": {TOPIC.app_id(0): (0, end + 1)}}) == "open"
@@ -226,7 +226,7 @@ def test_the_wall_clock_takes_over_only_when_nothing_waits(
         assert look({"events": {TOPIC.app_id(0): (0, end), TOPIC.app_id(1): (7, 7)}}) == "resolved"
 
 
-def test_a_lane_keeps_up_that_takes_what_waits_in_a_minute(lake: SmallLake, now: datetime) -> None:
+def test_a_worker_keeps_up_that_takes_what_waits_in_a_minute(lake: SmallLake, now: datetime) -> None:
     carry(lake, errors(0, 50, now - timedelta(days=3)))  # an archive comes
     landed = datetime.now(UTC)
     for waiting, later, expected in ((50, 0, True), (51, 0, False), (50, 70, False), (0, 70, True)):
@@ -240,7 +240,7 @@ def test_a_lane_keeps_up_that_takes_what_waits_in_a_minute(lake: SmallLake, now:
 def test_ratio_maximum_too_few_and_silence(lake: SmallLake, now: datetime) -> None:
     buckets = Follower(lake, "ratio", "slow", "few", "silent")
     old = now - timedelta(seconds=90)
-    few_rows = errors(0, 9, now, latency_ms=901.5)  # all of them errors, but fewer than the rule judges
+    few_rows = errors(0, 9, now, latency_ms=901.5)  # all of them errors, but fewer than the rule evaluates
     buckets.hear(carry(lake, errors(900, 1, old, service="users", latency_ms=1.0) + few_rows))
     seen = by_key(buckets.breaches())
     assert {key: s.value for key, s in seen.items()} == {("slow", "payments"): 901.5}
@@ -259,13 +259,13 @@ def test_a_new_run_knows_what_the_old_one_knew(lake: SmallLake, now: datetime) -
     first = Follower(lake)
     first.hear(carry(lake, errors(0, 8, now - timedelta(seconds=20))))
     list(first.breaches())
-    first.judged()
+    first.evaluated()
     first.save()
     first.hear(carry(lake, errors(100, 8, now)))
     second = Follower(lake)
     second.catch_up()
     assert second.cells == first.cells
-    assert ("many", "payments") in by_key(second.breaches())  # not judged by the first: judged now
+    assert ("many", "payments") in by_key(second.breaches())  # not evaluated by the first: evaluated now
     (snapshot,) = (lake.root / FOLDER).glob("*.arrow")
     snapshot.write_bytes(snapshot.read_bytes()[:100])
     third = Follower(lake)
@@ -273,10 +273,10 @@ def test_a_new_run_knows_what_the_old_one_knew(lake: SmallLake, now: datetime) -
     assert third.cells == first.cells
 
 
-def test_old_snapshots_and_halves_of_killed_lanes_are_forgotten(lake: SmallLake, now: datetime) -> None:
+def test_old_snapshots_and_halves_of_killed_workers_are_forgotten(lake: SmallLake, now: datetime) -> None:
     buckets = Follower(lake, "many")
     buckets.hear(carry(lake, errors(0, 1, now)))
-    buckets.judged()
+    buckets.evaluated()
     buckets.save()
     folder = lake.root / FOLDER
     assert forget_snapshots(lake.root / "nothing") == forget_snapshots(folder) == 0
@@ -305,17 +305,17 @@ def test_commits_that_were_missed_are_read_from_silver(lake: SmallLake, now: dat
 
 def test_nothing_loaded_is_not_nothing_there(lake: SmallLake, now: datetime) -> None:
     """After an error the buckets are empty until silver has been read again: that must resolve nothing."""
-    room = private_room(lake.root)
-    judge = Judge(lake.contract, rules("many"), lake.tables.silver, lake.root, room)
+    alert_service = private_alert_service(lake.root)
+    evaluate = Evaluator(lake.contract, rules("many"), lake.tables.silver, lake.root, alert_service)
     settled = carry(lake, errors(0, 11, now))
-    assert [a.state for a in judge.offer(settled.after, settled.seq, settled.rows)] == ["open"]
+    assert [a.state for a in evaluate.offer(settled.after, settled.seq, settled.rows)] == ["open"]
     with pytest.raises(KeyError):
-        judge.offer(settled.seq, settled.seq + 1, _Broken())  # type: ignore[arg-type]
-    assert judge.look(now + timedelta(minutes=5), idle=True) == []
-    assert judge.catch_up() == []
-    assert [a.state for a in judge.look(now + timedelta(minutes=5), idle=True)] == ["resolved"]
-    room.close()
-    judge.close()
+        evaluate.offer(settled.seq, settled.seq + 1, _Broken())  # type: ignore[arg-type]
+    assert evaluate.look(now + timedelta(minutes=5), idle=True) == []
+    assert evaluate.catch_up() == []
+    assert [a.state for a in evaluate.look(now + timedelta(minutes=5), idle=True)] == ["resolved"]
+    alert_service.close()
+    evaluate.close()
 
 
 def test_a_rule_that_fails_on_data_is_left_out_and_no_other(
@@ -324,25 +324,29 @@ def test_a_rule_that_fails_on_data_is_left_out_and_no_other(
     """What it opened stays open, the next run knows of it without reading silver, and it is tried again later."""
     (many,) = rules("many")
     both = (replace(many, name="cast", where="message::INT > 500"), many)
-    with closing(private_room(lake.root)) as room:
+    with closing(private_alert_service(lake.root)) as alert_service:
 
         def look() -> set[tuple[str, str]]:
-            look_once(Settings(lake.root, lake.root, {}), LOGS, both, room, dict)
-            return {(alert.rule, alert.state) for alert in room.alerts()}
+            look_once(Settings(lake.root, lake.root, {}), LOGS, both, alert_service, dict)
+            return {(alert.rule, alert.state) for alert in alert_service.alerts()}
 
         carry(lake, errors(0, 11, now - timedelta(minutes=6), message="501"))
         assert look() == {("many", "open"), ("cast", "open")}
         carry(lake, errors(100, 1, now - timedelta(minutes=5), message="secret"))
         assert look() == {("many", "resolved"), ("cast", "open"), ("check_failed", "open")}
-        (told,) = [alert for alert in room.alerts() if alert.rule == "check_failed"]
-        assert told.summary == "alerts/logs:rules: rules that fail on data are not judged: cast (ConversionException)"
-        judge = Judge(lake.contract, both, lake.tables.silver, lake.root, room)
+        (told,) = [alert for alert in alert_service.alerts() if alert.rule == "check_failed"]
+        assert (
+            told.summary == "alerts/logs:rules: rules that fail on data are not evaluated: cast (ConversionException)"
+        )
+        evaluate = Evaluator(lake.contract, both, lake.tables.silver, lake.root, alert_service)
         settled = carry(lake, errors(200, 11, now, service="users", message="501"))
-        assert {alert.rule for alert in judge.offer(settled.after, settled.seq, settled.rows)} == {"many"}
-        judge.close()
+        assert {alert.rule for alert in evaluate.offer(settled.after, settled.seq, settled.rows)} == {"many"}
+        evaluate.close()
         monkeypatch.setattr("platform_assets.alerts.buckets.RETRY", timedelta(0))
         monkeypatch.setattr("platform_assets.alerts.buckets.LANDED", timedelta(0))
-        later = Judge(lake.contract, both, lake.tables.silver, lake.root, room)  # its windows have no such row any more
+        later = Evaluator(
+            lake.contract, both, lake.tables.silver, lake.root, alert_service
+        )  # its windows have no such row any more
         assert {(a.rule, a.service) for a in later.catch_up()} == {("cast", "users")}
         assert later.broken == {}
         later.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import START, made_up_rule, private_room
+from samples import START, made_up_rule, private_alert_service
 
 from platform_assets.alerts.incident import ESCALATED, ONGOING, OPEN, OPENED, RESOLVED, Alert, Sighting, step
 from platform_assets.alerts.late import step_past
@@ -82,7 +82,7 @@ def test_one_at_a_time_and_every_one_is_stored(moves: Moves) -> None:
 @settings(deadline=None)
 @given(MOVES, st.randoms(use_true_random=False))
 def test_what_was_seen_already_makes_nothing_new(moves: Moves, chance: object) -> None:
-    """Another lane, or the same after a kill, sees some of it again."""
+    """Another worker, or the same after a kill, sees some of it again."""
     life, seen = fed(moves)
     known, told = set(life.alerts), len(life.told)
     state = None if life.last is None else life.last.state
@@ -192,11 +192,11 @@ def test_groups_have_a_cool_down_each(tmp_path: Path) -> None:
         ("a", 0, 11), ("a", 60, 0), ("b", 70, 11), ("a", 80, 500), ("b", 130, 0), ("b", 140, 12), ("a", 150, 0), ("a", 160, 9)
     )  # fmt: skip
     for move in moves:
-        with closing(private_room(tmp_path)) as room:
-            room.see([seen(*move)], seen(*move).at)
-    with closing(private_room(tmp_path)) as room:
+        with closing(private_alert_service(tmp_path)) as alert_service:
+            alert_service.see([seen(*move)], seen(*move).at)
+    with closing(private_alert_service(tmp_path)) as alert_service:
         found = sorted(
-            (a.service or "", a.ordinal, a.severity, a.notify, a.held_until is not None) for a in room.alerts()
+            (a.service or "", a.ordinal, a.severity, a.notify, a.held_until is not None) for a in alert_service.alerts()
         )
     assert found == [
         ("a", 1, "warning", RESOLVED, False),

@@ -24,7 +24,7 @@ from platform_assets.alerts.sql import cells_of, check_rules
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Field, FieldType, IndexType
 from platform_assets.contracts.read import load_contracts
-from platform_assets.settings import Settings
+from platform_assets.core.settings import Settings
 
 
 def test_a_rule_is_what_its_file_says() -> None:

@@ -1,4 +1,4 @@
-"""Backup and restore without services: consistent while lanes write, checked, and never over something that is there."""
+"""Backup and restore without services: consistent while workers write, checked, and never over something that is there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from support import event
 from platform_assets.backup.backup import backup
 from platform_assets.backup.copy import copy_database
 from platform_assets.backup.restore import restore
-from platform_assets.errors import AssayError
-from platform_assets.lake.archive import RESTORED, history
-from platform_assets.lane.land import SEQ
-from platform_assets.lane.settle import REWRITE
-from platform_assets.search.history import foreign
-from platform_assets.search.progress import START
-from platform_assets.settings import Settings
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.index.checkpoints import START
+from platform_assets.index.history import foreign
+from platform_assets.ingest.land import SEQ
+from platform_assets.ingest.settle import REWRITE
+from platform_assets.tables.archive import RESTORED, history
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_what_comes_back_is_what_was_there(home: Settings, tmp_path: Path) -> No
     there = elsewhere(home, tmp_path / "other")
     restored = restore(there, tmp_path / "copy", secrets=True)
     assert restored.tables == report.tables
-    assert set(report.tables) == {f"{layer}/logs/events" for layer in ("bronze", "ledger", "quarantine", "silver")}
+    assert set(report.tables) == {f"{layer}/logs/events" for layer in ("bronze", "feed", "quarantine", "silver")}
     log = {path.name for path in (tmp_path / "copy" / "lake" / "silver").rglob("_delta_log/*")}
     assert any("checkpoint" in name for name in log)
     assert f"{0:020d}.json" not in log
@@ -140,22 +140,22 @@ def test_a_restored_lake_goes_on_and_is_told_from_what_it_was(home: Settings, tm
     silver = lake.tables.silver
     assert silver.transaction(RESTORED) is not None
     assert silver.identity == before.tables.silver.identity
-    frontier = replace(START, seq=5, token=(0, 1), history=history(before.tables.silver))
-    assert foreign(frontier, history(before.tables.silver), 5) is None
-    assert foreign(frontier, history(silver), 70) is not None  # although silver has overtaken the index
-    assert foreign(replace(frontier, history=""), history(silver), 70) is not None
+    checkpoint = replace(START, seq=5, token=(0, 1), history=history(before.tables.silver))
+    assert foreign(checkpoint, history(before.tables.silver), 5) is None
+    assert foreign(checkpoint, history(silver), 70) is not None  # although silver has overtaken the index
+    assert foreign(replace(checkpoint, history=""), history(silver), 70) is not None
     assert (
-        foreign(replace(frontier, history=history(silver)), history(silver), 4) is not None
+        foreign(replace(checkpoint, history=history(silver)), history(silver), 4) is not None
     )  # a plain copy of an old lake
     assert foreign(START, history(silver), 62) is None  # an empty index is everybody's
 
 
-def test_a_backup_beside_a_lane_is_consistent(home: Settings, tmp_path: Path) -> None:
-    """Each table is at another moment, and yet the next lane settles what bronze has and silver lacks, exactly once."""
+def test_a_backup_beside_a_worker_is_consistent(home: Settings, tmp_path: Path) -> None:
+    """Each table is at another moment, and yet the next worker settles what bronze has and silver lacks, exactly once."""
     stop = threading.Event()
     written: list[int] = []
 
-    def lane() -> None:
+    def worker() -> None:
         lake = SmallLake(home.lake_path)
         lake.offset = 602
         number = 1000
@@ -164,7 +164,7 @@ def test_a_backup_beside_a_lane_is_consistent(home: Settings, tmp_path: Path) ->
             number += 2
             written.append(number)
 
-    thread = threading.Thread(target=lane)
+    thread = threading.Thread(target=worker)
     thread.start()
     try:
         while len(written) < 5:

@@ -10,7 +10,7 @@ import pytest
 from bench.peer import compare
 from bench.peer.compare import Counts, check_counts, full_java
 from bench.peer.worker import Worker
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 # Answers each line after a child of its own has worked for a third of a second; ends upon "end".
 BUSY = """
@@ -47,7 +47,7 @@ def test_a_reduced_java_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ("spark", "assay", "said"),
     [
         (Counts(99, 90, 0), Counts(100, 90, 0), "Spark has 99 of 100 records in bronze"),
-        (Counts(100, 90, 0), Counts(101, 90, 0), "the lane has 101 of 100 records in bronze"),
+        (Counts(100, 90, 0), Counts(101, 90, 0), "the worker has 101 of 100 records in bronze"),
         (Counts(100, 91, 0), Counts(100, 90, 0), "the sides differ"),
         (Counts(100, 90, 1), Counts(100, 90, 0), "the sides differ"),
     ],

@@ -67,7 +67,7 @@ def test_a_mistake_that_only_the_engine_finds_is_one_of_the_contract(systems: Pa
     assert done.exit_code == 1
     assert "does not compile" in mistake["message"]
     assert mistake["place"] == "schema[broker]"
-    told = run("lane", "shop", "--once")
+    told = run("ingest", "shop", "--once")
     assert told.exit_code == 1
     assert "does not compile" in told.stderr
 
@@ -83,7 +83,7 @@ def test_status_shows_the_healthy_ones_and_the_mistakes(systems: Path) -> None:
 
 
 def test_the_command_of_a_broken_system_tells_its_mistakes(systems: Path) -> None:
-    for command in (["lane", "stall", "--once"], ["prove", "stall"], ["send", "stall.events", "-"]):
+    for command in (["ingest", "stall", "--once"], ["prove", "stall"], ["send", "stall.events", "-"]):
         done = run(*command)
         assert done.exit_code == 1
         assert "mistakes" in done.stderr

@@ -10,9 +10,9 @@ import pytest
 
 from platform_assets.contracts.model import Contract, Field
 from platform_assets.contracts.read import load_contracts
-from platform_assets.errors import AssayError
-from platform_assets.lane.gate import accept_contract, accepted_file, judge_contract
-from platform_assets.settings import Settings
+from platform_assets.contracts.registry import accept_contract, accepted_file, compare_contract
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def changed(contract: Contract, version: str, fields: tuple[Field, ...]) -> Cont
 
 
 def test_looking_changes_nothing(settings: Settings, contract: Contract) -> None:
-    assert judge_contract(settings, contract).state == "first"
+    assert compare_contract(settings, contract).state == "first"
     assert not settings.lake_path.exists()
 
 
@@ -48,7 +48,7 @@ def test_a_removed_field_needs_a_major_version(settings: Settings, contract: Con
     fewer = tuple(field for field in contract.tables[0].fields if field.name != "host")
     with pytest.raises(AssayError, match=r"breaks readers: events\.host was removed"):
         accept_contract(settings, changed(contract, "1.1.0", fewer))
-    assert judge_contract(settings, contract).state == "unchanged", "a refused contract must not come into force"
+    assert compare_contract(settings, contract).state == "unchanged", "a refused contract must not come into force"
     major = accept_contract(settings, changed(contract, "2.0.0", fewer))
     assert (major.state, major.breaking) == ("newer", ("events.host was removed",))
 
@@ -58,13 +58,13 @@ def test_a_change_needs_a_version_and_no_way_leads_back(settings: Settings, cont
 
     accept_contract(settings, contract)
     more = (*contract.tables[0].fields, Field("region", FieldType.STRING, source="region"))
-    assert not judge_contract(settings, changed(contract, contract.version, more)).passes
+    assert not compare_contract(settings, changed(contract, contract.version, more)).passes
     assert accept_contract(settings, changed(contract, "1.1.0", more)).state == "newer"
-    with pytest.raises(AssayError, match="lower than"):  # a lane of the former release
+    with pytest.raises(AssayError, match="lower than"):  # a worker of the former release
         accept_contract(settings, contract)
 
 
-def test_a_damaged_file_stops_the_lane(settings: Settings, contract: Contract) -> None:
+def test_a_damaged_file_stops_the_worker(settings: Settings, contract: Contract) -> None:
     accept_contract(settings, contract)
     accepted_file(settings, "logs").write_text('{"system": ')
     with pytest.raises(AssayError, match="cannot be read"):
@@ -72,7 +72,7 @@ def test_a_damaged_file_stops_the_lane(settings: Settings, contract: Contract) -
 
 
 def test_of_two_rivals_one_is_refused(settings: Settings, contract: Contract) -> None:
-    """Two lanes with different contracts of one version start together."""
+    """Two workers with different contracts of one version start together."""
     accept_contract(settings, contract)
     rivals = [replace(contract, version="1.1.0", description=text) for text in ("one", "other")]
     refused: list[AssayError] = []

@@ -12,12 +12,12 @@ import pytest
 
 from platform_assets.cli.demo import questions
 from platform_assets.contracts.read import load_contracts
-from platform_assets.errors import AssayError
-from platform_assets.gold.marts import load_marts
-from platform_assets.gold.project import project_folder
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.index.clauses import to_query
 from platform_assets.local.demo import SAMPLE_DAY, demonstration, sampled_day
-from platform_assets.search.clauses import to_query
-from platform_assets.settings import Settings
+from platform_assets.marts.marts import load_marts
+from platform_assets.marts.project import project_folder
 
 LOGS = load_contracts()["logs"]
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)

@@ -21,12 +21,12 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 IDS = [path.relative_to(PROJECT).as_posix() for path in PAGES]
 INNER = {"ASSAY_GOLD_DATABASE", "ASSAY_FAULT"}
 """Between parts of the platform, and for its tests."""
-ROLES = re.compile(r"^(ASSAY_KAFKA|ASSAY_OPENSEARCH)_(?:PRODUCER|LANE|ADMIN|READER)_(USER|PASSWORD)$")
+ROLES = re.compile(r"^(ASSAY_KAFKA|ASSAY_OPENSEARCH)_(?:PRODUCER|INGEST|ADMIN|READER)_(USER|PASSWORD)$")
 
 
 def variables(text: str) -> set[str]:
     """Names of settings, those of roles as one."""
-    names = re.findall(r"\bASSAY(?:_[A-Z]+)+\b", re.sub(r"<ROLE>|\{role(\.upper\(\))?\}", "LANE", text))
+    names = re.findall(r"\bASSAY(?:_[A-Z]+)+\b", re.sub(r"<ROLE>|\{role(\.upper\(\))?\}", "INGEST", text))
     return {ROLES.sub(r"\1_<ROLE>_\2", name) for name in names}
 
 

@@ -17,7 +17,7 @@ from platform_assets.cli import app
 from platform_assets.cli.app import assay
 from platform_assets.cli.session import Interrupted, stopping
 from platform_assets.contracts.errors import ContractError
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def one_line(result: Result) -> str:
             1,
             "the system logs has no table 'event' - known: events, access, broker",
         ),
-        (["lane", "logs", "--once", "--seconds", "5"], 2, "--once ends by itself"),
+        (["ingest", "logs", "--once", "--seconds", "5"], 2, "--once ends by itself"),
         (["rebuild", "logs", "events", "today"], 2, "DAY"),
         (["accept-gap", "logs", "events", "0", "--reason", " "], 2, "--reason"),
         (["bench", "fast"], 2, "fast"),

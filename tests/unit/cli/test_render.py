@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.ansi import SEQUENCE
 from platform_assets.cli import render
-from platform_assets.gold.project import project_folder
-from platform_assets.plain import plain
+from platform_assets.core.ansi import SEQUENCE
+from platform_assets.core.serialization import plain
+from platform_assets.marts.project import project_folder
 from platform_assets.serve import page
 
 

@@ -15,8 +15,8 @@ from rich.console import Console, RenderableType
 
 from platform_assets.cli import prove, status
 from platform_assets.cli.app import assay
-from platform_assets.search.budget import ShardBudget
-from platform_assets.trust.proof import Proof, TableProof
+from platform_assets.index.budget import ShardBudget
+from platform_assets.reconcile.proof import Proof, TableProof
 
 TABLE: dict[str, Any] = {
     "table": "events",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
-from platform_assets.contracts.arrow import BRONZE_SCHEMA, LEDGER_SCHEMA, QUARANTINE_SCHEMA, silver_schema
+from platform_assets.contracts.arrow import BRONZE_SCHEMA, FEED_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.docs import render_markdown
 from platform_assets.contracts.export import dbt_sources, dbt_sources_yaml, message_schema, row_schema
 from platform_assets.contracts.model import Contract, Field, FieldType
@@ -63,7 +63,7 @@ def test_the_tables_that_all_systems_share() -> None:
         *("_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at", "contract_version", "stage", "reason"),
         *("detail", "excerpt", "value_bytes", "landed_date"),
     ]
-    assert LEDGER_SCHEMA.names == [
+    assert FEED_SCHEMA.names == [
         *("seq_min", "seq_max", "event_partition", "rows", "kafka_partition", "topic_id", "offset_min", "offset_max"),
     ]
 
@@ -91,7 +91,7 @@ def test_json_schema_of_a_row(logs: Contract) -> None:
     assert "maxLength" not in schema["properties"]["user_id"]
 
 
-def test_json_schema_of_a_message_is_what_refine_accepts(logs: Contract) -> None:
+def test_json_schema_of_a_message_is_what_transform_accepts(logs: Contract) -> None:
     table = logs.table("events")
     schema = message_schema(table)
     assert schema["properties"]["user_id"]["maxLength"] == 256

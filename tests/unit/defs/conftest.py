@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
-from shop_system import Rebuilt, Rooms, State
+from shop_system import AlertServices, Rebuilt, State
 
 from platform_assets.contracts.model import Contract, Table
-from platform_assets.lane.report import LaneReport
+from platform_assets.ingest.report import IngestReport
 from platform_assets.local.dagster import dagster_home, prepare_dagster_home
 
 A_TEST_S = 30
@@ -31,21 +31,21 @@ def _one_day() -> None:
 
 
 @pytest.fixture
-def rooms(monkeypatch: pytest.MonkeyPatch) -> Rooms:
-    """Lane, rebuild and state of the platform, replaced by stand-ins."""
-    found = Rooms()
+def alert_services(monkeypatch: pytest.MonkeyPatch) -> AlertServices:
+    """Worker, rebuild and state of the platform, replaced by stand-ins."""
+    found = AlertServices()
 
-    class Lane:
+    class Worker:
         def __init__(self, settings: object, contract: Contract) -> None:
             self._system = contract.system
 
-        def follow(self, *, max_seconds: float, stop: threading.Event, on_commit: Callable[..., None]) -> LaneReport:
+        def follow(self, *, max_seconds: float, stop: threading.Event, on_commit: Callable[..., None]) -> IngestReport:
             return self._run("follow", stop, on_commit)
 
-        def drain(self, *, stop: threading.Event, on_commit: Callable[..., None]) -> LaneReport:
+        def drain(self, *, stop: threading.Event, on_commit: Callable[..., None]) -> IngestReport:
             return self._run("drain", stop, on_commit)
 
-        def _run(self, how: str, stop: threading.Event, on_commit: Callable[..., None]) -> LaneReport:
+        def _run(self, how: str, stop: threading.Event, on_commit: Callable[..., None]) -> IngestReport:
             found.calls.append((how, self._system))
             found.work(stop, on_commit)
             report = found.report()
@@ -63,9 +63,9 @@ def rooms(monkeypatch: pytest.MonkeyPatch) -> Rooms:
         return found.states.get(table.name, State())
 
     modules: dict[str, dict[str, object]] = {
-        "lane.run": {"Lane": Lane},
-        "lane.rebuild": {"rebuild": rebuild},
-        "trust.state": {"table_state": table_state},
+        "ingest.worker": {"Worker": Worker},
+        "ingest.rebuild": {"rebuild": rebuild},
+        "reconcile.state": {"table_state": table_state},
     }
     for name, members in modules.items():
         module = types.ModuleType(f"platform_assets.{name}")

@@ -1,6 +1,6 @@
-"""A made-up system, what its lane might report, and stand-ins for lane, rebuild and state.
+"""A made-up system, what its worker might report, and stand-ins for worker, rebuild and state.
 
-The stand-ins speak the interface of `platform_assets.lane`; that the real ones do too is the integration test's matter.
+The stand-ins speak the interface of `platform_assets.ingest`; that the real ones do too is the integration test's matter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Mask, Table
-from platform_assets.lane.report import LaneReport, TableReport
+from platform_assets.ingest.report import IngestReport, TableReport
 
 ORDERS = Table(
     system="shop",
@@ -50,15 +50,15 @@ VISITS = Table(
 SHOP = Contract("shop", "1.2.0", "What a shop tells.", "shop-team", (ORDERS, VISITS))
 
 
-def empty_report() -> LaneReport:
-    """A lane run that found nothing."""
+def empty_report() -> IngestReport:
+    """An ingest run that found nothing."""
     now = datetime.now(UTC)
     tables = {table.name: TableReport(table.name, "topic-id") for table in SHOP.tables}
-    return LaneReport("shop", now, 1, now, "handed_over", tables)
+    return IngestReport("shop", now, 1, now, "handed_over", tables)
 
 
-def busy_report() -> LaneReport:
-    """A lane run that landed today and reached back: late rows of yesterday, of 2016, and of 1999 (which is no partition)."""
+def busy_report() -> IngestReport:
+    """An ingest run that landed today and reached back: late rows of yesterday, of 2016, and of 1999 (which is no partition)."""
     report = empty_report()
     now = datetime.now(UTC)
     yesterday = (now - timedelta(days=1)).date()
@@ -86,7 +86,7 @@ def busy_report() -> LaneReport:
 
 @dataclass
 class State:
-    """The facts that `trust.state.table_state` gives."""
+    """The facts that `reconcile.state.table_state` gives."""
 
     watermark: datetime | None = None
     rows_by_partition: dict[str, int] = field(default_factory=dict)
@@ -113,10 +113,10 @@ class Rebuilt:
 
 
 @dataclass
-class Rooms:
+class AlertServices:
     """What the stand-ins give and what was asked of them."""
 
-    report: Callable[[], LaneReport] = empty_report
+    report: Callable[[], IngestReport] = empty_report
     work: Callable[[threading.Event, Callable[[TableReport], None]], None] = lambda stop, tell: None
     rebuild: Callable[[], None] = lambda: None
     states: dict[str, State] = field(default_factory=dict)

@@ -19,15 +19,15 @@ from dagster import (
 from support import private_systems
 
 from platform_assets.alerts.platform import PLATFORM_SYSTEM
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.read import load_systems
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.declarations import read_systems
 from platform_assets.defs.build import build_definitions
 from platform_assets.defs.declarations import CHECK, raise_mistakes
-from platform_assets.defs.lane import stopped_now
+from platform_assets.defs.ingest import stopped_now
 from platform_assets.defs.specs import contract_key
-from platform_assets.errors import AssayError
-from platform_assets.registry import look
-from platform_assets.settings import Settings
 
 LOAD = """
 import json
@@ -57,7 +57,7 @@ def test_the_code_location_loads_with_the_healthy_systems(systems: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert "shop_lane" in found["jobs"]
+    assert "shop_ingest" in found["jobs"]
     assert not [name for name in found["jobs"] if name.startswith("stall_")]
     assert "contract/stall/contract" in found["assets"]
     assert not [name for name in found["assets"] if name.startswith("contract/shop")]
@@ -86,20 +86,20 @@ def test_the_sensor_fails_with_the_reasons_until_the_contract_is_put_right(syste
 def test_an_alert_of_the_platform_opens_and_ends(systems: Path) -> None:
     settings = Settings.load()
     now = datetime.now(UTC)
-    raise_mistakes(look(settings), now)
+    raise_mistakes(read_systems(settings), now)
 
     def alerts() -> list[tuple[str, str, str]]:
-        room = AlertRoom(settings, PLATFORM_SYSTEM, index=False)
+        alert_service = AlertService(settings, PLATFORM_SYSTEM, index=False)
         try:
-            return [(alert.rule, alert.severity, alert.state) for alert in room.alerts()]
+            return [(alert.rule, alert.severity, alert.state) for alert in alert_service.alerts()]
         finally:
-            room.close()
+            alert_service.close()
 
     assert alerts() == [("declaration_wrong", "critical", "open")]
     path = systems / "stall" / "contract.yaml"
     path.write_text(path.read_text().replace("versoin", "version"))
-    raise_mistakes(look(settings), now + timedelta(seconds=30))
-    raise_mistakes(look(settings), now + timedelta(minutes=3))
+    raise_mistakes(read_systems(settings), now + timedelta(seconds=30))
+    raise_mistakes(read_systems(settings), now + timedelta(minutes=3))
     assert alerts() == [("declaration_wrong", "critical", "resolved")]
 
 

@@ -10,7 +10,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity
 from shop_system import ORDERS, State
 
 from platform_assets.defs.checks import Check, report_checks, state_checks
-from platform_assets.lane.report import TableReport
+from platform_assets.ingest.report import TableReport
 from platform_assets.stream.consume import Gap
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_history_alone_is_not_late() -> None:
     assert verdict(of_state(State(watermark=None), Check.WATERMARK)) is OK
 
 
-def test_lateness_says_whether_the_lane_or_the_source_is_behind() -> None:
+def test_lateness_says_whether_the_worker_or_the_source_is_behind() -> None:
     state = State(watermark=NOW - timedelta(hours=1))
     waiting = of_state(state, Check.WATERMARK, TableReport("orders", lag={0: 5}))
     silent = of_state(state, Check.WATERMARK, TableReport("orders", lag={0: 0}))

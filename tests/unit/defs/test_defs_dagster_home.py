@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local import dagster as local
 from platform_assets.local import dagster_supervisor as owner
 from platform_assets.local.dagster import prepare_dagster_home

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterInstance, RunRequest, SkipReason, build_sensor_context
 
-from platform_assets.alerts.room import AlertRoom
+from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.settings import Settings
 from platform_assets.defs import policies
 from platform_assets.defs.gold import gold_job, next_refresh
 from platform_assets.defs.partitions import day_of
 from platform_assets.defs.specs import mart_of
-from platform_assets.gold import refresh as gold
-from platform_assets.gold.build import BuildFailed, NodeResult
 from platform_assets.gold_definitions import defs
-from platform_assets.settings import Settings
+from platform_assets.marts import refresh as gold
+from platform_assets.marts.build import BuildFailed, NodeResult
 
 LOGS = load_contracts()["logs"]
 KEYS = {key for key in defs.resolve_asset_graph().get_all_asset_keys() if key.path[0] == "gold"}
@@ -97,8 +97,8 @@ def test_a_mart_whose_index_stands_still_is_an_alert(
     done, _ = run(instance, monkeypatch, found)
     made = {mart_of(e.asset_key): e.materialization.metadata for e in done.all_events if e.is_step_materialization}
     assert {name for name, metadata in made.items() if "index_trouble" in metadata} == {"errors_hour"}
-    with closing(AlertRoom(Settings.load(), "logs", index=False)) as room:
-        (alert,) = room.alerts()
+    with closing(AlertService(Settings.load(), "logs", index=False)) as alert_service:
+        (alert,) = alert_service.alerts()
         assert (alert.rule, alert.state) == ("index_behind", "open")
         assert alert.summary.startswith("logs.errors_hour: the index of ")
 

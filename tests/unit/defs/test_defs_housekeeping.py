@@ -12,15 +12,15 @@ from dagster import DagsterInstance, DefaultScheduleStatus
 from shop_system import SHOP
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.errors import AssayError
 from platform_assets.defs.build import build_definitions
-from platform_assets.errors import AssayError
 
 DEFS = build_definitions({"shop": SHOP})
 
 
 @dataclass
 class Care:
-    """What `lane.maintain.maintain` reports."""
+    """What `worker.maintain.maintain` reports."""
 
     table: str
     rows: dict[str, int] = field(default_factory=lambda: {"silver": 3})
@@ -33,7 +33,7 @@ def _maintained(
     instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, maintain: Callable[[object, Table], Care]
 ) -> bool:
     """Whether the job succeeds when tables are cared for like this."""
-    module = types.ModuleType("platform_assets.lane.maintain")
+    module = types.ModuleType("platform_assets.ingest.maintain")
     vars(module)["maintain"] = maintain
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return DEFS.resolve_job_def("maintenance").execute_in_process(instance=instance, raise_on_error=False).success

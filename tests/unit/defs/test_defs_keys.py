@@ -11,12 +11,12 @@ from dagster import AssetCheckSeverity, DagsterInstance
 from shop_system import ORDERS, SHOP
 
 from platform_assets.contracts.arrow import silver_schema
+from platform_assets.core.settings import Settings
 from platform_assets.defs.build import build_definitions
 from platform_assets.defs.keys import NAME, count_surplus
 from platform_assets.defs.partitions import day_of
 from platform_assets.defs.specs import Layer, key
-from platform_assets.lake.layout import Lake
-from platform_assets.settings import Settings
+from platform_assets.tables.layout import Lake
 
 DEFS = build_definitions({"shop": SHOP})
 DAY = "2026-03-21"  # long past: never the yesterday of a test
@@ -57,7 +57,7 @@ def test_the_check_asks_for_yesterday(instance: DagsterInstance) -> None:
     assert key(Layer.SILVER, ORDERS) == check.asset_key
 
 
-@pytest.mark.usefixtures("silver", "rooms")
+@pytest.mark.usefixtures("silver", "alert_services")
 def test_beside_a_rebuild_the_check_asks_for_the_rebuilt_day(instance: DagsterInstance) -> None:
     result = DEFS.resolve_job_def("shop_rebuild").execute_in_process(instance=instance, partition_key=DAY)
     [check] = [found for found in result.get_asset_check_evaluations() if found.check_name == NAME]

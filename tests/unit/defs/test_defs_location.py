@@ -29,11 +29,11 @@ def test_loads_with_no_environment_and_no_network(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert {"logs_lane", "logs_rebuild", "logs_gold", "maintenance", "purge"} <= set(found["jobs"])
+    assert {"logs_ingest", "logs_rebuild", "logs_gold", "maintenance", "purge"} <= set(found["jobs"])
     assert not list(tmp_path.iterdir())
 
 
-def test_systems_of_ones_own_have_lanes_marts_and_reports(tmp_path: Path) -> None:
+def test_systems_of_ones_own_have_workers_marts_and_reports(tmp_path: Path) -> None:
     places = {
         "ASSAY_SYSTEMS": str(private_systems(tmp_path, "shop")),
         "ASSAY_DBT_PROJECT": str(private_project(tmp_path, "shop")),
@@ -43,7 +43,7 @@ def test_systems_of_ones_own_have_lanes_marts_and_reports(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     jobs = json.loads(done.stdout)["jobs"]
-    assert {"shop_lane", "shop_rebuild", "shop_gold", "shop_reports"} <= set(jobs)
+    assert {"shop_ingest", "shop_rebuild", "shop_gold", "shop_reports"} <= set(jobs)
     assert not [name for name in jobs if name.startswith("logs_")]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from dagster import AssetMaterialization, DagsterInstance, DagsterRunStatus, RunsFilter
-from shop_system import ORDERS, SHOP, Rooms, busy_report, empty_report
+from shop_system import ORDERS, SHOP, AlertServices, busy_report, empty_report
 
 from platform_assets.defs.build import build_definitions
 from platform_assets.defs.partitions import day_of
@@ -23,10 +23,10 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def lane(instance: DagsterInstance, rooms: Rooms) -> Callable[[], str]:
-    """Executes one lane run and gives its id."""
+def worker(instance: DagsterInstance, alert_services: AlertServices) -> Callable[[], str]:
+    """Executes one ingest run and gives its id."""
     return lambda: (
-        DEFS.resolve_job_def("shop_lane").execute_in_process(instance=instance, partition_key=day_of()).run_id
+        DEFS.resolve_job_def("shop_ingest").execute_in_process(instance=instance, partition_key=day_of()).run_id
     )
 
 
@@ -47,12 +47,12 @@ def count(connection: Any, table: str) -> int:
 
 
 def test_old_runs_go_and_every_partition_keeps_its_state(
-    instance: DagsterInstance, rooms: Rooms, lane: Callable[[], str]
+    instance: DagsterInstance, alert_services: AlertServices, worker: Callable[[], str]
 ) -> None:
-    rooms.report = busy_report
-    late = lane()  # the only run that ever touched 2016-02-29
-    rooms.report = empty_report
-    empty = [lane() for _ in range(3)]
+    alert_services.report = busy_report
+    late = worker()  # the only run that ever touched 2016-02-29
+    alert_services.report = empty_report
+    empty = [worker() for _ in range(3)]
     before = {
         asset: instance.get_materialized_partitions(asset)
         for asset in instance.get_asset_keys()
@@ -69,14 +69,14 @@ def test_old_runs_go_and_every_partition_keeps_its_state(
 
 
 def test_the_partition_status_that_the_ui_shows_survives(
-    instance: DagsterInstance, rooms: Rooms, lane: Callable[[], str]
+    instance: DagsterInstance, alert_services: AlertServices, worker: Callable[[], str]
 ) -> None:
     """The UI's own cache is thrown away first, so that the status is derived from what the purge has left."""
-    rooms.report = busy_report
-    lane()
-    rooms.report = empty_report
+    alert_services.report = busy_report
+    worker()
+    alert_services.report = empty_report
     for _ in range(2):
-        lane()
+        worker()
     purge(instance, DAY, now=in_days(3))
     with DagsterInstance.from_config(instance.root_directory) as fresh:
         assert {"2016-02-29", day_of()} <= fresh.get_materialized_partitions(SILVER)
@@ -88,17 +88,17 @@ def test_the_partition_status_that_the_ui_shows_survives(
             )
 
 
-def test_young_and_unfinished_runs_stay(instance: DagsterInstance, lane: Callable[[], str]) -> None:
-    young = [lane() for _ in range(2)]
+def test_young_and_unfinished_runs_stay(instance: DagsterInstance, worker: Callable[[], str]) -> None:
+    young = [worker() for _ in range(2)]
     assert purge(instance, DAY).runs == 0
     assert ids(instance) == set(young)
-    started = instance.create_run_for_job(DEFS.resolve_job_def("shop_lane"), status=DagsterRunStatus.STARTED).run_id
+    started = instance.create_run_for_job(DEFS.resolve_job_def("shop_ingest"), status=DagsterRunStatus.STARTED).run_id
     purge(instance, DAY, now=in_days(3))
     assert started in ids(instance)
 
 
 def test_the_run_that_last_failed_a_partition_stays(
-    instance: DagsterInstance, rooms: Rooms, lane: Callable[[], str]
+    instance: DagsterInstance, alert_services: AlertServices, worker: Callable[[], str]
 ) -> None:
     """A failed rebuild shows as failed until it is done again, however old it is."""
     rebuild = DEFS.resolve_job_def("shop_rebuild")
@@ -107,15 +107,15 @@ def test_the_run_that_last_failed_a_partition_stays(
     def broken() -> None:
         raise RuntimeError
 
-    rooms.rebuild = broken
+    alert_services.rebuild = broken
     failed = rebuild.execute_in_process(instance=instance, partition_key="2026-01-05", raise_on_error=False)
     assert not failed.success
     purge(instance, DAY, now=in_days(3))
     assert ids(instance) == {made, failed.run_id}
 
 
-def test_nothing_of_a_purged_run_is_left(instance: DagsterInstance, lane: Callable[[], str]) -> None:
-    purged, kept = lane(), lane()
+def test_nothing_of_a_purged_run_is_left(instance: DagsterInstance, worker: Callable[[], str]) -> None:
+    purged, kept = worker(), worker()
     shards = Path(instance.event_log_storage.path_for_shard(kept)).parent  # type: ignore[attr-defined]
     assert (shards / f"{purged}.db").exists()
     evaluations = count(instance.event_log_storage.index_connection(), "asset_check_executions")  # type: ignore[attr-defined]
@@ -130,9 +130,9 @@ def test_nothing_of_a_purged_run_is_left(instance: DagsterInstance, lane: Callab
     assert len(instance.all_logs(kept)) > 10
 
 
-def test_checks_keep_their_last_verdict(instance: DagsterInstance, lane: Callable[[], str]) -> None:
-    lane()
-    kept = lane()
+def test_checks_keep_their_last_verdict(instance: DagsterInstance, worker: Callable[[], str]) -> None:
+    worker()
+    kept = worker()
     purge(instance, DAY, now=in_days(3))
     asset = DEFS.resolve_asset_graph()
     for check in asset.asset_check_keys:
@@ -142,21 +142,21 @@ def test_checks_keep_their_last_verdict(instance: DagsterInstance, lane: Callabl
         assert [execution.run_id for execution in history] == [kept]
 
 
-def test_a_purge_has_a_limit_and_the_next_goes_on(instance: DagsterInstance, lane: Callable[[], str]) -> None:
-    runs = [lane() for _ in range(4)]
+def test_a_purge_has_a_limit_and_the_next_goes_on(instance: DagsterInstance, worker: Callable[[], str]) -> None:
+    runs = [worker() for _ in range(4)]
     assert purge(instance, DAY, max_runs=2, now=in_days(3)).runs == 2
     assert ids(instance) == set(runs[2:])  # the oldest went first
     assert purge(instance, DAY, max_runs=2, now=in_days(3)).runs == 1
 
 
-def test_the_job_purges_its_own_instance(instance: DagsterInstance, lane: Callable[[], str]) -> None:
-    lane()
+def test_the_job_purges_its_own_instance(instance: DagsterInstance, worker: Callable[[], str]) -> None:
+    worker()
     result = DEFS.resolve_job_def("purge").execute_in_process(instance=instance)
     assert result.success
-    assert instance.get_runs_count(RunsFilter(job_name="shop_lane")) == 1
+    assert instance.get_runs_count(RunsFilter(job_name="shop_ingest")) == 1
 
 
-def test_last_runs_knows_assets_without_partitions(instance: DagsterInstance, lane: Callable[[], str]) -> None:
-    lane()
+def test_last_runs_knows_assets_without_partitions(instance: DagsterInstance, worker: Callable[[], str]) -> None:
+    worker()
     instance.report_runless_asset_event(AssetMaterialization("elsewhere"))
     assert len(last_runs(instance)) == 2

@@ -11,11 +11,11 @@ from support import event
 from webhook import receiver
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.settings import Settings
 from platform_assets.defs.reports import make_reports, missing_rows
-from platform_assets.gold.graph import marts_of
-from platform_assets.gold.plan import marks_of
-from platform_assets.gold.project import project_folder
-from platform_assets.settings import Settings
+from platform_assets.marts.graph import marts_of
+from platform_assets.marts.plan import marks_of
+from platform_assets.marts.project import project_folder
 
 LOGS = load_contracts()["logs"]
 MARTS = marts_of(project_folder(), LOGS)

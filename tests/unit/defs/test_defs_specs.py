@@ -13,7 +13,7 @@ from shop_system import SHOP
 from platform_assets import definitions, gold_definitions
 from platform_assets.contracts.read import load_contracts
 from platform_assets.defs.build import build_definitions
-from platform_assets.defs.specs import Layer, alerts_key, key, lane_specs, topic_spec
+from platform_assets.defs.specs import Layer, alerts_key, ingest_specs, key, topic_spec
 from platform_assets.defs.stale import mart_keys
 
 SNAPSHOT = Path(__file__).with_name("specs.snapshot.json")
@@ -40,7 +40,7 @@ def plain(spec: AssetSpec) -> dict[str, Any]:
 
 def test_specs_are_as_recorded() -> None:
     """A change of the catalogue is seen in review. ASSAY_UPDATE_SNAPSHOTS=1 records anew."""
-    specs = [*lane_specs(SHOP), *(topic_spec(SHOP, table) for table in SHOP.tables)]
+    specs = [*ingest_specs(SHOP), *(topic_spec(SHOP, table) for table in SHOP.tables)]
     found = json.dumps([plain(spec) for spec in specs], indent=1, ensure_ascii=False) + "\n"
     if os.environ.get("ASSAY_UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(found, encoding="utf-8")
@@ -90,7 +90,7 @@ def test_lineage_reads_from_topic_to_index() -> None:
 
 
 def test_personal_data_is_marked_where_it_is_in_clear() -> None:
-    specs = {spec.key: spec for spec in lane_specs(SHOP)}
+    specs = {spec.key: spec for spec in ingest_specs(SHOP)}
     orders, visits = SHOP.tables
     assert specs[key(Layer.BRONZE, orders)].tags["assay/personal_data"] == "in_clear"
     assert specs[key(Layer.SILVER, orders)].tags["assay/personal_data"] == "masked"

@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from jsonschema import Draft7Validator
 
+from platform_assets.core.settings import read_env_file
+from platform_assets.index.callers import API_LIMITED, API_READER, ROW_POLICY_FIELD
 from platform_assets.local.endpoints import OPENSEARCH_ROLES
 from platform_assets.local.opensearch import security_configuration
-from platform_assets.search.callers import API_LIMITED, API_READER, ROW_POLICY_FIELD
-from platform_assets.settings import read_env_file
 
 PROJECT = Path(__file__).parents[3]
 COMPOSE = PROJECT / "deploy" / "compose"
@@ -115,14 +115,14 @@ def test_every_container_is_hardened(compose: dict[str, Any]) -> None:
         assert all(volume.partition(":")[0] in compose["volumes"] for volume in service.get("volumes", ())), name
 
 
-def test_the_lake_and_the_lanes_secrets_are_where_runs_are(compose: dict[str, Any]) -> None:
+def test_the_lake_and_the_workers_secrets_are_where_runs_are(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert [n for n, s in services.items() if any("assay-home" in v for v in s.get("volumes", ()))] == [
         "code",
         "gold",
         "api",
     ]
-    own = {"prepare": "prepare_env", "code": "lane_env", "gold": "gold_env", "api": "serve_env"}
+    own = {"prepare": "prepare_env", "code": "ingest_env", "gold": "gold_env", "api": "serve_env"}
     given = {n: [e for e in s.get("secrets", ()) if "secrets.env" in str(e)] for n, s in services.items()}
     assert {n: e["source"] for n, found in given.items() for e in found} == own
     # Gold has no business with Kafka: neither its address, nor a password, nor a way to it.
@@ -159,17 +159,17 @@ def test_init_gives_each_its_own_and_closes_everything(generated: Path) -> None:
     files = [path for path in generated.rglob("*") if path.is_file()]
     assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
     roles = {path.stem: read_env_file(path) for path in (generated / "roles").iterdir()}
-    assert set(roles["lane"]) == {
-        "ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_OPENSEARCH_LANE_PASSWORD", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID",
+    assert set(roles["ingest"]) == {
+        "ASSAY_KAFKA_INGEST_PASSWORD", "ASSAY_OPENSEARCH_INGEST_PASSWORD", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID",
     }  # fmt: skip
-    assert set(roles["gold"]) == {"ASSAY_OPENSEARCH_LANE_PASSWORD"}
+    assert set(roles["gold"]) == {"ASSAY_OPENSEARCH_INGEST_PASSWORD"}
     assert set(roles["producer"]) == {"ASSAY_KAFKA_PRODUCER_PASSWORD"}
     assert set(roles["serve"]) == {
-        "ASSAY_KAFKA_LANE_PASSWORD", "ASSAY_KAFKA_PRODUCER_PASSWORD", "ASSAY_OPENSEARCH_LANE_USER",
-        "ASSAY_OPENSEARCH_LANE_PASSWORD", "ASSAY_OPENSEARCH_JWT_KEY", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID",
+        "ASSAY_KAFKA_INGEST_PASSWORD", "ASSAY_KAFKA_PRODUCER_PASSWORD", "ASSAY_OPENSEARCH_INGEST_USER",
+        "ASSAY_OPENSEARCH_INGEST_PASSWORD", "ASSAY_OPENSEARCH_JWT_KEY", "ASSAY_HMAC_KEY", "ASSAY_HMAC_KEY_ID",
     }  # fmt: skip
-    assert roles["serve"]["ASSAY_OPENSEARCH_LANE_USER"] == "api"
-    assert roles["serve"]["ASSAY_OPENSEARCH_LANE_PASSWORD"] != roles["lane"]["ASSAY_OPENSEARCH_LANE_PASSWORD"]
+    assert roles["serve"]["ASSAY_OPENSEARCH_INGEST_USER"] == "api"
+    assert roles["serve"]["ASSAY_OPENSEARCH_INGEST_PASSWORD"] != roles["ingest"]["ASSAY_OPENSEARCH_INGEST_PASSWORD"]
     assert "ASSAY_HMAC_KEY" not in roles["prepare"]
     before = {path: path.read_bytes() for path in files}
     subprocess.run([str(COMPOSE / "init"), str(generated)], check=True, capture_output=True)
@@ -188,7 +188,7 @@ def test_init_hands_on_what_an_operator_adds(generated: Path, tmp_path: Path) ->
     roles = {path.stem: read_env_file(path) for path in (folder / "roles").iterdir()}
     got = {role: sorted(added.items() & values.items()) for role, values in roles.items() if added.keys() & values}
     alerts, runbooks, rate = added.items()
-    assert got == {"lane": [alerts, runbooks], "serve": [rate]}
+    assert got == {"ingest": [alerts, runbooks], "serve": [rate]}
 
 
 def test_init_uses_the_roles_of_the_local_node(generated: Path) -> None:

@@ -164,7 +164,7 @@ def test_what_is_installed_works_alone_and_writes_nothing_into_itself(
         for folder in (image, *(path for path in image.rglob("*") if path.is_dir())):
             folder.chmod(0o755)
     found = json.loads(loaded)
-    assert {"logs_lane", "logs_gold", "purge"} <= set(found["jobs"])
+    assert {"logs_ingest", "logs_gold", "purge"} <= set(found["jobs"])
     assert "logs" in found["systems"]
     ours = (PROJECT, Path(sys.prefix))  # the checkout, and the environment that tests run in
     assert [path for path in found["files"] if any(Path(path).is_relative_to(folder) for folder in ours)] == []

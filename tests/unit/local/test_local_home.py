@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
 from platform_assets.local.endpoints import Endpoints, choose_ports, ensure_secrets
 from platform_assets.local.files import locked, make_folder, open_to_all, others_reach, tail, write_private
 from platform_assets.local.layout import Layout, run_as
 from platform_assets.local.tls import ensure_certificates
-from platform_assets.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +54,9 @@ def test_secrets_are_generated_once_and_private(tmp_path: Path) -> None:
 
 
 def test_what_a_person_wrote_into_the_secrets_stays(tmp_path: Path) -> None:
-    (tmp_path / "secrets.env").write_text("ASSAY_KAFKA_LANE_PASSWORD=mine\nASSAY_SLACK_HOOK=x\n")
+    (tmp_path / "secrets.env").write_text("ASSAY_KAFKA_INGEST_PASSWORD=mine\nASSAY_SLACK_HOOK=x\n")
     secrets = ensure_secrets(tmp_path)
-    assert secrets["ASSAY_KAFKA_LANE_PASSWORD"] == "mine"
+    assert secrets["ASSAY_KAFKA_INGEST_PASSWORD"] == "mine"
     assert secrets["ASSAY_SLACK_HOOK"] == "x"
     assert mode(tmp_path / "secrets.env") == 0o600
 

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from opensearchpy.exceptions import ConnectionTimeout, TransportError
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local import lifecycle
 from platform_assets.local.crashes import MAX_CRASHES, WINDOW_S, Crashes
 from platform_assets.local.files import locked

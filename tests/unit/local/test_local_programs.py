@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.local import artifacts
 from platform_assets.local.endpoints import Ports, ensure_secrets
 from platform_assets.local.java import Java, find_java, reachable_java
@@ -218,16 +218,16 @@ def test_hashes_change_with_their_password_only(prepare: Any, tmp_path: Path) ->
     first, again = prepare(), prepare()
     assert first.security_digest() == again.security_digest()
     path = tmp_path / "secrets.env"
-    path.write_text(path.read_text().replace("ASSAY_OPENSEARCH_LANE_PASSWORD=", "ASSAY_OPENSEARCH_LANE_PASSWORD=x"))
+    path.write_text(path.read_text().replace("ASSAY_OPENSEARCH_INGEST_PASSWORD=", "ASSAY_OPENSEARCH_INGEST_PASSWORD=x"))
     changed = prepare().security["internalusers"]
-    assert changed["lane"] != first.security["internalusers"]["lane"]
+    assert changed["ingest"] != first.security["internalusers"]["ingest"]
     assert changed["admin"] == first.security["internalusers"]["admin"]
 
 
 def test_index_patterns_of_roles_are_configurable(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LANE_INDICES", "logs-*, assay-*")
     roles = prepare().security["roles"]
-    assert roles["assay_lane"]["index_permissions"][0]["index_patterns"] == ["logs-*", "assay-*"]
+    assert roles["assay_ingest"]["index_permissions"][0]["index_patterns"] == ["logs-*", "assay-*"]
 
 
 def test_the_configuration_is_private_and_holds_no_password(prepare: Any, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.errors import AssayError
-from platform_assets.settings import Settings, inherited_environment, read_env_file
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings, inherited_environment, read_env_file
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -44,7 +44,7 @@ def test_nothing_is_needed_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("use", "variable"),
     [
         (lambda s: s.kafka_bootstrap, "ASSAY_KAFKA_BOOTSTRAP"),
-        (lambda s: s.kafka_conf("lane"), "ASSAY_KAFKA_BOOTSTRAP"),
+        (lambda s: s.kafka_conf("ingest"), "ASSAY_KAFKA_BOOTSTRAP"),
         (lambda s: s.opensearch_url, "ASSAY_OPENSEARCH_URL"),
         (lambda s: s.opensearch_auth("reader"), "ASSAY_OPENSEARCH_READER_PASSWORD"),
         (lambda s: s.hmac_key, "ASSAY_HMAC_KEY"),
@@ -61,36 +61,36 @@ def test_a_missing_value_names_its_variable_when_used(
 
 
 def test_the_home_of_local_services_is_enough(tmp_path: Path) -> None:
-    write_home(tmp_path, ASSAY_KAFKA_LANE_PASSWORD="p=1#2", ASSAY_OPENSEARCH_LANE_PASSWORD="q")
+    write_home(tmp_path, ASSAY_KAFKA_INGEST_PASSWORD="p=1#2", ASSAY_OPENSEARCH_INGEST_PASSWORD="q")
     settings = Settings.load(tmp_path)
-    assert settings.kafka_conf("lane") == {
+    assert settings.kafka_conf("ingest") == {
         "bootstrap.servers": "127.0.0.1:1",
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.username": "lane",
+        "sasl.username": "ingest",
         "sasl.password": "p=1#2",
     }
-    assert settings.opensearch_auth("lane") == ("lane", "q")
+    assert settings.opensearch_auth("ingest") == ("ingest", "q")
     assert settings.opensearch_ca == Path("/ca.pem")
 
 
 def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_home(tmp_path, ASSAY_KAFKA_LANE_PASSWORD="local")
+    write_home(tmp_path, ASSAY_KAFKA_INGEST_PASSWORD="local")
     for name, value in {
         "ASSAY_KAFKA_BOOTSTRAP": "kafka.example:9093",
         "ASSAY_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
         "ASSAY_KAFKA_SASL_MECHANISM": "PLAIN",
         "ASSAY_KAFKA_CA": "/other.pem",
-        "ASSAY_KAFKA_LANE_USER": "svc-lane",
-        "ASSAY_KAFKA_LANE_PASSWORD": "remote",
+        "ASSAY_KAFKA_INGEST_USER": "svc-worker",
+        "ASSAY_KAFKA_INGEST_PASSWORD": "remote",
     }.items():
         monkeypatch.setenv(name, value)
-    assert Settings.load(tmp_path).kafka_conf("lane") == {
+    assert Settings.load(tmp_path).kafka_conf("ingest") == {
         "bootstrap.servers": "kafka.example:9093",
         "security.protocol": "SASL_SSL",
         "ssl.ca.location": "/other.pem",
         "sasl.mechanism": "PLAIN",
-        "sasl.username": "svc-lane",
+        "sasl.username": "svc-worker",
         "sasl.password": "remote",
     }
 
@@ -103,7 +103,7 @@ def test_a_broker_without_sasl_needs_no_password(tmp_path: Path, monkeypatch: py
 
 
 def test_secrets_do_not_show_in_the_representation(tmp_path: Path) -> None:
-    write_home(tmp_path, ASSAY_KAFKA_LANE_PASSWORD="very-secret")
+    write_home(tmp_path, ASSAY_KAFKA_INGEST_PASSWORD="very-secret")
     assert "very-secret" not in repr(Settings.load(tmp_path))
 
 
@@ -141,7 +141,7 @@ def test_env_files_may_have_comments_and_blank_lines(tmp_path: Path) -> None:
 
 def test_settings_are_light_to_import() -> None:
     """The code location imports them: no client, no downloader, no server code may come along."""
-    code = "import sys, platform_assets.settings; print([m for m in sys.modules if m.split('.')[0] in "
+    code = "import sys, platform_assets.core.settings; print([m for m in sys.modules if m.split('.')[0] in "
     code += "('jgo', 'confluent_kafka', 'opensearchpy', 'cryptography', 'rich')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 from webhook import receiver
 
-from platform_assets.errors import AssayError
-from platform_assets.plain import FORMULA
+from platform_assets.core.errors import AssayError
+from platform_assets.core.serialization import FORMULA
 from platform_assets.reports.build import Built, build
 from platform_assets.reports.charts import svg
 from platform_assets.reports.declare import Kind, declared_reports, load_reports, parse_reports

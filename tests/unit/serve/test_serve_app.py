@@ -14,11 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from platform_assets.contracts.read import load_contracts
-from platform_assets.search.marts import Mart
+from platform_assets.core.settings import Settings
+from platform_assets.index.marts import Mart
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_QUESTION_BYTES
-from platform_assets.settings import Settings
 
 KEY = base64.b64encode(b"k" * 64).decode()
 ADMIN_ONLY = ("/v1/logs/trace/a.0.1", "/v1/logs/trace/a.0.1/revealed", "/v1/logs/quarantine")
@@ -257,14 +257,14 @@ def test_the_trail_tells_until_when_an_alert_is_muted(
     client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alert = SimpleNamespace(service="payments")
-    room = SimpleNamespace(
+    alert_service = SimpleNamespace(
         store=SimpleNamespace(load=lambda: {"a1": alert}),
         mute=lambda *_: alert,
         acknowledge=lambda *_: alert,
         publish=lambda: None,
         close=lambda: None,
     )
-    monkeypatch.setattr("platform_assets.serve.handling.AlertRoom", lambda *_: room)
+    monkeypatch.setattr("platform_assets.serve.handling.AlertService", lambda *_: alert_service)
     monkeypatch.setattr("platform_assets.serve.handling.document", vars)
     admin = as_key(home, Role.ADMIN)
     assert client.post("/v1/logs/alerts/a1/acknowledge", headers=admin).status_code == 200

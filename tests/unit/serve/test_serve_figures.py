@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from platform_assets.gold.marts import Mart, load_marts
-from platform_assets.gold.project import project_folder
-from platform_assets.search.errors import QueryError
-from platform_assets.search.stats import Figure, Function
+from platform_assets.index.errors import QueryError
+from platform_assets.index.stats import Figure, Function
+from platform_assets.marts.marts import Mart, load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.serve.figures import WrongAggregate, every_of, wanted
 from platform_assets.serve.problems import from_error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.errors import AssayError
+from platform_assets.core.errors import AssayError
 from platform_assets.serve.keys import KeyStore, Role
 
 

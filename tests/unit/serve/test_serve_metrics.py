@@ -11,10 +11,10 @@ import pytest
 from prometheus_client import generate_latest
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.settings import Settings
 from platform_assets.serve import metrics
 from platform_assets.serve.limits import Busy
 from platform_assets.serve.metrics import Metrics
-from platform_assets.settings import Settings
 
 
 def test_a_service_that_does_not_answer_keeps_one_caller_waiting(

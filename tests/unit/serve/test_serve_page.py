@@ -15,11 +15,11 @@ from fastapi.testclient import TestClient
 
 from platform_assets.alerts.runbooks import all_runbooks, runbooks
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.settings import Settings
 from platform_assets.serve import page as serve_page
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.page import FOLDER
-from platform_assets.settings import Settings
 
 KEY = base64.b64encode(b"k" * 64).decode()
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from limits import parse
 
 from platform_assets.contracts.read import load_contracts
-from platform_assets.errors import AssayError
-from platform_assets.search.errors import QueryError, TooManyClauses, too_long
+from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import Settings
+from platform_assets.index.errors import QueryError, TooManyClauses, too_long
 from platform_assets.serve import idempotency
 from platform_assets.serve.audit import Audit, AuditUnavailable
 from platform_assets.serve.cursors import CursorSeal
@@ -28,7 +29,6 @@ from platform_assets.serve.idempotency import Answers, AnswersUnavailable, InPro
 from platform_assets.serve.limits import AtOnce, Busy, RateCounter, Rates, TooMany, Turns
 from platform_assets.serve.problems import from_error
 from platform_assets.serve.submitting import _json_records, _text_records
-from platform_assets.settings import Settings
 
 STATE = {"at": {"events": "abc", "access": None}, "total": {"value": 3, "exact": True}}
 SECRET = b"s" * 64

@@ -13,9 +13,9 @@ import pytest
 from support import private_systems
 from waiting import eventually
 
+from platform_assets.core.settings import Settings
 from platform_assets.serve import reload, server
 from platform_assets.serve.keys import KeyStore, Role
-from platform_assets.settings import Settings
 
 
 class Running:

@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.settings import Settings
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.limits import MAX_PAGE_BYTES
-from platform_assets.settings import Settings
 
 LOGS = load_contracts()["logs"]
 Ask = Callable[..., Any]

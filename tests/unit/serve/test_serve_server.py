@@ -20,13 +20,13 @@ import uvicorn
 from waiting import eventually
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.settings import Settings
+from platform_assets.index import asking
 from platform_assets.local.tls import ensure_certificates
-from platform_assets.search import asking
 from platform_assets.serve import searching, server
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 from platform_assets.serve.page import FOLDER
-from platform_assets.settings import Settings
 
 KEY = base64.b64encode(b"k" * 64).decode()
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

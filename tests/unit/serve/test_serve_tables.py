@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from platform_assets.contracts.read import load_contracts
-from platform_assets.gold.marts import load_marts
-from platform_assets.gold.project import project_folder
-from platform_assets.plain import csv_text
+from platform_assets.core.serialization import csv_text
+from platform_assets.marts.marts import load_marts
+from platform_assets.marts.project import project_folder
 from platform_assets.serve.reporting import StatsParams, stats_columns
 from platform_assets.serve.tables import csv_response, search_columns, wants_csv
 

@@ -6,7 +6,7 @@
  */
 
 /**
- * Escape sequences of terminals, as `ansi.py` has them; control, format (direction, zero width), lone surrogate and line separator
+ * Escape sequences of terminals, as `core/ansi.py` has them; control, format (direction, zero width), lone surrogate and line separator
  * characters, and letters without a shape.
  */
 const HIDDEN = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
