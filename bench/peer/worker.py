@@ -24,7 +24,7 @@ import psutil
 
 from bench.processes import processor_seconds
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import tail
+from platform_assets.core.files import tail
 
 SAMPLE_S = 0.5
 PATIENCE_S = 900.0

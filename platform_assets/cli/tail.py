@@ -83,7 +83,7 @@ class _Held:
         self._stack = ExitStack()
 
     def __enter__(self) -> FileTail:
-        from platform_assets.local.files import locked
+        from platform_assets.core.files import locked
         from platform_assets.stream.tail import FileTail, PositionFile
 
         if not self._path.parent.is_dir():

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import locked, open_to_all, write_text
+from platform_assets.core.files import locked, open_to_all, write_text
 from platform_assets.local.layout import cache_folder, runtime_folder
 from platform_assets.local.lock import LOCK_FILE, OPENSEARCH_MODULES, SECURITY_FOLDER, Artifact, read_lock, versions
 

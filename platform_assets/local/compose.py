@@ -20,9 +20,9 @@ from typing import Any
 import bcrypt
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import make_folder, write_private
 from platform_assets.core.settings import SECRETS_FILE
 from platform_assets.local.endpoints import ensure_secrets
-from platform_assets.local.files import make_folder, write_private
 from platform_assets.local.kafka import broker_properties
 from platform_assets.local.opensearch import node_settings, password_hash, security_configuration, security_files
 from platform_assets.local.properties import properties_text

@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import make_folder, tail, write_text
 from platform_assets.core.settings import inherited_environment
-from platform_assets.local.files import make_folder, tail, write_text
 from platform_assets.local.patience import Patience, family, living, sizes, work
 from platform_assets.local.progress import Tell, waiting_for
 

@@ -29,9 +29,9 @@ import psutil
 import yaml
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import locked, tail, write_text
 from platform_assets.local.crashes import Crashes
 from platform_assets.local.dagster import HOST, OUTPUT, append_to, dagster_home, free_port
-from platform_assets.local.files import locked, tail, write_text
 from platform_assets.local.patience import Patience, living, work
 
 STOP_QUIET_SECONDS = 25.0

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import write_private, write_text
 from platform_assets.core.settings import ENDPOINTS_FILE, SECRETS_FILE, read_env_file
-from platform_assets.local.files import write_private, write_text
 from platform_assets.local.layout import Layout
 
 HOST = "127.0.0.1"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import locked, open_to_all, others_reach
+from platform_assets.core.files import locked, open_to_all, others_reach
 from platform_assets.local.lock import versions
 
 _CHOSEN = "ASSAY_JAVA_HOME"

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import tail, write_private
 from platform_assets.local.artifacts import Runtime
 from platform_assets.local.endpoints import HOST, Ports
-from platform_assets.local.files import tail, write_private
 from platform_assets.local.java import Java
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command, spawn

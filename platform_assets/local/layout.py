@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import make_folder, others_reach
+from platform_assets.core.files import make_folder, others_reach
 from platform_assets.local.tls import Certificates
 
 _RUN_AS = "ASSAY_RUN_AS"

@@ -21,10 +21,10 @@ from pathlib import Path
 from rich.console import Console
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import locked, tail
 from platform_assets.core.settings import Settings
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
-from platform_assets.local.files import locked, tail
 from platform_assets.local.kafka_access import check_kafka
 from platform_assets.local.layout import Layout
 from platform_assets.local.patience import QUIET_SECONDS, Patience, family, sizes, work

@@ -18,10 +18,10 @@ from typing import Any
 import bcrypt
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import write_private
 from platform_assets.index.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER, ROW_POLICY_FIELD
 from platform_assets.local.artifacts import Runtime
 from platform_assets.local.endpoints import HOST, OPENSEARCH_ROLES, Ports
-from platform_assets.local.files import write_private
 from platform_assets.local.java import Java
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command

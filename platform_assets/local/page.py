@@ -16,9 +16,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import PRIVATE, make_folder, write_text
 from platform_assets.core.settings import inherited_environment
 from platform_assets.local.dagster import HOST, free_port
-from platform_assets.local.files import PRIVATE, make_folder, write_text
 from platform_assets.local.layout import RunAs
 from platform_assets.local.patience import Patience, family, sizes, work
 from platform_assets.local.process import Command, spawn, stop

@@ -19,8 +19,8 @@ from opensearchpy.exceptions import (
 )
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import write_text
 from platform_assets.core.settings import OpenSearchRole, Settings
-from platform_assets.local.files import write_text
 from platform_assets.local.opensearch import SearchNode
 from platform_assets.local.tls import Certificates
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from platform_assets.local.files import write_private
+from platform_assets.core.files import write_private
 from platform_assets.local.process import ProcessId
 
 Phase = Literal["starting", "healthy", "degraded", "stopping", "stopped", "failed"]

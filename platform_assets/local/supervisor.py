@@ -29,12 +29,12 @@ from confluent_kafka import KafkaException
 from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.core.errors import AssayError, one_line
+from platform_assets.core.files import locked, tail
 from platform_assets.core.settings import Settings
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.crashes import Crashes
 from platform_assets.local.endpoints import HOST, Endpoints, choose_ports, ensure_secrets
-from platform_assets.local.files import locked, tail
 from platform_assets.local.java import find_java, reachable_java
 from platform_assets.local.kafka import Broker
 from platform_assets.local.kafka_access import check_kafka, provision

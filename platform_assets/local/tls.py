@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from platform_assets.local.files import write_private, write_text
+from platform_assets.core.files import write_private, write_text
 
 ORGANISATION = "Assay"
 NODE_DN = f"CN=assay-node,O={ORGANISATION}"

@@ -20,7 +20,7 @@ from typing import Any
 from fastapi import HTTPException
 
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import PRIVATE, make_folder
+from platform_assets.core.files import PRIVATE, make_folder
 
 FOLDER = "audit"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import PRIVATE, make_folder
+from platform_assets.core.files import PRIVATE, make_folder
 from platform_assets.serve.limits import TooMany
 
 KEPT_S = 24 * 3600

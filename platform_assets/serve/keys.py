@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.core.errors import AssayError
-from platform_assets.local.files import locked, make_folder, write_private
+from platform_assets.core.files import locked, make_folder, write_private
 
 FOLDER = "api"
 _FILE = "keys.json"

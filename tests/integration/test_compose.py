@@ -26,13 +26,13 @@ from platform_assets.alerts.platform import POISON, sighting
 from platform_assets.alerts.service import AlertService
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import make_folder, write_private
 from platform_assets.core.settings import Settings, read_env_file
 from platform_assets.index.names import read_alias
 from platform_assets.ingest.sessions import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.endpoints import HOST, choose_ports, ensure_secrets
-from platform_assets.local.files import make_folder, write_private
 from platform_assets.local.java import find_java, reachable_java
 from platform_assets.local.kafka import Broker
 from platform_assets.local.kafka_access import check_kafka

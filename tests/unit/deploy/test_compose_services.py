@@ -18,9 +18,9 @@ import pytest
 import yaml
 from commandlines import parsed
 
+from platform_assets.core.files import make_folder, write_private
 from platform_assets.core.settings import SECRETS_FILE
 from platform_assets.local.dagster import free_port
-from platform_assets.local.files import make_folder, write_private
 
 PROJECT = Path(__file__).parents[3]
 COMPOSE = PROJECT / "deploy" / "compose"

@@ -16,9 +16,9 @@ import pytest
 from cryptography import x509
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import locked, make_folder, open_to_all, others_reach, tail, write_private
 from platform_assets.core.settings import Settings
 from platform_assets.local.endpoints import Endpoints, choose_ports, ensure_secrets
-from platform_assets.local.files import locked, make_folder, open_to_all, others_reach, tail, write_private
 from platform_assets.local.layout import Layout, run_as
 from platform_assets.local.tls import ensure_certificates
 

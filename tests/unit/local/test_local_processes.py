@@ -19,9 +19,9 @@ from confluent_kafka import KafkaError, KafkaException
 from opensearchpy.exceptions import ConnectionTimeout, TransportError
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import locked
 from platform_assets.local import lifecycle
 from platform_assets.local.crashes import MAX_CRASHES, WINDOW_S, Crashes
-from platform_assets.local.files import locked
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command, ProcessId
 from platform_assets.local.state import State, read_state
@@ -172,7 +172,7 @@ def test_an_interrupted_up_ends_what_it_started(
 SUPERVISOR = """
 import os, sys, time
 from pathlib import Path
-from platform_assets.local.files import locked
+from platform_assets.core.files import locked
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import ProcessId
 from platform_assets.local.state import State
