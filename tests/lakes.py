@@ -12,6 +12,7 @@ from releases import next_minor
 from support import event
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
+from platform_assets.contracts.model import Field
 from platform_assets.contracts.read import load_contracts
 from platform_assets.ingest.land import Landed, Landing
 from platform_assets.ingest.report import TableReport
@@ -55,10 +56,11 @@ def topic_batch(
 class SmallLake:
     """One `logs.events` table set under `root`, with a landing and a settler as a worker has them."""
 
-    def __init__(self, root: Path, *, tolerant: bool = False) -> None:
-        """`tolerant`: a later contract, which lets negative latencies in."""
+    def __init__(self, root: Path, *, tolerant: bool = False, more: Sequence[Field] = ()) -> None:
+        """`tolerant`: a later contract, which lets negative latencies in. `more`: further fields."""
         self.root = root
         self.contract = load_contracts()["logs"].table("events")
+        self.contract = replace(self.contract, fields=(*self.contract.fields, *more))
         if tolerant:
             fields = tuple(replace(f, minimum=None) if f.name == "latency_ms" else f for f in self.contract.fields)
             self.contract = replace(self.contract, version=next_minor(self.contract.version), fields=fields)

@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.alerts import sql
+from platform_assets.alerts.exact import from_units, scales
 from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.late import spans
 from platform_assets.alerts.model import Kind, Rule, group_key
@@ -72,7 +74,8 @@ class Buckets:
         self._con = session()
         self._files = session(files=True)
         sql.check_rules(self._con, table, rules)
-        self._con.register("rules", sql.parameters(rules, LATE))
+        self._scales = {rule.name: scales(rule, table) for rule in rules}
+        self._con.register("rules", sql.parameters(rules, table, LATE))
         self._parts = {rule.name: sql.cells_of(rule, table) for rule in rules}
         self._cells: pa.Table = sql.CELLS.empty_table()
         self._fresh: pa.Table = sql.CELLS.empty_table()
@@ -162,6 +165,8 @@ class Buckets:
         past = self._ask(sql.PAST, fresh=fresh, clock=clock, groups=GROUPS)
         self._past = pa.concat_tables([self._past, past.cast(sql.PAST_CELLS)])
         self._cells = self._ask(sql.MERGE, fresh=fresh).cast(sql.CELLS)
+        for name in self._ask(sql.TOO_LARGE).column("rule").to_pylist():
+            self._leave_out(name, "OutOfRangeException")
         self._expire()
 
     def _cells_of_rows(self) -> Iterator[pa.Table]:
@@ -207,7 +212,7 @@ class Buckets:
             return
         for row in self._ask(sql.BREACHES).to_pylist():
             rule = self._rules[row["rule"]]
-            seen = self._sighting(rule, row["grp"], row["until"], True, row["value"], row["since"])
+            seen = self._sighting(rule, row["grp"], row["until"], True, self._value(row), row["since"])
             yield replace(seen, late=datetime.now(UTC) - seen.at > rule.window + LATE)
 
     def past(self) -> Iterator[Sighting]:
@@ -218,13 +223,16 @@ class Buckets:
             for first, last in spans(mine.column("bucket").to_pylist()):
                 try:
                     cells = self._read_again(self._rules[name], first, last)
+                    self._con.register("past", mine)
+                    self._con.register("cells", cells)
+                    runs = self._con.sql(sql.RUNS, params={"clock": clock}).to_arrow_table()
                 except duckdb.Error as error:
                     self._leave_out(name, type(error).__name__)
                     break
-                self._con.register("past", mine)
-                self._con.register("cells", cells)
-                for row in self._con.sql(sql.RUNS, params={"clock": clock}).to_arrow_table().to_pylist():
-                    seen = self._sighting(self._rules[name], row["grp"], row["until"], True, row["value"], row["since"])
+                for row in runs.to_pylist():
+                    seen = self._sighting(
+                        self._rules[name], row["grp"], row["until"], True, self._value(row), row["since"]
+                    )
                     yield replace(seen, late=True, past=True)
 
     def _read_again(self, rule: Rule, first: int, last: int) -> pa.Table:
@@ -256,9 +264,9 @@ class Buckets:
             if key not in asked and not (rule.below is not None and row["whole_window"]):
                 continue
             asked.discard(key)
-            value = row["value"]
+            value = self._value(row)
             evaluated = rule.below is not None or row["n"] >= rule.at_least
-            breach = evaluated and value is not None and _beyond(rule, value)
+            breach = evaluated and value is not None and rule.breached_by(value)
             yield self._sighting(rule, row["grp"], clock, breach, value or 0.0)
         for row in self._ask(sql.SILENT).to_pylist():
             rule, key, last = self._rules[row["rule"]], _key(row), row["last"]
@@ -270,8 +278,16 @@ class Buckets:
             rule = self._rules[name]
             yield self._sighting(rule, group, now if rule.kind is Kind.SILENCE else clock, False, 0.0)
 
+    def _value(self, row: Mapping[str, Any]) -> Any:
+        """What a window measures: a decimal where that is exact, else a double; None when it has nothing to measure."""
+        rule = self._rules[row["rule"]]
+        scale = self._scales[rule.name]
+        if scale is None or (rule.measure is not None and rule.measure.whole is not None):
+            return row["value"]
+        return None if row["units"] is None else from_units(row["units"], scale.part)
+
     def _sighting(
-        self, rule: Rule, group: str, at: datetime, breach: bool, value: float, since: datetime | None = None
+        self, rule: Rule, group: str, at: datetime, breach: bool, value: Decimal | float, since: datetime | None = None
     ) -> Sighting:
         return Sighting(rule, json.loads(group), at, since or at, breach, value, rule.threshold)
 
@@ -325,7 +341,9 @@ class Buckets:
         return self._folder / f"{self._table.qualified_name}.{self._silver.identity}.arrow"
 
     def _digest(self) -> str:
-        return hashlib.sha256(repr(sorted(self._rules.items())).encode()).hexdigest()
+        """What cells mean follows from the rules, their scales, and the layout."""
+        known = (sorted(self._rules.items()), sorted(self._scales.items()), sql.CELLS.to_string())
+        return hashlib.sha256(repr(known).encode()).hexdigest()
 
 
 def forget_snapshots(folder: Path) -> int:
@@ -346,10 +364,6 @@ def _key(row: dict[str, Any]) -> tuple[str, str]:
 
 def _later(known: datetime | None, found: datetime | None) -> datetime | None:
     return max((time.astimezone(UTC) for time in (known, found) if time is not None), default=None)
-
-
-def _beyond(rule: Rule, value: float) -> bool:
-    return value > rule.above if rule.above is not None else rule.below is not None and value < rule.below
 
 
 def _micros(moment: datetime) -> int:

@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from platform_assets.alerts.model import Group, Kind, Rule, Severity, group_key
 from platform_assets.alerts.text import fill
@@ -43,7 +44,7 @@ class Sighting:
     at: datetime
     since: datetime
     breach: bool
-    value: float
+    value: Decimal | float
     threshold: float
     severity: Severity | None = None
     late: bool = False  # the windows had passed when the rows came that filled them
@@ -193,7 +194,7 @@ def incident(system: str, seen: Sighting, now: datetime, ordinal: int, since: da
         breached_at=seen.at,
         updated_at=now,
         resolved_at=None,
-        value=seen.value,
+        value=float(seen.value),
         threshold=seen.threshold,
         summary=summary(system, seen),
         runbook=seen.rule.runbook,
@@ -233,7 +234,7 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
         severity=severity.value if risen else before.severity,
         breached_at=max(before.breached_at, seen.at),
         updated_at=now,
-        value=seen.value,
+        value=float(seen.value),
         summary=summary(before.system, seen),
         notify=notify,
         held_until=None if freed else before.held_until,
@@ -274,7 +275,7 @@ def summary(system: str, seen: Sighting) -> str:
     window = rule.window if rule.kind is Kind.WINDOW else rule.after
     own = {**seen.words, "rule": rule.name, "system": system, "table": rule.table, "window": span(window)}
     data = {} if rule.kind is Kind.PLATFORM else seen.group
-    return fill(rule.summary, data, own, {"value": seen.value, "threshold": seen.threshold})
+    return fill(rule.summary, data, own, {"value": float(seen.value), "threshold": seen.threshold})
 
 
 def span(length: timedelta) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 from platform_assets.core.errors import AssayError
@@ -68,7 +69,7 @@ class Measure:
 class Escalation:
     """From `threshold` on (in the rule's direction) an incident has this severity."""
 
-    threshold: float
+    threshold: Decimal
     severity: Severity
 
 
@@ -88,8 +89,8 @@ class Rule:
     by: tuple[str, ...] = ()
     measure: Measure | None = None
     window: timedelta = timedelta(0)
-    above: float | None = None
-    below: float | None = None
+    above: Decimal | None = None
+    below: Decimal | None = None
     escalate: Escalation | None = None
     at_least: int = 1  # rows in the window, below which nothing is evaluated
     after: timedelta = timedelta(0)  # silence: longer than this without a row
@@ -97,17 +98,31 @@ class Rule:
 
     @property
     def threshold(self) -> float:
-        """The limit, in the measure's unit (seconds for silence, 0 where the condition is yes or no)."""
+        """The limit for people, in the measure's unit (seconds for silence, 0 where the condition is yes or no)."""
         if self.kind is Kind.SILENCE:
             return self.after.total_seconds()
-        return next((limit for limit in (self.above, self.below) if limit is not None), 0.0)
+        return float(next((limit for limit in (self.above, self.below) if limit is not None), 0))
 
-    def severity_of(self, value: float) -> Severity:
+    def breached_by(self, value: Decimal | float) -> bool:
+        """Whether a value is beyond the threshold."""
+        if self.above is not None:
+            return _less(self.above, value)
+        return self.below is not None and _less(value, self.below)
+
+    def severity_of(self, value: Decimal | float) -> Severity:
         """The severity that a value has."""
         if self.escalate is None:
             return self.severity
-        beyond = value < self.escalate.threshold if self.below is not None else value > self.escalate.threshold
+        limit = self.escalate.threshold
+        beyond = _less(value, limit) if self.below is not None else _less(limit, value)
         return self.escalate.severity if beyond else self.severity
+
+
+def _less(first: Decimal | float, second: Decimal | float) -> bool:
+    """Whether the first is less: exactly for decimals, as doubles where one of the two is a double."""
+    if isinstance(first, Decimal) and isinstance(second, Decimal):
+        return first < second
+    return float(first) < float(second)
 
 
 Group = Mapping[str, str | None]

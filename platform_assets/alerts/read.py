@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from string import Formatter
@@ -27,7 +28,7 @@ from platform_assets.alerts.model import (
 )
 from platform_assets.alerts.platform import PLATFORM_RULES
 from platform_assets.alerts.runbooks import page_of
-from platform_assets.contracts.document import Declared, model_mistakes, parse_document, read_text, understood
+from platform_assets.contracts.document import Declared, Document, model_mistakes, parse_document, read_text, understood
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import packaged_systems
 from platform_assets.contracts.types import NUMERIC
@@ -70,6 +71,16 @@ def aggregate(text: str) -> Aggregate:
     return Aggregate(function, "" if column == "*" else column, match[3] or "")
 
 
+def exact(value: float, written: str | None) -> Decimal:
+    """A number with all its digits as they are written, which a double may not hold."""
+    try:
+        digits = Decimal(written or "")
+    except InvalidOperation:  # another notation, such as 0x10, or a value that is merged in
+        digits = Decimal(repr(value))
+    return digits if float(digits) == value else Decimal(repr(value))
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
@@ -82,7 +93,7 @@ class _Ratio(_Strict):
 
 
 class _Escalate(_Strict):
-    threshold: float
+    threshold: Finite
     severity: Severity
 
 
@@ -101,8 +112,8 @@ class _Window(_Common):
     kind: Literal["window"]
     measure: str | _Ratio
     window: Duration
-    above: float | None = None
-    below: float | None = None
+    above: Finite | None = None
+    below: Finite | None = None
     escalate: _Escalate | None = None
     at_least: int = Field(1, ge=1)
 
@@ -185,7 +196,7 @@ def _declared(text: str, contract: Contract) -> Declared[Rule]:
     rules = {}
     for name, entry in entries.items():
         before = len(found.found)
-        rule = found.get(understood, partial(_entry, str(name), entry, contract, found))
+        rule = found.get(understood, partial(_entry, str(name), entry, contract, document, found))
         of_it = re.compile(re.escape(f"rules.{name}") + r"([.\[].*)?")
         if rule is not None and before == len(found.found) and not any(of_it.fullmatch(m.place) for m in found.found):
             rules[rule.name] = rule
@@ -193,7 +204,7 @@ def _declared(text: str, contract: Contract) -> Declared[Rule]:
     return Declared(rules, tuple(sorted(mistakes, key=lambda mistake: mistake.line or 0)))
 
 
-def _entry(name: str, entry: Any, contract: Contract, found: Mistakes) -> Rule | None:
+def _entry(name: str, entry: Any, contract: Contract, document: Document, found: Mistakes) -> Rule | None:
     """One rule; its mistakes go to `found`, and then it may be None."""
     kind = entry.get("kind") if isinstance(entry, dict) else None
     model = _KINDS.get(kind) if isinstance(kind, str) else None
@@ -209,10 +220,10 @@ def _entry(name: str, entry: Any, contract: Contract, found: Mistakes) -> Rule |
             said = mistake.message.removeprefix(f"{mistake.place or 'the document'}: ")
             found.found.append(replace(mistake, message=f"{place}: {said}", place=place))
         return None
-    return _rule(name, valid, contract, found)
+    return _rule(name, valid, contract, document, found)
 
 
-def _rule(name: str, entry: _Window | _Silence, contract: Contract, found: Mistakes) -> Rule | None:
+def _rule(name: str, entry: _Window | _Silence, contract: Contract, document: Document, found: Mistakes) -> Rule | None:
     place = f"rules.{name}"
     if not _NAME.fullmatch(name):
         hint = "a lower-case letter, then letters, digits or underscores"
@@ -239,7 +250,7 @@ def _rule(name: str, entry: _Window | _Silence, contract: Contract, found: Mista
     )  # fmt: skip
     if isinstance(entry, _Silence):
         return _silence(rule, entry)
-    return found.get(_window, rule, entry, table)
+    return found.get(_window, rule, entry, table, document)
 
 
 def _at(place: str, problem: str, hint: str) -> AlertError:
@@ -247,14 +258,22 @@ def _at(place: str, problem: str, hint: str) -> AlertError:
     return AlertError(message, hint, mistakes=[Mistake(message, hint, place)])
 
 
-def _window(rule: Rule, entry: _Window, table: Table) -> Rule:
-    escalate = None if entry.escalate is None else Escalation(entry.escalate.threshold, entry.escalate.severity)
+def _window(rule: Rule, entry: _Window, table: Table, document: Document) -> Rule:
+    place = f"rules.{rule.name}"
+
+    def limit(value: float | None, name: str) -> Decimal | None:
+        return None if value is None else exact(value, document.written(f"{place}.{name}"))
+
+    escalate = None
+    if entry.escalate is not None:
+        threshold = exact(entry.escalate.threshold, document.written(f"{place}.escalate.threshold"))
+        escalate = Escalation(threshold, entry.escalate.severity)
     return replace(
         rule,
-        measure=_measure(entry.measure, table, f"rules.{rule.name}.measure"),
+        measure=_measure(entry.measure, table, f"{place}.measure"),
         window=entry.window,
-        above=entry.above,
-        below=entry.below,
+        above=limit(entry.above, "above"),
+        below=limit(entry.below, "below"),
         escalate=escalate,
         at_least=entry.at_least,
     )

@@ -6,12 +6,13 @@ A cell is what a rule needs to know of one group and one small bucket of event t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import duckdb
 import pyarrow as pa
 
+from platform_assets.alerts.exact import MOST_UNITS, UNITS, Scales, exceeded, in_units, scales
 from platform_assets.alerts.model import Aggregate, AlertError, Function, Kind, Rule
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Table
@@ -36,17 +37,22 @@ CELLS: pa.Schema = pa.schema(
         pa.field("total", pa.float64()),
         pa.field("peak", pa.float64()),
         pa.field("whole", pa.float64()),
+        pa.field("total_units", UNITS),
+        pa.field("peak_units", UNITS),
+        pa.field("whole_units", UNITS),
         pa.field("n", pa.int64()),
         pa.field("first", UTC_MICROS),
         pa.field("last", UTC_MICROS),
     ]
 )
+"""Exact measures (`exact.py`) fill the units, those of doubles the others."""
 
 PAST_CELLS = pa.schema([CELLS.field(name) for name in ("rule", "grp", "bucket")])
 """Which cells were added so late that their windows are evaluated by silver."""
 
 MERGE = """
-SELECT rule, grp, bucket, sum(total) AS total, max(peak) AS peak, sum(whole) AS whole, sum(n)::BIGINT AS n,
+SELECT rule, grp, bucket, sum(total) AS total, max(peak) AS peak, sum(whole) AS whole, sum(total_units) AS total_units,
+    max(peak_units) AS peak_units, sum(whole_units) AS whole_units, sum(n)::BIGINT AS n,
     min(first) AS first, max(last) AS last
 FROM (FROM cells UNION ALL BY NAME FROM fresh) GROUP BY rule, grp, bucket
 """
@@ -57,19 +63,29 @@ WHERE CASE WHEN bucket = {SEEN} THEN epoch_us(last) >= $clock - seen ELSE (bucke
 QUALIFY dense_rank() OVER (PARTITION BY rule ORDER BY grp) <= $groups
 """  # noqa: S608 (constants)
 
-_VALUE = "CASE measure WHEN 'ratio' THEN total / nullif(whole, 0) WHEN 'max' THEN peak ELSE coalesce(total, 0) END"
+TOO_LARGE = f"SELECT DISTINCT rule FROM cells WHERE greatest(abs(total_units), abs(whole_units)) > {MOST_UNITS}"  # noqa: S608
+
+# Products of units and powers of ten are exact as far as doubles are: the quotient is rounded once.
+_VALUE = """CASE WHEN measure = 'ratio' AND exact
+        THEN total_units::DOUBLE * part_factor / nullif(whole_units::DOUBLE * whole_factor, 0)
+    WHEN measure = 'ratio' THEN total / nullif(whole, 0) WHEN measure = 'max' THEN peak ELSE coalesce(total, 0) END"""
+_UNITS = "CASE WHEN measure = 'max' THEN peak_units ELSE coalesce(total_units, 0) END"
+_ABOVE = f"CASE WHEN in_units THEN {_UNITS} > above_units ELSE {_VALUE} > above END"
+_SUMS = """sum(total) {over} AS total, max(peak) {over} AS peak, sum(whole) {over} AS whole,
+        sum(total_units) {over} AS total_units, max(peak_units) {over} AS peak_units,
+        sum(whole_units) {over} AS whole_units, sum(n) {over} AS n"""
+_OVER = _SUMS.format(over="OVER win")
 
 BREACHES = f"""
 WITH asked AS (SELECT rule, grp, min(bucket) AS bucket FROM fresh WHERE bucket <> {SEEN} GROUP BY rule, grp),
 sums AS (
-    SELECT rule, grp, cells.bucket, last, sum(total) OVER win AS total, max(peak) OVER win AS peak,
-        sum(whole) OVER win AS whole, sum(n) OVER win AS n, asked.bucket AS touched
+    SELECT rule, grp, cells.bucket, last, {_OVER}, asked.bucket AS touched
     FROM cells JOIN asked USING (rule, grp) WHERE cells.bucket <> {SEEN}
     WINDOW win AS (PARTITION BY rule, grp ORDER BY cells.bucket RANGE BETWEEN {BUCKETS - 1} PRECEDING AND CURRENT ROW)
 )
-SELECT rule, grp, min(last) AS since, max(last) AS until, max({_VALUE}) AS value
+SELECT rule, grp, min(last) AS since, max(last) AS until, max({_VALUE}) AS value, max({_UNITS}) AS units
 FROM sums JOIN rules USING (rule)
-WHERE above IS NOT NULL AND bucket >= touched AND n >= at_least AND {_VALUE} > above GROUP BY rule, grp
+WHERE above IS NOT NULL AND bucket >= touched AND n >= at_least AND {_ABOVE} GROUP BY rule, grp
 """  # noqa: S608 (constants)
 
 PAST = f"""
@@ -82,14 +98,13 @@ QUALIFY dense_rank() OVER (PARTITION BY rule ORDER BY grp) <= $groups
 RUNS = f"""
 WITH asked AS (SELECT DISTINCT rule, grp FROM past),
 sums AS (
-    SELECT rule, grp, cells.bucket, last, sum(total) OVER win AS total, max(peak) OVER win AS peak,
-        sum(whole) OVER win AS whole, sum(n) OVER win AS n
+    SELECT rule, grp, cells.bucket, last, {_OVER}
     FROM cells JOIN asked USING (rule, grp) WHERE cells.bucket <> {SEEN}
     WINDOW win AS (PARTITION BY rule, grp ORDER BY cells.bucket RANGE BETWEEN {BUCKETS - 1} PRECEDING AND CURRENT ROW)
 ),
 ends AS (
-    SELECT rule, grp, bucket, last, {_VALUE} AS value FROM sums JOIN rules USING (rule)
-    WHERE n >= at_least AND {_VALUE} > above AND (bucket + 1) * width <= $clock - late AND EXISTS (
+    SELECT rule, grp, bucket, last, {_VALUE} AS value, {_UNITS} AS units FROM sums JOIN rules USING (rule)
+    WHERE n >= at_least AND {_ABOVE} AND (bucket + 1) * width <= $clock - late AND EXISTS (
         SELECT 1 FROM past WHERE past.rule = sums.rule AND past.grp = sums.grp
             AND sums.bucket BETWEEN past.bucket AND past.bucket + {BUCKETS - 1})
 ),
@@ -98,7 +113,7 @@ cut AS (
     WINDOW win AS (PARTITION BY rule, grp ORDER BY bucket)
 ),
 runs AS (SELECT *, sum(anew::INT) OVER (PARTITION BY rule, grp ORDER BY bucket) AS run FROM cut)
-SELECT rule, grp, min(last) AS since, max(last) AS until, max(value) AS value FROM runs
+SELECT rule, grp, min(last) AS since, max(last) AS until, max(value) AS value, max(units) AS units FROM runs
 GROUP BY rule, grp, run ORDER BY since
 """  # noqa: S608 (constants)
 """Windows beyond their threshold among those that the cells in `past` belong to, those that follow each other as one."""
@@ -107,16 +122,23 @@ STANDING = f"""
 WITH ends AS (SELECT *, CASE WHEN below IS NULL THEN $clock // width ELSE ($clock - $grace) // width - 1 END AS final FROM rules),
 groups AS (SELECT rule, grp, min(first) AS first FROM cells GROUP BY rule, grp),
 sums AS (
-    SELECT rule, grp, sum(total) AS total, max(peak) AS peak, sum(whole) AS whole, sum(n) AS n
+    SELECT rule, grp, {_SUMS.format(over="")}
     FROM cells JOIN ends USING (rule)
     WHERE bucket <> {SEEN} AND bucket > final - {BUCKETS} AND bucket <= final GROUP BY rule, grp
 )
-SELECT rule, grp, {_VALUE} AS value, coalesce(n, 0) AS n,
+SELECT rule, grp, {_VALUE} AS value, {_UNITS} AS units, coalesce(n, 0) AS n,
     epoch_us(first) // width <= final - {BUCKETS} AS whole_window
 FROM groups JOIN ends USING (rule) LEFT JOIN sums USING (rule, grp) WHERE kind = 'window'
 """  # noqa: S608 (constants)
 
 SILENT = f"SELECT rule, grp, last FROM cells JOIN rules USING (rule) WHERE kind = 'silence' AND bucket = {SEEN}"  # noqa: S608
+
+
+_ABSENT = {
+    "total": "0.0::DOUBLE", "peak": "NULL::DOUBLE", "whole": "0.0::DOUBLE",
+    "total_units": "0::DECIMAL(38, 0)", "peak_units": "NULL::DECIMAL(38, 0)", "whole_units": "0::DECIMAL(38, 0)",
+}  # fmt: skip
+"""What a cell holds of what its rule does not measure."""
 
 
 def width(rule: Rule) -> int:
@@ -134,40 +156,39 @@ def cells_of(rule: Rule, table: Table) -> str:
     time = _quoted(table.event_time)
     where = f"AND (\n{rule.where}\n)" if rule.where else ""
     rows = f"({with_operands(table.fields, 'rows')}) WHERE NOT _history {where}"
-    parts = [_bucket(rule, time, rows)] if rule.kind is Kind.WINDOW else []
+    parts = [_bucket(rule, table, time, rows)] if rule.kind is Kind.WINDOW else []
     if remembers(rule):
-        parts.append(_cell(rule, str(SEEN), ("0.0", "NULL::DOUBLE", "0.0"), time, rows))
+        parts.append(_cell(rule, str(SEEN), {}, time, rows))
     return " UNION ALL ".join(parts)
 
 
-def _bucket(rule: Rule, time: str, rows: str) -> str:
+def _bucket(rule: Rule, table: Table, time: str, rows: str) -> str:
     if rule.measure is None:
         raise AlertError(f"{rule.name}: has no measure", "see docs/alerts.md")
     part, whole = rule.measure.part, rule.measure.whole
-    peak = part.function is Function.MAX
-    values = (
-        "0.0" if peak else _aggregate(part),
-        _aggregate(part) if peak else "NULL::DOUBLE",
-        "0.0" if whole is None else _aggregate(whole),
-    )
+    exact = scales(rule, table) is not None
+    suffix = "_units" if exact else ""
+    values = {("peak" if part.function is Function.MAX else "total") + suffix: _aggregate(part, exact=exact)}
+    if whole is not None:
+        values["whole" + suffix] = _aggregate(whole, exact=exact)
     return _cell(rule, f"epoch_us({time}) // {width(rule)}", values, time, rows)
 
 
-def _cell(rule: Rule, bucket: str, values: tuple[str, str, str], time: str, rows: str) -> str:
+def _cell(rule: Rule, bucket: str, values: Mapping[str, str], time: str, rows: str) -> str:
     members = ", ".join(f"{_quoted(c)} := left({_quoted(c)}::VARCHAR, {GROUP_LENGTH})" for c in sorted(rule.by))
     group = f"to_json(struct_pack({members}))::VARCHAR" if members else "'{}'"
-    total, peak, whole = values
+    measured = ", ".join(f"{values.get(name, absent)} AS {name}" for name, absent in _ABSENT.items())
     return (
-        f"SELECT '{rule.name}' AS rule, {group} AS grp, {bucket} AS bucket, {total} AS total, {peak} AS peak, "  # noqa: S608
-        f"{whole} AS whole, count(*) AS n, min({time}) AS first, max({time}) AS last "
-        f"FROM {rows} GROUP BY ALL"
+        f"SELECT '{rule.name}' AS rule, {group} AS grp, {bucket} AS bucket, {measured}, "  # noqa: S608
+        f"count(*) AS n, min({time}) AS first, max({time}) AS last FROM {rows} GROUP BY ALL"
     )
 
 
-def _aggregate(part: Aggregate) -> str:
+def _aggregate(part: Aggregate, *, exact: bool) -> str:
     argument = _quoted(part.column) if part.column else "*"
     only = f" FILTER (WHERE (\n{part.where}\n))" if part.where else ""
-    value = f"{part.function.value}({argument}){only}::DOUBLE"
+    value = f"{part.function.value}({argument}){only}"
+    value = in_units(value) if exact else f"{value}::DOUBLE"
     return value if part.function is Function.MAX else f"coalesce({value}, 0)"
 
 
@@ -175,27 +196,39 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def parameters(rules: Iterable[Rule], late: timedelta) -> pa.Table:
-    """The rules' figures as the relation `rules`; times in microseconds."""
-    rows = [
-        {
-            "rule": rule.name,
-            "kind": rule.kind.value,
-            "measure": _kind_of(rule),
-            "width": width(rule),
-            "keep": (rule.window + late) // MICROSECOND,
-            "late": late // MICROSECOND,
-            "seen": rule.seen_within // MICROSECOND,
-            "above": rule.above,
-            "below": rule.below,
-            "at_least": rule.at_least,
-        }
-        for rule in rules
-    ]
-    kinds = [("rule", pa.string()), ("kind", pa.string()), ("measure", pa.string()), ("width", pa.int64()),
-             ("keep", pa.int64()), ("late", pa.int64()), ("seen", pa.int64()), ("above", pa.float64()),
-             ("below", pa.float64()), ("at_least", pa.int64())]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
+def parameters(rules: Iterable[Rule], table: Table, late: timedelta) -> pa.Table:
+    """The figures of a table's rules as the relation `rules`; times in microseconds."""
+    return pa.Table.from_pylist([_parameters(rule, table, late) for rule in rules], schema=_PARAMETERS)
+
+
+_PARAMETERS: pa.Schema = pa.schema(
+    [("rule", pa.string()), ("kind", pa.string()), ("measure", pa.string()), ("width", pa.int64()),
+     ("keep", pa.int64()), ("late", pa.int64()), ("seen", pa.int64()), ("at_least", pa.int64()),
+     ("above", pa.float64()), ("below", pa.float64()), ("exact", pa.bool_()), ("in_units", pa.bool_()),
+     ("above_units", UNITS), ("part_factor", pa.float64()), ("whole_factor", pa.float64())]
+)  # fmt: skip
+
+
+def _parameters(rule: Rule, table: Table, late: timedelta) -> dict[str, object]:
+    found, measure = scales(rule, table), _kind_of(rule)
+    scale = found or Scales(0)
+    return {
+        "rule": rule.name,
+        "kind": rule.kind.value,
+        "measure": measure,
+        "width": width(rule),
+        "keep": (rule.window + late) // MICROSECOND,
+        "late": late // MICROSECOND,
+        "seen": rule.seen_within // MICROSECOND,
+        "at_least": rule.at_least,
+        "above": None if rule.above is None else float(rule.above),
+        "below": None if rule.below is None else float(rule.below),
+        "exact": found is not None,
+        "in_units": found is not None and measure != "ratio",
+        "above_units": None if rule.above is None else exceeded(rule.above, scale.part),
+        "part_factor": 10.0 ** max(0, scale.whole - scale.part),
+        "whole_factor": 10.0 ** max(0, scale.part - scale.whole),
+    }
 
 
 def _kind_of(rule: Rule) -> str:
@@ -230,7 +263,9 @@ def check_rules(con: duckdb.DuckDBPyConnection, table: Table, rules: Iterable[Ru
 
 def _bind(con: duckdb.DuckDBPyConnection, rule: Rule, table: Table) -> None:
     try:
-        con.execute(cells_of(rule, table))
+        con.execute(
+            cells_of(rule, table)
+        ).fetchall()  # of no rows: a result that is not fetched keeps the connection busy
     except duckdb.Error as error:
         raise _wrong(f"rules.{rule.name}", one_line(str(error).split("\n\n")[0]), "see docs/alerts.md") from error
 

@@ -69,6 +69,14 @@ class Document:
     value: Any
     root: yaml.Node | None
 
+    def written(self, place: str) -> str | None:
+        """The text of a scalar value as it is written, which a number is read from; None where there is none."""
+        node = self.root
+        for named, plain in _STEP.findall(place):
+            step = _child(node, named or plain)
+            node = None if step is None else step[0]
+        return node.value if isinstance(node, yaml.ScalarNode) else None
+
     def line(self, place: str) -> int | None:
         """The line (from 1) of a place, or of the nearest one around it that is there; None for the document itself."""
         node, found = self.root, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from platform_assets.alerts.model import Kind, Rule, Severity
@@ -70,7 +71,7 @@ def made_up_rule() -> Rule:
     """A rule for the state machine alone."""
     return Rule(
         "made_up", Kind.WINDOW, Severity.WARNING, "{service}: {value}", "made_up.md",
-        resolve_after=timedelta(seconds=60), cool_down=timedelta(seconds=300), by=("service",), above=10.0,
+        resolve_after=timedelta(seconds=60), cool_down=timedelta(seconds=300), by=("service",), above=Decimal(10),
     )  # fmt: skip
 
 

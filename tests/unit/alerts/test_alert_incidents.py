@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -121,7 +122,7 @@ def test_the_same_incident_has_the_same_id_everywhere() -> None:
 
 
 def test_worse_is_told_at_once_and_better_is_not() -> None:
-    rule = replace(RULE, escalate=Escalation(100, Severity.CRITICAL))
+    rule = replace(RULE, escalate=Escalation(Decimal(100), Severity.CRITICAL))
     life = Life()
     for second, value in ((0, 11), (1, 101), (2, 500), (3, 11)):
         life.see(sighting(second, True, value, rule))
@@ -129,7 +130,7 @@ def test_worse_is_told_at_once_and_better_is_not() -> None:
     assert life.last is not None and life.last.severity == "critical"
 
 
-WORSE = replace(RULE, escalate=Escalation(100, Severity.CRITICAL))
+WORSE = replace(RULE, escalate=Escalation(Decimal(100), Severity.CRITICAL))
 """Resolves after 60 s, cools down for 300 s; from 100 on it is critical."""
 
 

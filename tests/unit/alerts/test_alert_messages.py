@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from platform_assets.alerts.text import SUMMARY_LENGTH, VALUE_LENGTH, neutral
 
 def breach(service: str, second: int = 0, value: float = 11.0) -> Sighting:
     at = START + timedelta(seconds=second)
-    rule = replace(made_up_rule(), escalate=Escalation(100, Severity.CRITICAL))
+    rule = replace(made_up_rule(), escalate=Escalation(Decimal(100), Severity.CRITICAL))
     return Sighting(rule, {"service": service}, at, at, True, value, 10.0)
 
 

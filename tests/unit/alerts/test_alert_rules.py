@@ -29,7 +29,7 @@ from platform_assets.core.settings import Settings
 
 def test_a_rule_is_what_its_file_says() -> None:
     many, ratio = rules("many", "ratio")
-    assert (many.table, many.by, many.above, many.window) == ("events", ("service",), 10, timedelta(minutes=1))
+    assert (many.table, many.by, many.above, many.window) == ("events", ("service",), Decimal(10), timedelta(minutes=1))
     assert many.measure == Measure(Aggregate(Function.COUNT))
     assert (many.severity_of(100), many.severity_of(101)) == (Severity.WARNING, Severity.CRITICAL)
     assert many.runbook == "many.md"
