@@ -20,7 +20,7 @@ from platform_assets.alerts.index import alerts_alias
 from platform_assets.alerts.read import parse_rules
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import connect_indices
+from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.stream.produce import Record, RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate

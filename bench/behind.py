@@ -12,9 +12,8 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from platform_assets.contracts.model import Contract
-from platform_assets.ingest.land import SEQ
+from platform_assets.core.transactions import SEQ, marks_of
 from platform_assets.marts.marts import Mart
-from platform_assets.marts.plan import marks_of
 from platform_assets.tables.layout import Lake
 
 _OPEN_S = 120.0

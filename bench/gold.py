@@ -14,11 +14,11 @@ from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.sessions import session
+from platform_assets.core.transactions import SEQ
 from platform_assets.marts.refresh import RefreshReport, refresh
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.maintain import compact
+from platform_assets.tables.session import session
 
 HOURS = 12
 COMMIT_ROWS = 50_000

@@ -23,8 +23,8 @@ from bench.processes import Monitor, tick_to_step
 from platform_assets.contracts.model import Contract
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import read_alias
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.local.dagster import start_dagster
 from platform_assets.local.prepare import prepare
 from platform_assets.marts.marts import load_marts

@@ -21,7 +21,7 @@ import duckdb
 from bench.common import machine, named, private_lake
 from platform_assets.contracts.model import Contract, Field, FieldType, IndexPeriod, IndexType
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import connect_indices
+from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.stream.produce import RecordProducer, send_paced

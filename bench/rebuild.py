@@ -10,9 +10,9 @@ from typing import Any
 from bench.common import fill, machine, median, private_lake, private_system, services
 from platform_assets.core.settings import Settings
 from platform_assets.ingest.rebuild import rebuild
-from platform_assets.ingest.sessions import session
 from platform_assets.ingest.worker import Worker
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 
 def run(home: Path | None = None, *, events: int = 2_000_000, repeats: int = 3) -> dict[str, Any]:

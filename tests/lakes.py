@@ -16,11 +16,11 @@ from platform_assets.contracts.model import Field
 from platform_assets.contracts.read import load_contracts
 from platform_assets.ingest.land import Landed, Landing
 from platform_assets.ingest.report import TableReport
-from platform_assets.ingest.sessions import session
 from platform_assets.ingest.settle import Settled, Settler
 from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
 from platform_assets.stream.topics import Topic
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 from platform_assets.transform import Masker, Transformer
 
 TOPIC = Topic("logs.events", "AAAAAAAAAAAAAAAAAAAAAA", (0, 1))

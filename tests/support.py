@@ -23,10 +23,10 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
 from platform_assets.index.client import connect
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.indices import Indices
 from platform_assets.index.mappings import mapping, mapping_version
 from platform_assets.index.names import index_name, period_alias, read_alias
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.marts.project import project_folder
 from platform_assets.stream.produce import RecordProducer, send_paced

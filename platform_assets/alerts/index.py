@@ -18,10 +18,11 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, RequestError
 
 from platform_assets.alerts.incident import RESOLVED, Alert
-from platform_assets.alerts.store import REVISION, SCHEMA, AlertStore, Incidents
+from platform_assets.alerts.store import SCHEMA, AlertStore, Incidents
 from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.core.faultpoints import fault_point
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import REVISION
 from platform_assets.index.checkpoints import advance, read
 from platform_assets.index.client import connect
 from platform_assets.index.errors import Conflict, SearchError, Unavailable, error_type, translate

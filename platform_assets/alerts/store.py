@@ -23,9 +23,9 @@ from platform_assets.alerts.late import PAST
 from platform_assets.alerts.model import AlertError
 from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.core.faultpoints import fault_point
+from platform_assets.core.transactions import REVISION
 from platform_assets.tables.table import Conflict, LakeTable
 
-REVISION = "revision"
 FILES = 32
 """Past so many files a commit writes all latest versions into one."""
 KEPT = timedelta(days=90)

@@ -29,7 +29,7 @@ from platform_assets.backup.copy import (
 from platform_assets.backup.manifest import HOME, LAKE, SECRETS, Manifest, TableEntry
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import SECRETS_FILE, Settings
-from platform_assets.ingest.land import SEQ
+from platform_assets.core.transactions import SEQ
 from platform_assets.tables.archive import FrozenTable, live_files, transaction
 from platform_assets.tables.files import sync
 

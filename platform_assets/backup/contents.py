@@ -16,9 +16,9 @@ from pathlib import Path
 
 from platform_assets.alerts.buckets import FOLDER
 from platform_assets.core.errors import AssayError
-from platform_assets.ingest.keys import KEY_FOLDER
-from platform_assets.ingest.settle import REWRITE
+from platform_assets.core.transactions import REWRITE
 from platform_assets.tables.archive import FrozenTable, LogMoved, find_tables, freeze, transaction
+from platform_assets.tables.layout import KEY_FOLDER
 from platform_assets.tables.runs import RUNS
 
 _TRIES = 20

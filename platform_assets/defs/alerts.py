@@ -190,8 +190,8 @@ def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
 def _shards(settings: "Settings", now: datetime) -> Iterator["Sighting"]:
     """Whether the index comes near its limit of shards. One that does not answer is told by the workers."""
     from platform_assets.alerts.platform import SHARDS, sighting
+    from platform_assets.index.connect import ask_shards
     from platform_assets.index.errors import Unavailable
-    from platform_assets.ingest.sessions import ask_shards
 
     try:
         budget = ask_shards(settings)

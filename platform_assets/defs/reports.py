@@ -118,9 +118,9 @@ def make_reports(contract: Contract, day: date) -> tuple[dict[str, str], list[st
 
 def missing_rows(lake: Path, contract: Contract, marts: "Sequence[Mart]", day: date, until: datetime) -> int:
     """Rows of a day (UTC) that silver held at `until` already, and that the marts do not count."""
-    from platform_assets.ingest.sessions import session
     from platform_assets.marts.plan import consumed
     from platform_assets.tables.layout import Lake
+    from platform_assets.tables.session import session
 
     missing = 0
     done = consumed(lake, contract, marts)

@@ -348,3 +348,7 @@ def _refused(sending: _Sending, action: bytes, code: str, reason: str) -> Refuse
     # OpenSearch quotes a preview of the value: that stays out of quarantine.
     words = reason.partition("Preview of field's value")[0].partition("The prefix of the first")[0]
     return Refused(name, sending.period, code, one_line(words))
+
+
+BULK_PATIENCE_S = 20.0
+"""How long one body is tried before the publisher says that the index is behind, and why."""

@@ -10,8 +10,14 @@ Belongs here: that comparison, for checkpoints of whatever table. Does not: what
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from platform_assets.core.transactions import SEQ
 from platform_assets.index.checkpoints import Checkpoint
 from platform_assets.index.errors import SearchError
+from platform_assets.index.names import DocumentSet, layout
+from platform_assets.tables.archive import history
+from platform_assets.tables.table import LakeTable
 
 
 class ForeignIndex(SearchError):
@@ -36,3 +42,16 @@ def foreign(checkpoint: Checkpoint, mine: str, seq: int, layout: str = "") -> st
     if checkpoint.layout != layout:
         return f"is divided by {checkpoint.layout}; now it is to be by {layout}"
     return None
+
+
+def owned(checkpoint: Checkpoint, documents: DocumentSet, table: LakeTable, counter: str = SEQ) -> Checkpoint:
+    """The checkpoint as one of this table's history; `counter` is the application transaction that the checkpoint follows.
+
+    Read the checkpoint first: the table is refreshed here. Raises ForeignIndex.
+    """
+    table.refresh()
+    mine = history(table)
+    why = foreign(checkpoint, mine, table.transaction(counter) or 0, layout(documents))
+    if why is not None:
+        raise ForeignIndex(documents.system, documents.name, why)
+    return replace(checkpoint, history=mine)

@@ -14,11 +14,11 @@ from platform_assets.alerts.monitor import Monitor
 from platform_assets.alerts.platform import RATE_WINDOW, Counted, Vitals
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.land import SEQ
+from platform_assets.core.transactions import CONFLICT_SEQ, SEQ
 from platform_assets.ingest.report import TableReport
-from platform_assets.ingest.sessions import session
-from platform_assets.ingest.settle import CONFLICT_SEQ, Settled
+from platform_assets.ingest.settle import Settled
 from platform_assets.tables.layout import Lake, TableSet
+from platform_assets.tables.session import session
 from platform_assets.tables.table import LakeTable
 
 FINISH_SECONDS = 15.0

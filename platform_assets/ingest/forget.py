@@ -15,15 +15,15 @@ from datetime import timedelta
 
 from platform_assets.contracts.model import Grain, Table
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import dropped_mark, expired_mark
 from platform_assets.index.checkpoints import read_checkpoint
+from platform_assets.index.history import owned
 from platform_assets.index.indices import Index, Indices
 from platform_assets.index.names import holds, periods_of, span_of
 from platform_assets.index.retire import retire, searchable
-from platform_assets.ingest.history import owned
 from platform_assets.ingest.reindex import periods_held, rebuild_index
-from platform_assets.ingest.sessions import session
-from platform_assets.ingest.settle import dropped_mark, expired_mark
 from platform_assets.tables.layout import TableSet
+from platform_assets.tables.session import session
 from platform_assets.tables.table import LakeTable
 
 

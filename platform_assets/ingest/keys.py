@@ -25,6 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.transactions import REWRITE, SEQ
 from platform_assets.tables.files import older
 from platform_assets.tables.table import LakeTable, select_from
 from platform_assets.transform.hashing import INCOMPARABLE, key_select
@@ -36,8 +37,6 @@ Bools = NDArray[np.bool_]
 Window = tuple[str, int]
 """Event partition, and number of the dedupe window since 1970 (0 where that is the whole partition)."""
 
-KEY_FOLDER = "_keys"
-"""Where snapshots lie, below the lake's root."""
 MOST_KEYS = 20_000_000
 """Keys kept in memory (20 bytes each) beyond the windows that the last batch touched."""
 KEEP_SNAPSHOTS = timedelta(hours=2)
@@ -173,8 +172,8 @@ class KeyIndex:
 
     def catch_up(self) -> None:
         """Bring the sets to the silver snapshot in hand: another worker, a rebuild or a replay may have written."""
-        seq = self._silver.transaction("seq") or 0
-        rewrite = self._silver.transaction("rewrite") or 0
+        seq = self._silver.transaction(SEQ) or 0
+        rewrite = self._silver.transaction(REWRITE) or 0
         if rewrite != self.rewrite:
             self._sets.clear()
             self._unsaved.clear()

@@ -19,34 +19,16 @@ from deltalake.transaction import AddAction
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.core.errors import AssayError
 from platform_assets.core.faultpoints import fault_point
+from platform_assets.core.transactions import CLOCK, EPOCH, SEQ, followed_mark, start_mark
 from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
 from platform_assets.stream.topics import Topic
+from platform_assets.tables.clocks import next_clock
 from platform_assets.tables.table import Conflict, LakeTable
-
-EPOCH = "epoch"
-SEQ = "seq"
-CLOCK = "clock"
-
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000  # microseconds
 
 HoldsSince = Callable[[int], bool]
 """Whether the topic holds a record stamped at or after this moment (microseconds since 1970)."""
-
-
-def next_clock(bronze: LakeTable, now: int | None = None) -> int:
-    """Microseconds since 1970, never before the last commit's, whatever the machine's clock says (or `now`)."""
-    return max(time.time_ns() // 1000 if now is None else now, (bronze.transaction(CLOCK) or 0) + 1)
-
-
-def followed_mark(topic: str) -> str:
-    """The application transaction of a table that follows a topic of that name: what comes from then on is promised."""
-    return f"followed:{topic}"
-
-
-def start_mark(app_id: str) -> str:
-    """The application transaction whose version is the offset from which bronze promised to read a Kafka partition."""
-    return f"start:{app_id}"
 
 
 class HandedOver(AssayError):

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from platform_assets.contracts.model import Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import RETENTION, SEQ, dropped_mark, expired_mark
+from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.forget import Forgotten, forget
-from platform_assets.ingest.land import CLOCK, SEQ
-from platform_assets.ingest.sessions import connect_indices
-from platform_assets.ingest.settle import dropped_mark, expired_mark
+from platform_assets.tables.clocks import retention_clock
 from platform_assets.tables.layout import Lake, TableSet
 from platform_assets.tables.maintain import drop, expire, vacuum
 from platform_assets.tables.table import Conflict, LakeTable
 
-RETENTION = "retention"
-"""Silver's application transaction: the latest moment that retention has counted from, in microseconds since 1970."""
-STEP = timedelta(days=2)
-"""How far that moment may go past the last landing and the last care. Care is daily."""
 _TRIES = 20
 
 
@@ -68,19 +64,6 @@ def maintain(
         finally:
             indices.client.close()
     return report
-
-
-def retention_clock(tables: TableSet) -> datetime:
-    """The moment that retention counts from: the machine's clock, at most `STEP` past the last landing or the last care.
-
-    So a quiet table forgets too, day by day, and a clock that is years ahead takes two days of rows before somebody sees it.
-    """
-    now, known = datetime.now(UTC), 0
-    for table, mark in ((tables.bronze, CLOCK), (tables.silver, RETENTION)):
-        if table.exists():
-            table.refresh()
-            known = max(known, table.transaction(mark) or 0)
-    return min(now, datetime.fromtimestamp(known / 1_000_000, UTC) + STEP) if known else now
 
 
 def _count(silver: LakeTable, now: datetime) -> None:

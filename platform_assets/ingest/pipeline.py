@@ -10,18 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from platform_assets.contracts.model import Table
 from platform_assets.core.errors import one_line
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.keys import KEY_FOLDER
 from platform_assets.ingest.land import HoldsSince, Landed, Landing
 from platform_assets.ingest.publish import Publisher
 from platform_assets.ingest.report import TableReport
-from platform_assets.ingest.sessions import masker, session
 from platform_assets.ingest.settle import Settled, Settler, counts
 from platform_assets.stream.consume import TopicBatch
 from platform_assets.stream.topics import Topic
-from platform_assets.tables.layout import Lake
+from platform_assets.tables.layout import KEY_FOLDER, Lake
 from platform_assets.tables.maintain import compact
+from platform_assets.tables.session import session
 from platform_assets.tables.table import Conflict
 from platform_assets.transform import Transformed, Transformer
+from platform_assets.transform.masking import masker
 
 ORDER = {
     "bronze": 'seq, kafka_partition, "offset"',

@@ -20,7 +20,8 @@ from opensearchpy.exceptions import OpenSearchException
 from platform_assets.contracts.model import Table
 from platform_assets.core.faultpoints import fault_point
 from platform_assets.core.settings import Settings
-from platform_assets.index.bulk import BulkWriter, Write
+from platform_assets.core.transactions import app_id
+from platform_assets.index.bulk import BULK_PATIENCE_S, BulkWriter, Write
 from platform_assets.index.checkpoints import (
     Checkpoint,
     advance,
@@ -29,24 +30,23 @@ from platform_assets.index.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.documents import period_column, to_ndjson
 from platform_assets.index.errors import Conflict, SearchError, Unavailable, translate
+from platform_assets.index.history import owned
 from platform_assets.ingest.dead_letters import acknowledged, quarantine_refused
-from platform_assets.ingest.history import owned
 from platform_assets.ingest.report import TableReport
-from platform_assets.ingest.sessions import connect_indices, session
-from platform_assets.ingest.settle import Settled, seq_windows
-from platform_assets.stream.topics import app_id
+from platform_assets.ingest.settle import Settled
 from platform_assets.tables.files import split_by_partition
 from platform_assets.tables.layout import TableSet
+from platform_assets.tables.session import session
+from platform_assets.tables.windows import seq_windows
 
 MEMORY_BYTES = 128 * 1024 * 1024
 """Settled rows kept for publishing; past that they are read from silver again."""
 BATCH_ROWS = 60_000
 PATIENCE_S = 2.0
 """Between tries while the index is away or refuses to be written."""
-BULK_PATIENCE_S = 20.0
-"""How long one body is tried before the publisher says that the index is behind, and why."""
 
 
 class Publisher:

@@ -23,15 +23,16 @@ from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Grain, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import REWRITE, SEQ, rewrite_mark
 from platform_assets.ingest.keys import Keys, KeySet
-from platform_assets.ingest.land import SEQ
 from platform_assets.ingest.reindex import rebuild_indices
-from platform_assets.ingest.sessions import masker, session
-from platform_assets.ingest.settle import REWRITE, rewrite_mark, seq_windows
 from platform_assets.tables.files import DataFile, overlapping
 from platform_assets.tables.layout import Lake, TableSet
+from platform_assets.tables.session import session
 from platform_assets.tables.table import Conflict, select_from
+from platform_assets.tables.windows import seq_windows
 from platform_assets.transform import Transformer, key_select
+from platform_assets.transform.masking import masker
 
 FILE_ROWS = 1_000_000
 FILE_BYTES = 128 * 1024 * 1024

@@ -15,36 +15,28 @@ from functools import partial
 
 import duckdb
 import pyarrow as pa
-from opensearchpy import OpenSearch
 
 from platform_assets.contracts.model import Table
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import REWRITE, SEQ, app_id
 from platform_assets.index.bulk import BulkWriter
 from platform_assets.index.checkpoints import (
     START,
-    Checkpoint,
     ensure_progress_index,
-    read_checkpoint,
-    replace_checkpoint,
 )
-from platform_assets.index.errors import Conflict
-from platform_assets.index.history import foreign
-from platform_assets.index.indices import Indices
-from platform_assets.index.names import HISTORY, DocumentSet, holds, layout, period_of, periods_of
+from platform_assets.index.connect import connect_indices
+from platform_assets.index.names import HISTORY, holds, period_of, periods_of
 from platform_assets.index.rebuild import RebuildReport, ReindexReport, Snapshot, SnapshotLost, rebuild
 from platform_assets.index.retire import PATIENCE_S, holds_any
+from platform_assets.index.takeover import build_all, take_over
 from platform_assets.ingest.dead_letters import quarantine_refused
-from platform_assets.ingest.land import SEQ
 from platform_assets.ingest.publish import BATCH_ROWS
-from platform_assets.ingest.sessions import connect_indices, session
-from platform_assets.ingest.settle import REWRITE, seq_windows
-from platform_assets.stream.topics import app_id
 from platform_assets.tables.archive import history
 from platform_assets.tables.files import DataFile, overlapping
 from platform_assets.tables.layout import Lake, TableSet
+from platform_assets.tables.session import session
 from platform_assets.tables.table import LakeTable
-
-_TRIES = 10
+from platform_assets.tables.windows import seq_windows
 
 
 def reindex(settings: Settings, contract: Table, progress: Callable[[int], None] | None = None) -> ReindexReport:
@@ -71,18 +63,6 @@ def reindex(settings: Settings, contract: Table, progress: Callable[[int], None]
     return report
 
 
-Now = Callable[[], tuple[Collection[str], int]]
-"""The periods that a table has rows of and its last commit, as they are when it is called."""
-
-
-def build_all(now: Now, build: Callable[[str], int]) -> dict[str, int]:
-    """Build every period that the table has, those included that come meanwhile: the documents of each."""
-    documents: dict[str, int] = {}
-    while left := sorted(set(now()[0]) - documents.keys()):
-        documents |= {period: build(period) for period in left}
-    return documents
-
-
 def _now(contract: Table, silver: LakeTable) -> tuple[Collection[str], int]:
     """The periods that silver has rows of, and the last bronze commit in it."""
     silver.refresh()
@@ -97,46 +77,6 @@ def periods_held(
     files = [f for f in silver.files() if partitions is None or f.partition in partitions]
     rows = silver.relation(con, files).project("event_partition, _history").distinct().fetchall()
     return {period_of(contract, str(partition), history=bool(history)) for partition, history in rows}
-
-
-def take_over(
-    indices: Indices,
-    documents: DocumentSet,
-    checkpoint: Checkpoint,
-    *,
-    built: Collection[str],
-    now: Now,
-) -> list[str]:
-    """After the build: delete the indices that are not of this lake, and make the checkpoint follow it.
-
-    Those are the ones of periods that were not `built`: as long as the checkpoint is another lake's, this one's publisher makes
-    none. Once it is this lake's, what its publisher made meanwhile stays. Returns the periods deleted. Raises SearchError.
-    """
-    ensure_progress_index(indices.client)
-    found = indices.all(documents)
-    stored = read_checkpoint(indices.client, documents)
-    periods, seq = now()
-    known = set(built) if foreign(stored, checkpoint.history, seq, layout(documents)) else {*built, *periods}
-    surplus = [index for index in found if index.period not in known]
-    indices.delete([index.name for index in surplus])
-    _own_checkpoint(indices.client, documents, checkpoint)
-    return sorted({index.period for index in surplus})
-
-
-def _own_checkpoint(client: OpenSearch, documents: DocumentSet, value: Checkpoint) -> None:
-    """Make the checkpoint follow this lake, from `value` on. Raises SearchError."""
-    for _ in range(_TRIES):
-        found = read_checkpoint(client, documents)
-        if value.history and found.history == value.history and found.seq > value.seq:
-            return  # this lake's own publisher is further, and what it published is there
-        try:
-            replace_checkpoint(client, documents, replace(value, token=found.token))
-        except Conflict:
-            continue
-        return
-    raise Conflict(
-        f"the checkpoint of {documents.qualified_name} moved again and again", "end the workers of the other lake"
-    )
 
 
 def rebuild_indices(

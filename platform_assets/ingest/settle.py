@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,26 +23,13 @@ from platform_assets.contracts.arrow import FEED_SCHEMA, QUARANTINE_SCHEMA, silv
 from platform_assets.contracts.model import Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.faultpoints import fault_point
+from platform_assets.core.transactions import CONFLICT_SEQ, CONFLICTS, FENCE, REWRITE, SEQ, app_id
 from platform_assets.ingest.keys import KeyIndex
-from platform_assets.ingest.land import SEQ
 from platform_assets.ingest.report import TableReport
-from platform_assets.stream.topics import app_id
 from platform_assets.tables.layout import TableSet
 from platform_assets.tables.table import Conflict, LakeTable
+from platform_assets.tables.windows import seq_windows
 from platform_assets.transform import Transformed, Transformer
-
-REWRITE = "rewrite"
-"""How often rebuilds and replays have rewritten silver; `rewrite_mark` names the last that touched an event partition."""
-CONFLICTS = "conflicts"
-"""How many duplicates that workers dropped had other values than their survivor, since the table began."""
-CONFLICT_SEQ = "conflict_seq"
-"""The last bronze commit that had such a duplicate."""
-FENCE = "fence"
-"""Raised by whoever replaces a quarantine commit that silver has not confirmed: the worker that made it can confirm it no
-more.
-"""
-CATCH_UP_ROWS = 200_000
-CATCH_UP_BYTES = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,24 +202,6 @@ class Settler:
             report.watermark = newest if report.watermark is None else max(report.watermark, newest)
 
 
-def rewrite_mark(partition: str) -> str:
-    """The application transaction whose version is the last `rewrite` that touched this event partition."""
-    return f"{REWRITE}:{partition}"
-
-
-def expired_mark(day: str) -> str:
-    """The application transaction that says that retention has dropped rows of this day; its version is silver's `seq` then.
-
-    Rows may come for the day again, but it is never whole again.
-    """
-    return f"expired:{day}"
-
-
-def dropped_mark(partition: str) -> str:
-    """The application transaction that says that retention has dropped this event partition; its version is silver's of then."""
-    return f"dropped:{partition}"
-
-
 def counts(column: pa.ChunkedArray) -> Counter[str]:
     """How often each text occurs."""
     return Counter({str(e["values"]): int(e["counts"]) for e in pc.value_counts(column).to_pylist()})
@@ -258,32 +227,3 @@ def _offsets(bronze: pa.Table, column: Literal["offset", "end"], how: Literal["m
     rows = bronze.select(["topic_id", "kafka_partition", "offset"]).append_column("end", ends)
     grouped = rows.group_by(["topic_id", "kafka_partition"]).aggregate([(column, how)]).to_pylist()
     return {app_id(g["topic_id"], g["kafka_partition"]): int(g[f"{column}_{how}"]) for g in grouped}
-
-
-def seq_windows(
-    table: LakeTable,
-    con: duckdb.DuckDBPyConnection,
-    after: int,
-    last: int,
-    column: str = "seq",
-    rows: int = CATCH_UP_ROWS,
-    partitions: Collection[str] | None = None,
-) -> Iterator[tuple[int, int]]:
-    """Cut the bronze commits (`after`, `last`] into windows (a, b] of near `rows` rows of the table, one commit at least.
-
-    Of some partitions of the table if they are named.
-
-    Windows are bounded in bytes too: a few commits may hold thousands of large messages.
-    """
-    files = table.between(column, after + 1, last, partitions=partitions)
-    inside = table.relation(con, files).filter(f"{column} > {after} AND {column} <= {last}")
-    size = f"sum({table.row_bytes})"
-    total = weight = 0
-    start = end = after
-    for seq, n, heavy in inside.aggregate(f"{column}, count(*), {size}", column).order(column).fetchall():
-        if total and (total + n > rows or weight + heavy > CATCH_UP_BYTES):
-            yield start, end
-            total, weight, start = 0, 0, end
-        total, weight, end = total + n, weight + int(heavy), int(seq)
-    if start < last:
-        yield start, last

@@ -22,8 +22,9 @@ from platform_assets.alerts.model import Rule
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.faultpoints import fault_point
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import followed_mark
 from platform_assets.ingest.alerting import IngestAlerts
-from platform_assets.ingest.land import HandedOver, followed_mark
+from platform_assets.ingest.land import HandedOver
 from platform_assets.ingest.pipeline import Pipeline
 from platform_assets.ingest.report import IngestReport, TableReport
 from platform_assets.stream.consume import TopicBatch, TopicReader

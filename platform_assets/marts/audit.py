@@ -25,11 +25,11 @@ import pyarrow as pa
 from platform_assets.contracts.model import Contract
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.settle import rewrite_mark
+from platform_assets.core.transactions import REFRESH, ahead_mark, marks_of, rewrite_mark
 from platform_assets.marts.graph import Graph, read_graph
 from platform_assets.marts.lineage import unlike
 from platform_assets.marts.marts import Mart, Slot
-from platform_assets.marts.plan import REFRESH, ahead_mark, closed_days, marks_of
+from platform_assets.marts.plan import closed_days
 from platform_assets.marts.prepare import FILE_NAME, connect
 from platform_assets.marts.project import project_folder
 from platform_assets.marts.recompute import Recompute, Silver, model_texts

@@ -18,8 +18,8 @@ import pyarrow as pa
 from platform_assets.core.errors import AssayError
 from platform_assets.index.documents import keyed_id
 from platform_assets.index.times import parse_time
-from platform_assets.ingest.sessions import session
 from platform_assets.marts.marts import LENGTHS, Mart, Slot
+from platform_assets.tables.session import session
 from platform_assets.tables.table import LakeTable
 
 MAX_ROWS = 10_000

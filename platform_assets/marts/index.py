@@ -20,21 +20,21 @@ from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Contract, Field, IndexPeriod
 from platform_assets.core.settings import Settings
-from platform_assets.index.bulk import BulkWriter
+from platform_assets.core.transactions import REFRESH
+from platform_assets.index.bulk import BULK_PATIENCE_S, BulkWriter
 from platform_assets.index.checkpoints import Checkpoint, ensure_progress_index, read_checkpoint, write_checkpoint
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.documents import Refused, keyed_ndjson, period_column
 from platform_assets.index.errors import Conflict, SearchError, translate
+from platform_assets.index.history import owned
 from platform_assets.index.indices import Index, Indices
 from platform_assets.index.mappings import SYSTEM
 from platform_assets.index.names import holds, period_of, span_of
 from platform_assets.index.retire import delete_where, delete_within, joined, retire, searchable
-from platform_assets.ingest.history import owned
-from platform_assets.ingest.publish import BULK_PATIENCE_S
-from platform_assets.ingest.sessions import connect_indices, session
 from platform_assets.marts.columns import Column
 from platform_assets.marts.marts import LENGTHS, PARTITION_FORMATS, Mart, refresh_log_table
-from platform_assets.marts.plan import REFRESH
 from platform_assets.tables.files import split_by_partition
+from platform_assets.tables.session import session
 from platform_assets.tables.table import LakeTable
 
 _TRIES = 5

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.maintain import retention_clock
 from platform_assets.marts.index import forget_index
 from platform_assets.marts.marts import Mart, refresh_log_table
+from platform_assets.tables.clocks import retention_clock
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.maintain import drop, expire, vacuum
 

@@ -26,8 +26,7 @@ import numpy as np
 
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.settle import REWRITE, expired_mark, rewrite_mark
+from platform_assets.core.transactions import REFRESH, REWRITE, SEQ, expired_mark, marks_of, rewrite_mark
 from platform_assets.marts.graph import Graph
 from platform_assets.marts.marts import Mart, Slot, refresh_log_table
 from platform_assets.marts.reach import days_read, replaced
@@ -36,7 +35,6 @@ from platform_assets.tables.files import DataFile
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.table import LakeTable
 
-REFRESH = "refresh"
 WINDOW_ROWS = 1_000_000
 """Rows of a silver table that one refresh takes in, by its commits; what is beyond waits for the next."""
 
@@ -104,16 +102,6 @@ class Consumed:
     def behind(self) -> bool:
         """Whether silver holds what gold has not."""
         return self.seq < self.silver_seq or self.rewrite < self.silver_rewrite
-
-
-def marks_of(table: str) -> tuple[str, str]:
-    """The application transactions that say how far a mart has consumed a silver table: by commits, by rewrites."""
-    return f"seq:{table}", f"rewrite:{table}"
-
-
-def ahead_mark(table: str) -> str:
-    """The application transaction that says up to which commit of a silver table slots may hold rows."""
-    return f"ahead:{table}"
 
 
 def consumed(lake: Path, contract: Contract, marts: Sequence[Mart]) -> dict[str, Consumed]:

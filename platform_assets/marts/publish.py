@@ -19,8 +19,9 @@ from deltalake.transaction import AddAction
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.faultpoints import fault_point
+from platform_assets.core.transactions import REFRESH, ahead_mark, marks_of
 from platform_assets.marts.marts import PARTITION, REFRESH_LOG_SCHEMA, Mart, refresh_log_table
-from platform_assets.marts.plan import REFRESH, Plan, ahead_mark, marks_of
+from platform_assets.marts.plan import Plan
 from platform_assets.marts.prepare import asked_slots, connect
 from platform_assets.tables.files import DataFile, write_file
 from platform_assets.tables.maintain import compact

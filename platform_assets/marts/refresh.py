@@ -16,7 +16,6 @@ import duckdb
 from platform_assets.contracts.model import Contract
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import session
 from platform_assets.marts.build import NodeResult, build
 from platform_assets.marts.graph import Graph, read_graph
 from platform_assets.marts.index import publish_index
@@ -26,6 +25,7 @@ from platform_assets.marts.prepare import prepare
 from platform_assets.marts.project import project_folder
 from platform_assets.marts.publish import Overtaken, publish
 from platform_assets.tables.runs import run_folder
+from platform_assets.tables.session import session
 
 _TRIES = 3
 """Attempts when others publish first: a backfill and the sensor's runs meet."""

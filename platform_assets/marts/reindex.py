@@ -15,19 +15,19 @@ import pyarrow as pa
 
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
-from platform_assets.index.bulk import BulkWriter
+from platform_assets.core.transactions import REFRESH
+from platform_assets.index.bulk import BULK_PATIENCE_S, BulkWriter
 from platform_assets.index.checkpoints import START, Checkpoint, ensure_progress_index
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.documents import Documents, keyed_ndjson
 from platform_assets.index.indices import Indices
 from platform_assets.index.names import holds
 from platform_assets.index.rebuild import ReindexReport, Snapshot, SnapshotLost, rebuild_documents
-from platform_assets.ingest.publish import BULK_PATIENCE_S
-from platform_assets.ingest.reindex import take_over
-from platform_assets.ingest.sessions import connect_indices, session
+from platform_assets.index.takeover import take_over
 from platform_assets.marts.index import MartDocuments, accept_all
 from platform_assets.marts.marts import Mart
-from platform_assets.marts.plan import REFRESH
 from platform_assets.tables.archive import history
+from platform_assets.tables.session import session
 from platform_assets.tables.table import LakeTable
 
 

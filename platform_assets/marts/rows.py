@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from platform_assets.ingest.sessions import session
 from platform_assets.marts.marts import Mart, Slot
+from platform_assets.tables.session import session
 
 
 class LakeMarts:

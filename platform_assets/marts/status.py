@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from platform_assets.contracts.model import Contract
+from platform_assets.core.transactions import REFRESH
 from platform_assets.marts.graph import Graph
-from platform_assets.marts.plan import REFRESH, Consumed, consumed
+from platform_assets.marts.plan import Consumed, consumed
 
 
 @dataclass(frozen=True, slots=True)

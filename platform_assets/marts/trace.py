@@ -20,21 +20,21 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import REFRESH, marks_of, rewrite_mark
 from platform_assets.index.names import document_id
-from platform_assets.ingest.sessions import session
-from platform_assets.ingest.settle import rewrite_mark
 from platform_assets.marts.build import compiled
 from platform_assets.marts.figure import Figure
 from platform_assets.marts.found import Found
 from platform_assets.marts.graph import Graph, read_graph
 from platform_assets.marts.lineage import SILVER, Lineage, Model, numbers_of
 from platform_assets.marts.marts import Mart, Slot, refresh_log_table
-from platform_assets.marts.plan import REFRESH, Plan, marks_of, reading
+from platform_assets.marts.plan import Plan, reading
 from platform_assets.marts.prepare import connect, prepare
 from platform_assets.marts.project import project_folder
 from platform_assets.marts.spans import minute_of, moment, spans_of
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.runs import run_folder
+from platform_assets.tables.session import session
 
 SAMPLE = 5
 """Documents that are named, of all that count."""

@@ -13,10 +13,10 @@ from confluent_kafka import Consumer
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.land import followed_mark, start_mark
+from platform_assets.core.transactions import app_id, followed_mark, start_mark
 from platform_assets.reconcile.job import Job
 from platform_assets.reconcile.snapshot import Snapshot, created
-from platform_assets.stream.topics import QUIET, Broker, Topic, app_id, watermarks
+from platform_assets.stream.topics import QUIET, Broker, Topic, watermarks
 from platform_assets.tables.table import LakeTable
 
 GROUP = "assay-reconcile"

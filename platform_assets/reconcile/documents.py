@@ -16,15 +16,14 @@ import duckdb
 from platform_assets.contracts.model import Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import SEQ, expired_mark
 from platform_assets.index.checkpoints import START, Checkpoint, read_checkpoint
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.errors import Conflict, SearchError
 from platform_assets.index.history import foreign
 from platform_assets.index.indices import Indices
 from platform_assets.index.names import layout, period_of, split_index_name
 from platform_assets.index.scan import scan
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.sessions import connect_indices
-from platform_assets.ingest.settle import expired_mark
 from platform_assets.reconcile.job import COORDINATES, Job, size
 from platform_assets.reconcile.proof import Progress
 from platform_assets.reconcile.snapshot import Snapshot

@@ -17,10 +17,11 @@ from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.land import CLOCK, SEQ, next_clock
+from platform_assets.core.transactions import CLOCK, SEQ
 from platform_assets.reconcile.coverage import TopicMarks, ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.stream.topics import Topic
+from platform_assets.tables.clocks import next_clock
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.table import Conflict, LakeTable
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.transactions import SEQ
 from platform_assets.reconcile.proof import EXAMPLES, Check, Progress, TableProof, document_id
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.tables.runs import run_folder
@@ -41,12 +42,12 @@ class Job:
     @property
     def bronze_seq(self) -> int:
         """The last bronze commit."""
-        return self.bronze.transaction("seq")
+        return self.bronze.transaction(SEQ)
 
     @property
     def silver_seq(self) -> int:
         """The last bronze commit that silver has consumed."""
-        return self.silver.transaction("seq")
+        return self.silver.transaction(SEQ)
 
     @property
     def bronze_cutoff(self) -> str:

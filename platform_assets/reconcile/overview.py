@@ -13,7 +13,7 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import ask_shards
+from platform_assets.index.connect import ask_shards
 from platform_assets.reconcile.gap import find_gaps
 from platform_assets.reconcile.state import table_state
 

@@ -16,9 +16,7 @@ from datetime import UTC, datetime
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.sessions import masker
-from platform_assets.ingest.settle import REWRITE
+from platform_assets.core.transactions import REWRITE, SEQ
 from platform_assets.reconcile.coverage import TopicMarks, ask_broker, check_broker, unreachable
 from platform_assets.reconcile.documents import DocumentProof
 from platform_assets.reconcile.duplicates import check_duplicates
@@ -28,6 +26,7 @@ from platform_assets.reconcile.rows import RowProof
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.tables.layout import Lake
 from platform_assets.transform import Transformer
+from platform_assets.transform.masking import masker
 
 _TRIES = 3
 PAUSE_SECONDS = 3.0

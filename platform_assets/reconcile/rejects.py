@@ -13,8 +13,8 @@ from platform_assets.contracts.model import Table
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
 from platform_assets.index.names import document_id
-from platform_assets.ingest.sessions import session
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 _COUNTS = """
     SELECT stage, reason, count(*) AS rejects, max(_landed_at) AS latest FROM quarantine

@@ -22,16 +22,17 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.registry import accept_contract
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import REWRITE, SEQ, rewrite_mark
 from platform_assets.ingest.dead_letters import STAGE as INDEX_STAGE
-from platform_assets.ingest.keys import KEY_FOLDER, KeyIndex
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.sessions import masker, session
-from platform_assets.ingest.settle import REWRITE, counts, feed_rows, rewrite_mark
+from platform_assets.ingest.keys import KeyIndex
+from platform_assets.ingest.settle import counts, feed_rows
 from platform_assets.reconcile.replay_index import Documents
 from platform_assets.reconcile.replay_report import ReplayReport, TableReplay
-from platform_assets.tables.layout import Lake, TableSet
+from platform_assets.tables.layout import KEY_FOLDER, Lake, TableSet
+from platform_assets.tables.session import session
 from platform_assets.tables.table import Conflict
 from platform_assets.transform import Transformer
+from platform_assets.transform.masking import masker
 
 TRANSFORM_STAGE = "transform"
 WINDOW_ROWS = 100_000

@@ -13,10 +13,10 @@ import pyarrow as pa
 from platform_assets.contracts.model import Table
 from platform_assets.core.settings import Settings
 from platform_assets.index.bulk import BulkWriter
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.documents import to_ndjson
 from platform_assets.index.names import parse_document_id
 from platform_assets.ingest.dead_letters import quarantine_refused
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.reconcile.replay_report import TableReplay
 from platform_assets.tables.layout import TableSet
 

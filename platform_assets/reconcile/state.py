@@ -14,17 +14,17 @@ from typing import Any
 from platform_assets.contracts.model import Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import CLOCK, CONFLICTS, RESTORED, SEQ
 from platform_assets.index.checkpoints import read_checkpoint
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.history import ForeignIndex, foreign
 from platform_assets.index.names import layout
-from platform_assets.ingest.land import CLOCK, SEQ
-from platform_assets.ingest.sessions import connect_indices, session
-from platform_assets.ingest.settle import CONFLICTS
 from platform_assets.reconcile.coverage import ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
-from platform_assets.tables.archive import RESTORED, history_of
+from platform_assets.tables.archive import history_of
 from platform_assets.tables.files import DataFile
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 from platform_assets.transform.sql import identifier
 
 

@@ -22,16 +22,18 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import SEQ
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.errors import translate
 from platform_assets.index.names import document_id, read_alias
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.sessions import connect_indices, masker, session
 from platform_assets.reconcile.coverage import ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.tables.files import DataFile
 from platform_assets.tables.layout import Lake, TableSet
+from platform_assets.tables.session import session
 from platform_assets.transform import Transformer, hash_select, key_select
 from platform_assets.transform.hashing import INCOMPARABLE
+from platform_assets.transform.masking import masker
 from platform_assets.transform.sql import literal
 
 _SHORT = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d{1,9})\.(\d{1,18})")

@@ -25,7 +25,6 @@ from platform_assets.index.query import Page, search
 from platform_assets.index.surroundings import surroundings
 from platform_assets.index.syntax import Clause, Value
 from platform_assets.index.times import parse_time
-from platform_assets.ingest.sessions import masker
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
@@ -33,6 +32,7 @@ from platform_assets.serve.limits import MAX_PAGE_BYTES, SEARCH_TIMEOUT_S
 from platform_assets.serve.params import PersonalParams, SearchParams, masked_fields, models
 from platform_assets.serve.problems import Json, add_get, refuse, responses
 from platform_assets.serve.tables import CONTENT, csv_response, search_columns, wants_csv
+from platform_assets.transform.masking import masker
 
 _NARROWED = "narrowed by"
 """No field has such a name: what is hashed under it is never the pseudonym of a value."""

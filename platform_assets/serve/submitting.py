@@ -22,7 +22,6 @@ from platform_assets.contracts.model import Contract, Format, Table
 from platform_assets.index.callers import ROW_POLICY_FIELD
 from platform_assets.index.errors import QueryError
 from platform_assets.index.names import document_id
-from platform_assets.ingest.sessions import masker
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
@@ -30,6 +29,7 @@ from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_RECORDS
 from platform_assets.serve.problems import Json, problem, refuse, responses
 from platform_assets.stream.files import Framer
 from platform_assets.transform import Transformer
+from platform_assets.transform.masking import masker
 from platform_assets.transform.reasons import describe
 
 _TYPES = {Format.JSON: "application/json", Format.REGEX: "text/plain"}

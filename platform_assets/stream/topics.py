@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.transactions import app_id
 
 TIMEOUT_S = 15.0
 QUIET: Mapping[str, Any] = {"log_level": 2}
@@ -31,11 +32,6 @@ class Topic:
     def app_id(self, partition: int) -> str:
         """The application transaction under which tables record the next offset of this partition."""
         return app_id(self.id, partition)
-
-
-def app_id(topic_id: str, partition: int) -> str:
-    """`Topic.app_id` of a topic that is known by its id alone."""
-    return f"{topic_id}:{partition}"
 
 
 def explain(error: KafkaError) -> StreamError:

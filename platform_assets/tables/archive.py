@@ -16,11 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from platform_assets.core.transactions import RESTORED
 from platform_assets.tables.table import LakeTable
 
 LOG = "_delta_log"
-RESTORED = "restored"
-"""Application transaction of a table that an index follows and that came out of a backup: when, in microseconds since 1970."""
 
 _ENTRY = re.compile(r"(\d{20})\.(json|checkpoint(?:\..+)?\.parquet)")
 

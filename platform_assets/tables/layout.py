@@ -10,6 +10,9 @@ from platform_assets.contracts.arrow import BRONZE_SCHEMA, FEED_SCHEMA, QUARANTI
 from platform_assets.contracts.model import Table
 from platform_assets.tables.table import LakeTable
 
+KEY_FOLDER = "_keys"
+"""Where snapshots of keys lie, below the lake's root."""
+
 
 @dataclass(frozen=True)
 class TableSet:

@@ -15,6 +15,8 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from platform_assets.core.settings import Settings
+
 HEX_DIGITS = 32
 _MIN_KEY_BYTES = 16
 
@@ -75,3 +77,8 @@ class Masker:
 
 def _pseudonym(key: bytes, field: str, value: str) -> str:
     return hmac.digest(key, f"{field}\0{value}".encode(), "sha256").hex()[:HEX_DIGITS]
+
+
+def masker(settings: Settings) -> Masker:
+    """The masking keys that the settings hold; rows are masked with the current one."""
+    return Masker(settings.hmac_keys(), settings.hmac_key_id)

@@ -19,9 +19,9 @@ from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract, IndexPeriod
 from platform_assets.core.faultpoints import REBUILD_POINTS, RETIRE_POINTS
 from platform_assets.core.settings import Settings
+from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.maintain import maintain
 from platform_assets.ingest.rebuild import rebuild
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile.prove import prove
 

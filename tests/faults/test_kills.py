@@ -20,11 +20,11 @@ from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
 from platform_assets.core.faultpoints import INGEST_POINTS
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import session
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile.prove import prove
 from platform_assets.stream.produce import RecordProducer
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 pytestmark = [pytest.mark.services, pytest.mark.faults]
 

@@ -19,8 +19,8 @@ from worker_runs import ready, reason, stopped, worker_process
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
 from platform_assets.index import bulk
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import read_alias
-from platform_assets.ingest.sessions import connect_indices, session
 from platform_assets.ingest.worker import Worker
 from platform_assets.local import lifecycle
 from platform_assets.local.layout import Layout
@@ -29,6 +29,7 @@ from platform_assets.reconcile.prove import prove
 from platform_assets.reconcile.state import table_state
 from platform_assets.stream import consume
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 pytestmark = [pytest.mark.services, pytest.mark.faults, pytest.mark.timeout(1800)]
 

@@ -19,9 +19,9 @@ from platform_assets.backup.restore import restore
 from platform_assets.contracts.compat import to_json
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import period_of
 from platform_assets.ingest.reindex import reindex
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile.gap import accept_gap, find_gaps
 from platform_assets.reconcile.prove import prove

@@ -28,8 +28,8 @@ from platform_assets.contracts.read import load_contracts
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import make_folder, write_private
 from platform_assets.core.settings import Settings, read_env_file
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import read_alias
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.endpoints import HOST, choose_ports, ensure_secrets

@@ -18,15 +18,16 @@ from platform_assets.contracts.export import message_schema
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.read import load_contract
 from platform_assets.core.settings import Settings
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import read_alias
 from platform_assets.index.query import search
 from platform_assets.ingest.rebuild import rebuild
-from platform_assets.ingest.sessions import connect_indices, session
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.reconcile.prove import prove
 from platform_assets.reconcile.replay import replay
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 pytestmark = pytest.mark.services
 

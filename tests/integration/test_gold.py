@@ -25,12 +25,12 @@ from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
 from platform_assets.index import rebuild as rebuilding
 from platform_assets.index.asking import Deadline
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.indices import Indices
 from platform_assets.index.mappings import SYSTEM
 from platform_assets.index.names import PROGRESS_INDEX, read_alias
 from platform_assets.ingest.land import Landing
 from platform_assets.ingest.report import TableReport
-from platform_assets.ingest.sessions import connect_indices
 from platform_assets.ingest.settle import Settler
 from platform_assets.local.demo import shared_data
 from platform_assets.marts.graph import marts_of, read_graph

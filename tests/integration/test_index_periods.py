@@ -18,11 +18,11 @@ from platform_assets.contracts.model import Contract, IndexPeriod
 from platform_assets.core.settings import Settings
 from platform_assets.defs.alerts import _shards
 from platform_assets.index.client import connect
+from platform_assets.index.connect import ask_shards, connect_indices
 from platform_assets.index.names import period_alias
 from platform_assets.index.query import search
 from platform_assets.ingest.rebuild import rebuild
 from platform_assets.ingest.reindex import reindex
-from platform_assets.ingest.sessions import ask_shards, connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile.overview import shard_facts
 from platform_assets.reconcile.prove import prove

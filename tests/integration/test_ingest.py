@@ -17,17 +17,18 @@ from waiting import eventually
 
 from platform_assets.contracts.model import Contract, FieldType, Table
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import start_mark
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import read_alias
 from platform_assets.ingest import track
-from platform_assets.ingest.land import start_mark
 from platform_assets.ingest.rebuild import rebuild
 from platform_assets.ingest.report import IngestReport
-from platform_assets.ingest.sessions import connect_indices, session
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.reconcile.prove import prove
 from platform_assets.stream.topics import Broker, StreamError
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 LINE = (
     b'203.0.113.7 - - [%s] "GET /products/42 HTTP/1.1" 200 5120 "-" "-"'

@@ -25,9 +25,9 @@ from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import PROGRESS_INDEX, period_alias, period_of, read_alias
 from platform_assets.ingest.reindex import rebuild_index
-from platform_assets.ingest.sessions import connect_indices, session
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile import documents as documents_module
 from platform_assets.reconcile import replay as replay_module
@@ -38,6 +38,7 @@ from platform_assets.reconcile.state import table_state
 from platform_assets.reconcile.trace import trace
 from platform_assets.stream.topics import Broker
 from platform_assets.tables.layout import Lake, TableSet
+from platform_assets.tables.session import session
 
 pytestmark = pytest.mark.services
 

@@ -16,10 +16,10 @@ from platform_assets.contracts.model import Contract, Field, FieldType
 from platform_assets.contracts.registry import accept_contract, accepted_file
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import session
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile.prove import prove
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 pytestmark = pytest.mark.services
 

@@ -14,7 +14,7 @@ from support import event
 
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import connect_indices
+from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.marts.marts import Mart, load_marts
 from platform_assets.marts.project import project_folder

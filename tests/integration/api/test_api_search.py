@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from support import event, publish
 
 from platform_assets.index import words
-from platform_assets.ingest.sessions import masker
+from platform_assets.transform.masking import masker
 
 pytestmark = pytest.mark.services
 

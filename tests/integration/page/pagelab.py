@@ -13,7 +13,7 @@ from support import publish
 
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.sessions import connect_indices
+from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.serve.keys import KeyStore, Role
 

@@ -17,12 +17,12 @@ from searchlab import DAY, NOON, rows, same_ids, scanned
 from platform_assets.contracts.model import IndexPeriod, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import SEQ
 from platform_assets.index.bulk import BulkWriter
 from platform_assets.index.documents import to_ndjson
 from platform_assets.index.indices import Indices
 from platform_assets.ingest import forget as forgetting
 from platform_assets.ingest import maintain as maintenance
-from platform_assets.ingest.land import SEQ
 from platform_assets.ingest.maintain import MaintenanceReport, maintain
 from platform_assets.tables.layout import Lake, TableSet
 

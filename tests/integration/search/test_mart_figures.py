@@ -23,11 +23,11 @@ from platform_assets.index.documents import keyed_ndjson
 from platform_assets.index.errors import QueryError
 from platform_assets.index.indices import Indices
 from platform_assets.index.mappings import template_name
-from platform_assets.ingest.sessions import session
 from platform_assets.marts.index import MartDocuments
 from platform_assets.marts.marts import Mart, load_marts
 from platform_assets.serve.marts import IndexMarts, find_mart
 from platform_assets.serve.reporting import StatsParams, answer_stats
+from platform_assets.tables.session import session
 
 decimal.getcontext().prec = 60
 pytestmark = pytest.mark.services

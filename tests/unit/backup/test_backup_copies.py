@@ -22,11 +22,10 @@ from platform_assets.backup.copy import copy_database
 from platform_assets.backup.restore import restore
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import RESTORED, REWRITE, SEQ
 from platform_assets.index.checkpoints import START
 from platform_assets.index.history import foreign
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.settle import REWRITE
-from platform_assets.tables.archive import RESTORED, history
+from platform_assets.tables.archive import history
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def test_a_look_reports_and_another_sees_when_it_does_not(
     instance: DagsterInstance, alert_services: AlertServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform_assets.alerts.service.AlertService.publish", lambda self: 0)  # there is no index here
-    monkeypatch.setattr("platform_assets.ingest.sessions.ask_shards", lambda _: ShardBudget(900, 1000))
+    monkeypatch.setattr("platform_assets.index.connect.ask_shards", lambda _: ShardBudget(900, 1000))
     [look] = [one for one in DEFS.get_repository_def().sensor_defs if one.name == "shop_alerts"]
     told = look(build_sensor_context(instance=instance, definitions=DEFS))
     assert isinstance(told, SensorResult)

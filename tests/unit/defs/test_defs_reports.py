@@ -12,9 +12,9 @@ from webhook import receiver
 
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
+from platform_assets.core.transactions import marks_of
 from platform_assets.defs.reports import make_reports, missing_rows
 from platform_assets.marts.graph import marts_of
-from platform_assets.marts.plan import marks_of
 from platform_assets.marts.project import project_folder
 
 LOGS = load_contracts()["logs"]

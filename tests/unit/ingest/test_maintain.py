@@ -44,7 +44,7 @@ def _set_clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
         def now(cls, tz: tzinfo | None = None) -> datetime:
             return now.astimezone(tz)
 
-    monkeypatch.setattr("platform_assets.ingest.maintain.datetime", Clock)
+    monkeypatch.setattr("platform_assets.tables.clocks.datetime", Clock)
 
 
 def test_a_night_with_a_wrong_clock_forgets_nothing(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from support import event
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
 from platform_assets.ingest import rebuild as module
-from platform_assets.ingest import settle
 from platform_assets.ingest.rebuild import rebuild
+from platform_assets.tables import windows
 from platform_assets.tables.table import LakeTable
 
 EVENTS = load_contracts()["logs"].table("events")
@@ -38,7 +38,7 @@ def test_files_are_written_as_their_bytes_come(tmp_path: Path, monkeypatch: pyte
     for n in range(5):
         lake.land_and_settle(range(10 * n, 10 * n + 10))
     before = lake.silver_ids()
-    monkeypatch.setattr(settle, "CATCH_UP_BYTES", 1)
+    monkeypatch.setattr(windows, "CATCH_UP_BYTES", 1)
     monkeypatch.setattr(module, "FILE_BYTES", 1)
     rebuild(settings_of(lake), EVENTS, only_day(lake), index=False)
     assert lake.silver_ids() == before

@@ -22,12 +22,12 @@ import yaml
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract, Field, FieldType, Format, Grain, IndexType, Table
 from platform_assets.core.settings import Settings
-from platform_assets.ingest.land import SEQ
-from platform_assets.ingest.sessions import session
+from platform_assets.core.transactions import SEQ
 from platform_assets.marts.graph import Graph, read_graph
 from platform_assets.marts.project import PROJECT, project_folder
 from platform_assets.marts.refresh import RefreshReport, refresh
 from platform_assets.tables.layout import Lake
+from platform_assets.tables.session import session
 
 TRADES = Table(
     system="market",

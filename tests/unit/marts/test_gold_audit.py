@@ -18,7 +18,7 @@ from test_gold_chains import SOURCE, SUMS, summed
 
 from platform_assets.cli.app import assay
 from platform_assets.cli.session import Session
-from platform_assets.ingest.settle import REWRITE, expired_mark, rewrite_mark
+from platform_assets.core.transactions import REWRITE, expired_mark, rewrite_mark
 from platform_assets.marts.audit import GoldAudit, audit
 from platform_assets.marts.marts import PARTITION
 

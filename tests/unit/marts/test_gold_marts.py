@@ -12,10 +12,9 @@ from goldlab import LOGS, MARTS, NOON, GoldLab, fail
 
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.core.errors import AssayError
-from platform_assets.ingest.land import SEQ
+from platform_assets.core.transactions import REFRESH, SEQ
 from platform_assets.marts.build import BuildFailed
 from platform_assets.marts.marts import declared_marts, load_marts
-from platform_assets.marts.plan import REFRESH
 from platform_assets.marts.project import PROJECT, project_folder
 from platform_assets.tables.layout import Lake
 

@@ -20,14 +20,14 @@ from lakes import SmallLake
 
 from platform_assets.cli.app import assay
 from platform_assets.core.errors import AssayError
+from platform_assets.core.transactions import REFRESH, REWRITE, rewrite_mark
 from platform_assets.ingest.maintain import maintain
 from platform_assets.ingest.rebuild import rebuild
-from platform_assets.ingest.settle import REWRITE, rewrite_mark
 from platform_assets.marts.build import build
 from platform_assets.marts.graph import read_graph
 from platform_assets.marts.maintain import maintain_gold
 from platform_assets.marts.marts import refresh_log_table
-from platform_assets.marts.plan import REFRESH, consumed, plan
+from platform_assets.marts.plan import consumed, plan
 from platform_assets.marts.prepare import prepare
 from platform_assets.marts.project import project_folder
 from platform_assets.marts.publish import Overtaken, publish

@@ -17,8 +17,8 @@ from goldlab import LOGS, MARTS, NOON, GoldLab, fail
 from platform_assets.cli.app import assay
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.core.errors import AssayError
+from platform_assets.core.transactions import SEQ
 from platform_assets.index.documents import keyed_ndjson
-from platform_assets.ingest.land import SEQ
 from platform_assets.ingest.maintain import maintain
 from platform_assets.marts.figure import find_document, find_rows
 from platform_assets.marts.index import MartDocuments

@@ -14,10 +14,10 @@ import pytest
 from prooflab import Lab, event
 
 from platform_assets.contracts.model import IndexPeriod
+from platform_assets.core.transactions import SEQ
 from platform_assets.index.checkpoints import START, Checkpoint
 from platform_assets.index.documents import period_column
 from platform_assets.index.names import index_name, layout
-from platform_assets.ingest.land import SEQ
 from platform_assets.ingest.maintain import maintain
 from platform_assets.reconcile import documents as module
 from platform_assets.reconcile import prove as prove_module

@@ -1,26 +1,11 @@
-"""What every piece of the worker opens the same way: a DuckDB session, the masker, the indices."""
+"""The indices as the settings name them, connected with the role that ingestion writes with."""
 
 from __future__ import annotations
-
-import duckdb
 
 from platform_assets.core.settings import Settings
 from platform_assets.index.budget import ShardBudget, shard_budget
 from platform_assets.index.client import connect
 from platform_assets.index.indices import Indices
-from platform_assets.transform import Masker
-
-
-def session(threads: int = 2, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB session in UTC that never spills rows to disk."""
-    con = duckdb.connect(config={"threads": threads, "memory_limit": memory_limit, "temp_directory": ""})
-    con.execute("SET TimeZone = 'UTC'")
-    return con
-
-
-def masker(settings: Settings) -> Masker:
-    """The masking keys that the settings hold; rows are masked with the current one."""
-    return Masker(settings.hmac_keys(), settings.hmac_key_id)
 
 
 def connect_indices(settings: Settings) -> Indices:
