@@ -160,9 +160,9 @@ def _node(mart: Mart, one: Mapping[str, Any]) -> Node:
 
 def _mark(contract: Contract) -> str:
     """Changes with what the analysis takes from the contract, and with the analysis."""
-    tables = [(t.name, t.event_time, silver_schema(t).names) for t in contract.tables]
+    tables = [(t.name, t.event_time, str(silver_schema(t))) for t in contract.tables]
     digest = hashlib.sha256(repr(tables).encode())
-    for module in ("carried.py", "graph.py", "relation.py", "slotwise.py", "timesql.py"):
+    for module in ("carried.py", "casts.py", "graph.py", "relation.py", "slotwise.py", "timesql.py"):
         digest.update(Path(__file__).with_name(module).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -303,6 +303,7 @@ class _Analysis:
             reason = why_not(queries[name], relations, mart.grain.value, MINUTES[mart.grain])
             if reason is not None:
                 raise _Refused(f"{reason}; it can declare how far its rows read (`reads`)")
+        self._check_casts(mart, tables, marts)
         closed = any(table.db == "closed" for one in queries.values() for table in _tables(one))
         return _Accepted(name, tables, marts, everything, closed)
 
@@ -329,6 +330,18 @@ class _Analysis:
         except sqlglot.errors.SqlglotError as error:
             raise _Refused(f"the SQL of {name}.sql is not understood: {one_line(error)[:200]}") from error
         return query
+
+    def _check_casts(self, mart: Mart, tables: Sequence[str], marts: Sequence[str]) -> None:
+        """The build casts what the model gives to what is declared: not where that may lose something and say nothing."""
+        from platform_assets.marts.casts import why_lossy
+
+        sources = (
+            one for one in self._sources.values() if one["source_name"] == self._system and one["name"] in tables
+        )
+        seen = {(one["schema"], one["identifier"]): silver_schema(self._tables[one["name"]]) for one in sources}
+        sql = self._nodes[self._ours[mart.name]]["compiled_code"]
+        if (reason := why_lossy(mart, sql, seen, [self._marts[name] for name in marts])) is not None:
+            raise _Refused(reason)
 
     def _relations(self, mart: Mart, tables: Sequence[str], marts: Sequence[str]) -> dict[tuple[str, str], Any]:
         """What the mart's SQL may read, by schema and name: only what it names by `source` and `ref` is in sight."""
