@@ -9,7 +9,7 @@
 
 {# An escape sequence of a terminal; `platform_assets/core/ansi.py` has the same. #}
 {% macro ansi_pattern() -%}
-  (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]
+  (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x1b\\|\x9c)|\x1b(?:[ -/][!-/]{0,2}[0-~]|[0-OQ-WYZ`-~])
 {%- endmacro %}
 
 {% macro uuid_pattern() -%}

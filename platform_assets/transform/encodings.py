@@ -47,6 +47,7 @@ _UNIT = re.compile(
     rf"|\\+U(?P<long>{_H}{{8}})|\\+[uU](?P<short>{_H}{{4}})|\\+[xX](?P<byte>{_H}{{2}})"
     r"|\\+(?P<octal>[0-3][0-7]{2})"
     r"""|\\+(?P<plain>[nrtbfv"'/@.:_+\-\[\](){}#;, ])"""
+    rf"|(?P<sequence>{SEQUENCE})"
 )
 _JSON_ESCAPE = re.compile(
     rf"\\(?:u(?P<high>[dD][89ABab]{_H}{{2}})\\u(?P<low>[dD][C-Fc-f]{_H}{{2}})|u(?P<short>{_H}{{4}})"
@@ -63,10 +64,10 @@ _DOTS = "\u00b7\u2022\u2219\u22c5\u30fb\u3002"
 _SLASHES = "\u2044\u2215\u29f8"
 _COLONS = "\ua789\u2236\u02d0"
 _DASHES = "\u2043\u2212"
-_UNSEEN = "\u115f\u1160\u3164\ufffd"
-"""Letters that fill a place and show nothing, and what stands for bytes that are no character."""
-_SEQUENCE = re.compile(SEQUENCE)
-_LONE = str.maketrans({"\x1b": " ", "\x9b": " ", GONE: ""})
+_UNSEEN = re.compile("[\u115f\u1160\u2065\u3164\ufff0-\ufff8\ufffd\U000e0000-\U000e0fff]")
+"""What shows nothing although its category does not say so, and what stands for bytes that are no character."""
+_STEERING = "\0\r\n\x1b\x07\x90\x98\x9b\x9c\x9d\x9e\x9f"
+"""Control characters that are not blanks alone: some end a text or a line, the others begin and end escape sequences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _character(match: re.Match[str]) -> str | None:
         case "name":
             known = html5.get(f"{value};") or html5.get(f"{value.lower()};") or ""
             return known if len(known) == 1 else None
-        case "soft":
+        case "soft" | "sequence":
             return GONE
         case "low":
             return chr(0x10000 + ((int(match["high"], 16) & 0x3FF) << 10) + (int(value, 16) & 0x3FF))
@@ -213,7 +214,7 @@ def mapped(points: Codes, of: Callable[[int], int]) -> Codes:
 def _folded(copy: Copy) -> Copy:
     """Digits, letters and punctuation of any script or width as their ASCII likes, without characters that show nothing.
 
-    A mark belongs to the character before it; the escape sequences of terminals show nothing.
+    A mark belongs to the character before it.
     """
     points = codes(copy.text)
     folded = mapped(points, _fold)
@@ -224,28 +225,21 @@ def _folded(copy: Copy) -> Copy:
         for at in np.flatnonzero(~shown)[::-1].tolist():
             if at and unicodedata.category(chr(points[at])) in ("Mn", "Mc"):
                 last[at - 1] = last[at]
-    text = _text(folded[shown])
-    copy = Copy(text, copy.first[shown], last[shown])
-    if "\x1b" not in text and "\x9b" not in text:
-        return copy
-    copy, _, _ = _undone(copy, _SEQUENCE, lambda _: GONE)
-    shown = codes(copy.text) != ord(GONE)
-    return Copy(copy.text.translate(_LONE), copy.first[shown], copy.last[shown])
-
-
-def _text(found: Codes) -> str:
-    return found.tobytes().decode("utf-32-le", "replace")
+    return Copy(folded[shown].tobytes().decode("utf-32-le", "replace"), copy.first[shown], last[shown])
 
 
 @lru_cache(maxsize=1 << 16)
 def _fold(code: int) -> int:
     character = chr(code)
-    if code < _ASCII:
-        return code if 0x20 <= code < 0x7F or character in "\0\r\n\x1b" else ord(GONE) if code == 0x7F else ord(" ")
-    if code == 0x9B:
+    if 0x20 <= code <= 0x7F or character in _STEERING:
         return code
+    digit = unicodedata.digit(character, None)
+    if digit is not None:
+        return ord("0") + digit
+    compatible = unicodedata.normalize("NFKC", character)
     category = unicodedata.category(character)
-    if category in ("Cf", "Mn", "Mc", "Me") or character in _UNSEEN:
+    character = compatible if len(compatible) == 1 else character
+    if category in ("Cf", "Mn", "Mc", "Me") or _UNSEEN.match(character):
         return ord(GONE)
     if category in ("Zs", "Zl", "Zp", "Cc") or code == 0x2800:
         return ord(" ")
@@ -254,8 +248,4 @@ def _fold(code: int) -> int:
     for likes, plain in ((_DOTS, "."), (_SLASHES, "/"), (_COLONS, ":")):
         if character in likes:
             return ord(plain)
-    digit = unicodedata.digit(character, None)
-    if digit is not None:
-        return ord("0") + digit
-    compatible = unicodedata.normalize("NFKC", character)
-    return ord(compatible) if len(compatible) == 1 and " " < compatible < GONE else code
+    return ord(character) if " " < character < GONE else code

@@ -53,7 +53,7 @@ _BEHIND = rf"::{_GROUP}(?::{_GROUP})+{_ENDS}"
 ADDRESS = rf"(\b|_)(?:{_FULL}|{_BOTH_SIDES}|{_BEFORE})|(\B|_){_BEHIND}|(\b|[A-Za-z_]){_IPV4}"
 _ADDRESS = re.compile(ADDRESS, re.ASCII)
 
-_SEPARATORS = " \r\n.-/+_|~\\*#^`"
+_SEPARATORS = " \r\n\x07\x1b\x90\x98\x9b\x9c\x9d\x9e\x9f.-/+_|~\\*#^`"
 _MAX_GAP = 4
 _DECIMALS = re.compile(r"(?!\d{4}\.\d{4}[^\d.]+\d{4}\.\d{4}$)\d+\.\d+(?:[^\d.]+\d+\.\d+)+")
 """Several of them, as coordinates are written; groups of four may be a card number all the same."""
@@ -129,7 +129,8 @@ def _merged(ranges: Ranges) -> Ranges:
 def _found(raw: str, *, addresses: bool, json: bool) -> Ranges:
     """What every layer of the text holds, as raw ranges.
 
-    A range that begins within an encoded character (`%2` before `01:db8::1`) counts only if deeper layers leave some of it.
+    A range that begins within an encoded character (`%2` before `01:db8::1`) and ends behind it counts only if deeper layers
+    leave some of it.
     """
     ranges: Ranges = []
     doubtful: list[tuple[int, int, int, str]] = []
@@ -140,9 +141,9 @@ def _found(raw: str, *, addresses: bool, json: bool) -> Ranges:
                 continue
             behind = _ends_of_units(begins, starts, ends)
             firsts, lasts = layer.raw(begins, stops)
-            for begin, first, last, end in zip(begins, firsts, lasts, behind, strict=True):
+            for begin, stop, first, last, end in zip(begins, stops, firsts, lasts, behind, strict=True):
                 # An octal escape may as well be a backslash before a number.
-                if end > begin and text[begin - 1] != "\\":
+                if begin < end < stop and text[begin - 1] != "\\":
                     doubtful.append((int(first), int(layer.last[end - 1]), int(last), kind))
                 elif raw[first] == "=":
                     # Quoted-printable, or a sign of equality before what another reading finds.

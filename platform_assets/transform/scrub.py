@@ -22,21 +22,27 @@ from platform_assets.transform.personal import replaced
 from platform_assets.transform.sql import matches, replace_all
 
 _H = "[0-9A-Fa-f]"
-_SEQUENCE = rf"(?:(?:\x1b|[%=]1[Bb])(?:\[|[%=]5[Bb])|\x{{9b}})[0-?]*[ -/]*(?:[@-~]|={_H}{{2}})"
-# An encoded character of any kind, or a sequence that shows nothing, in its outermost layer.
-_UNIT = rf"(?:[%=]{_H}{{2}}|&#?[0-9A-Za-z]{{1,31}};?|\\+[uUxX]\{{?{_H}{{2,8}}\}}?|\\+[0-7]{{3}}|\\+[nrt]|=[\r\n]+|{_SEQUENCE})"
-# Encoded characters that may be part of a further encoding, a letter, a digit, or an at sign.
+# Escape sequences of terminals that have no text within.
+_SEQUENCE = r"(?:(?:\x1b\[|\x{9b})[0-?]*[ -/]*(?:[@-~]|=[0-9A-Fa-f]{2})|\x1b(?:[ -/]{1,3}[0-~]|[0-Z\\^-~]))"
+# An encoded character of any kind in its outermost layer.
+_UNIT = rf"(?:[%=]{_H}{{2}}|&#?[0-9A-Za-z]{{1,31}};?|\\+[uUxX]\{{?{_H}{{2,8}}\}}?|\\+[0-7]{{3}}|\\+[nrt]|=[\r\n]+)"
+# What shows nothing, apart from that.
+_SILENT = r"[\p{Cf}\p{M}\x00\x7f\x{115f}\x{1160}\x{2065}\x{3164}\x{ffa0}\x{fff0}-\x{fff8}\x{fffd}\x{e0000}-\x{e0fff}]"
+# What may stand between the digits of a card number.
+_BLANK = r"[^0-9A-Za-z,:;\"'()\[\]{}<>\x1b]"
+# Encoded characters that may be part of a further encoding, a letter, a digit, or an at sign; escape sequences.
 _HIDING = "|".join(
     [
         rf"%(?:2[56]|3[0-9]|4{_H}|5[0-9AaCc]|6{_H}|7[0-9Aa]|[uU]{_H}|[Cc][01]%|[Ee][Ff]%)",
         r"%3[Dd](?:4(?:0|%)|[%=&\\]|3[0-9Dd]|2[56]|5[Cc])",
         r"&%23|&#|&(?i:commat|num|percnt|bsol|equals);|&(?i:amp);(?:[#%=&\\]|[A-Za-z0-9]{2,31};)",
-        rf"\w(?:{_SEQUENCE})+\w",
+        rf"\w{_SEQUENCE}+\w|[0-9]{_BLANK}*(?:{_SEQUENCE}{_BLANK}*)+(?:[0-9=]|[^\x00-\x7f])",
+        r"%1[Bb]|=1[Bb](?:[78]|[^0-9A-Za-z\s;&])|\x1b[\]PX^_]|[\x{90}\x{98}\x{9d}-\x{9f}]|%[Cc]2%9|=[Cc]2=9",
         rf"\\[uUxX](?:{_H}|[{{=%&])|\\[0-3][0-7]{{2}}",
         r"=40[0-9]{0,20}[^0-9&;\s\"]|=3[Dd]|=25(?:[0-9A-Fa-f]{2}|[=%&\\])|=26[#=%\\A-Za-z]|=5[Cc]|=[Ee][Ff]=",
     ]
 )
-_DOTS = r".\x{b7}\x{2022}\x{2219}\x{22c5}\x{30fb}\x{3002}\x{ff61}\x{ff0e}\x{2024}\x{fe52}"
+_DOTS = r".\x{b7}\x{387}\x{2022}\x{2219}\x{22c5}\x{30fb}\x{ff65}\x{3002}\x{fe12}\x{ff61}\x{ff0e}\x{2024}\x{fe52}"
 _EMAIL = rf"[@\x{{ff20}}\x{{fe6b}}][^\s@\"]*[%=&\\{_DOTS}]"
 _DIGIT = r"(?:[\p{Nd}\p{No}]|[=%]3[0-9])"
 _FOREIGN_DIGIT = rf"[^\x00-\x7f]|[=%]3[0-9]|(?:[=%]{_H}{{2}}){{2,4}}"
@@ -45,8 +51,10 @@ _GAP = rf"(?:[^0-9A-Za-z,:;\"'()\[\]{{}}<>]|{_UNIT})*"
 _CARD = rf"(?:^|[^0-9])(?:[2-689]|{_FOREIGN_DIGIT})(?:{_GAP}(?:[0-9]|{_FOREIGN_DIGIT})){{12}}"
 _DOT = rf"(?:[\p{{Cf}}\p{{Me}}]?(?:[{_DOTS}]|[%=]2[Ee]|&period;|\\+\.)[\p{{Cf}}\p{{Me}}]?)"
 _COLON = (
-    r"(?:[\p{Cf}\p{Me}]?(?:[:\x{ff1a}\x{a789}\x{2236}\x{2d0}\x{fe55}\x{fe13}]|[%=]3[Aa]|&colon;|\\+:)[\p{Cf}\p{Me}]?)"
+    r"(?:[\p{Cf}\p{Me}]?(?:[:\x{ff1a}\x{a789}\x{2236}\x{2d0}\x{10781}\x{fe55}\x{fe13}]|[%=]3[Aa]|&colon;|\\+:)"
+    r"[\p{Cf}\p{Me}]?)"
 )
+_WIDE = rf"[%=](?:7[Ff]|[C-Fc-f]{_H}(?:[%=][89ABab]{_H}){{1,3}})"
 _HEX = rf"(?:[0-9A-Fa-f]|[^\x00-\x7f]|={_H}{{2}})"
 _ADDRESS = "|".join(
     [
@@ -56,8 +64,8 @@ _ADDRESS = "|".join(
         f"{_COLON}{{2}}{_HEX}{{1,4}}{_COLON}",
         f"(?:{_HEX}{{1,4}}{_COLON}){{6}}",
         # What shows nothing, within an address: a repetition of it in the patterns above would multiply their cost.
-        rf"[\p{{Nd}}A-Fa-f{_DOTS}:\x{{ff1a}}](?:[\p{{Cf}}\p{{M}}\x{{115f}}\x{{1160}}\x{{3164}}\x{{fffd}}]|{_SEQUENCE})+"
-        rf"[\p{{Nd}}A-Fa-f{_DOTS}:\x{{ff1a}}&%=\\]",
+        rf"[\p{{Nd}}A-Fa-f{_DOTS}:\x{{ff1a}}](?:{_SILENT}|{_SEQUENCE})+[\p{{Nd}}A-Fa-f{_DOTS}:\x{{ff1a}}&%=\\]",
+        rf"[0-9A-Fa-f.:](?:{_WIDE})+[0-9.:]|[0-9.:](?:{_WIDE})+[A-Fa-f]",
         r"[0-9A-Fa-f.:]%00%",
     ]
 )
@@ -79,7 +87,7 @@ def scrub_json(sql: str, *, addresses: bool) -> str:
 
 
 def scrub_excerpt(sql: str, *, json: bool) -> str:
-    """The printable text expression `sql` with all of them removed, and what resembles an address; JSON perhaps torn."""
+    """The text expression `sql` with all of them removed, and what resembles an address; JSON perhaps torn."""
     return replace_all(_scrubbed(sql, addresses=True, json=json), _LIKE_IPV6, "[ip]")
 
 

@@ -263,6 +263,11 @@ def test_colours_are_no_part_of_a_text(visit: Visit, site: Site) -> None:
     text = "\x1b[31mERROR\x1b[0m Time\x9b1mout \x1b[Kx"
     assert page.evaluate(say, [module, text, False]) == re.sub(SEQUENCE, "", text) == "ERROR Timeout x"
     assert page.evaluate(say, [module, text, True]).startswith("\\u001b[31mERROR\\u001b[0m")
+    text = "\x1b]0;t\u202e\x07Time\x1b(Bout\x1b]8;;http://x\x1b\\ at\x9d8;;\x9c \x1b7x\x1b]0;no end"
+    assert page.evaluate(say, [module, text, False]) == "Timeout at x\\u001b]0;no end"
+    assert page.evaluate(say, [module, text, True]).startswith(
+        "\\u001b]0;t\\u202e\\u0007Time\\u001b(Bout\\u001b]8;;http://x\\u001b\\ at"
+    )
 
 
 def test_the_place_of_a_mistake_is_marked(visit: Visit, site: Site) -> None:

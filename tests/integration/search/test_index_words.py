@@ -23,6 +23,9 @@ pytestmark = pytest.mark.services
 DOTTED = "Failed: java.io.IOException: Broken pipe"
 KAFKA = "caused by org.apache.kafka.common.errors.TimeoutException: topic not present (cause:timeout)"
 COLOURED = "\x1b[31mERROR\x1b[0m \x1b[1;32mTime\x1b[01;31mout\x1b[m in \x1b[4mlink\x9b0m \x1b[Kworker"
+STEERED = "\x1b]0;title\x07ERR\x1b(BOR " + (
+    "\x1b]8;;http://target.example/\x1b\\Time\x1b7out\x9d8;;\x9c \x1bPq7\x1b\\wor\x1bMker \x1b]0;endless"
+)
 CAMEL = "SocketTimeoutException in getHTTPResponseCode for iPhone"
 SNAKE = "max_poll_records and kebab-case-name of user_id=42"
 MAIL = "mail to ann.lee@mail.example.org from web-12.eu.example.net failed"
@@ -39,7 +42,7 @@ PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 UNSEEN = f"hy\u00adphen zero\u200bwidth \ufeffstart \u202eover\u202cride un\u2060broken {PERSIAN}"
 PLAIN = "payment failed twice, the payment was taken"
 TEXTS = (
-    *(DOTTED, KAFKA, COLOURED, CAMEL, SNAKE, MAIL, PATH, UNITS, QUOTED),
+    *(DOTTED, KAFKA, COLOURED, STEERED, CAMEL, SNAKE, MAIL, PATH, UNITS, QUOTED),
     *(CYRILLIC, GREEK, ACCENTS, CJK, URL, IDS, UNSEEN, PLAIN),
 )
 
@@ -83,6 +86,7 @@ FOUND = [
         ],
     ),
     (COLOURED, ["ERROR", "timeout", "Timeout", '"error timeout in"', "Time*", "link", '"in link worker"', "worker"]),
+    (STEERED, ["ERROR", "timeout", "worker", '"error timeout worker"', "endless"]),
     (
         CAMEL,
         [
@@ -261,6 +265,7 @@ ABSENT = [
     ),
     (KAFKA, ["Timeou", '"topic timeoutexception"', "Out", "kafka.apache"]),
     (COLOURED, ["31m", "1mERROR", "01", "4m", "0m"]),
+    (STEERED, ["title", "target.example", "Bor", "7out", "q7", "Mker"]),
     (CAMEL, ["out", "SocketException", '"socket exception"', "TimeoutSocket", "TTPR"]),
     (SNAKE, ["poll_max", "kebab-name"]),
     (MAIL, ["lee.ann", "web-13", "web-2*"]),

@@ -22,6 +22,7 @@ def test_data_cannot_steer_the_terminal() -> None:
     shown = render.one_line(hostile)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e" for c in shown)
     assert shown == "ab c\\x202ed"
+    assert render.one_line("a\x1b]0;title\x07b\x1b(B\x1b7c\x1bP1;2q\x1b\\d \x1b]0;no end") == "abcd \\x1b]0;no end"
 
 
 def test_colours_are_the_same_everywhere() -> None:

@@ -81,6 +81,7 @@ def test_percentiles_are_within_one_percent_and_merge(values: list[float], cut: 
         ("Straße ≠ 7", "Straße ≠ <n>"),
         ("\x1b[31mERROR\x1b[0m \x1b[38;5;208mtook\x1b[K 5 ms", "ERROR took <n> ms"),
         ("\x9b1mTime\x9bmout 7", "Timeout <n>"),
+        ("\x1b]8;;http://x/5\x1b\\Time\x1b(Bout\x9d8;;\x9c\x1b7 \x1b]0;title\x078", "Timeout <n>"),
     ],
 )
 def test_like_messages_have_one_template(text: str, template: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import unicodedata
 import urllib.parse
 from collections.abc import Callable
 
@@ -52,7 +53,7 @@ BARE: list[Callable[[str], str]] = [
     lambda c: f"&#{ord(c)}" if ord(c) < 127 else f"&#{ord(c)};",
     lambda c: f"&#X{ord(c):X}" if ord(c) < 127 else f"&#{ord(c)};",
 ]
-SILENT = ["\x1b[1;31m", "\u034f", "\u200b", "\u3164"]
+SILENT = ["\x1b[1;31m", "\x1b(B", "\x1b]0;title\x07", "\u034f", "\u200b", "\u3164", "\uffa0", "\U000e0041"]
 SEPARATORS = ["", " ", "-", "+", ".", "/", "_", "  ", " - ", "\t", "\u00a0", "\u2009", "\u2011", "\u2013", "\u2212"]
 SEPARATORS += ["\u200b", "%20", "%C2%A0", "%09", "&nbsp;", "&#32;", "=20", "\\u00a0", "%2520", "%2D", "\u3000"]
 SEPARATORS += ["*", "#", "^", "\u2043", "\u2800", "\x1b[0m", "\\x1b[31m"]
@@ -69,7 +70,7 @@ def _encoding(seed: int) -> str:
         text = rand.choice([MAIL, MAIL.upper()]) if kind == "mail" else rand.choice(ADDRESSES)
         if rand.random() < 0.2:
             text = "".join(chr(ord(c) + 0xFEE0) if rand.random() < 0.5 else c for c in text)
-    if kind != "card" and rand.random() < 0.1:
+    if kind != "card" and rand.random() < 0.2:
         silent = rand.choice(SILENT)
         text = "".join(c + silent if rand.random() < 0.3 else c for c in text)
     for _ in range(rand.randint(0, 3)):
@@ -162,6 +163,15 @@ WRITTEN = [
     ("&#52&#49&#49&#49&#32&#X31&#X31&#X31&#X31" + "&#49" * 8 + ", jane&#64example&#46com", "[card], [email]"),
     ("\x1b[31m4111\x1b[0m\x1b[32m1111\x1b[0m1111 1111\x1b[0m", "\x1b[31m[card]\x1b[0m"),
     ("\x1b[1mjane\x1b[0m@\x1b[4mexample.com\x1b[0m", "\x1b[1m[email]\x1b[0m"),
+    ("\x1b(B\x1b[mjane\x1b7@exam\x1b8ple.com\x1b(B 41\x1b(B11 1111 \x1bM1111 1111", "\x1b(B\x1b[m[email]\x1b(B [card]"),
+    ("10.\x1b]0;title\x071.2.3 \x1bPq\x1b\\ja\x9d8;;x\x9cne@example.com", "[ip] \x1bPq\x1b\\[email]"),
+    (
+        "\x1b]8;;http://10.1.2.3/4111111111111111\x1b\\a\x1b]0;jane@example.com\x07",
+        "\x1b]8;;http://[ip]/[card]\x1b\\a\x1b]0;[email]\x07",
+    ),
+    ("\x1b[4111111111111111mx \x1b]0;no end, jane@example.com", "\x1b[[card]mx \x1b]0;no end, [email]"),
+    ("10%E2%80%8B.1.2.3 10.1=C2=AD.2.3 10.1.2\u00ad.3 jane@exa%7Fmple.com", "[ip] [ip] [ip] [email]"),
+    ("10\u03871\uff652\ufe123 jane@mail\uff61example 2001\U00010781db8::1", "[ip] [email] [ip]"),
     ("4111*1111*1111*1111, 4111\u034f1111\u31641111\ufffd1111", "[card], [card]"),
     ("jane@例え。example jane@उदाहरण.परीक्षा jane@exa\u0301mple.com", "[email] [email] [email]"),
     ("%00j%00a%00n%00e%00%40%00x%00.%00o%00r%00g", "%00[email]"),
@@ -175,6 +185,17 @@ def test_ways_of_writing(text: str, clean: str) -> None:
     row = accepted(encoded(message=text, more=text, deep={text: [text]}))
     assert row["message"] == clean
     assert json.loads(row["attributes"]) == {"more": clean, "deep": {clean: [clean]}}
+
+
+@pytest.mark.parametrize("secret", ["jane@mail.example", "4111111111111111", "10.1.2.3", "2001:db8::1"])
+def test_nothing_hides_behind_characters_that_show_nothing(secret: str) -> None:
+    unassigned = "\u2065\ufff0\ufff8\U000e0000\U000e0fff"
+    silent = [chr(c) for c in range(0x80, 0xE0200) if unicodedata.category(chr(c)) in ("Cf", "Mn", "Mc", "Me")]
+    texts = [
+        f"({secret[:4]}{one}{secret[4:]})" for one in [*silent, *unassigned, "\x7f", "\u115f\u1160", "\u3164", "\uffa0"]
+    ]
+    rows = transform([encoded(message=text) for text in texts]).accepted["message"].to_pylist()
+    assert set(rows) <= {"([email])", "([card])", "([ip])"}, set(rows)
 
 
 STAYS = [

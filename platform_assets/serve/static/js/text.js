@@ -5,11 +5,12 @@
  * leaves this module as text, never as markup.
  */
 
-/**
- * Escape sequences of terminals, as `core/ansi.py` has them; control, format (direction, zero width), lone surrogate and line separator
- * characters, and letters without a shape.
- */
-const HIDDEN = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
+/** Escape sequences of terminals, as `core/ansi.py` has them. */
+const SEQUENCE =
+  /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x1b\\|\x9c)|\x1b(?:[ -/][!-/]{0,2}[0-~]|[0-OQ-WYZ`-~])/u;
+/** Control, format (direction, zero width), lone surrogate and line separator characters, and letters without a shape. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
+const HIDDEN = new RegExp(`${SEQUENCE.source}|${UNSEEN.source}`, "gu");
 const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
@@ -33,9 +34,8 @@ export function pieces(text, { block = false } = {}) {
   for (const match of text.matchAll(HIDDEN)) {
     if (block && (match[0] === "\n" || match[0] === "\t")) continue;
     if (match.index > at) found.push({ text: text.slice(at, match.index), hidden: false });
-    const sequence = /^[\x1b\x9b]./s.test(match[0]);
-    if (!sequence) found.push({ text: escaped(match[0]), hidden: true });
-    else if (block) found.push({ text: escaped(match[0][0]) + match[0].slice(1), hidden: true });
+    const sequence = [...match[0]].length > 1;
+    if (block || !sequence) found.push({ text: match[0].replace(UNSEEN, escaped), hidden: true });
     at = match.index + match[0].length;
   }
   if (at < text.length) found.push({ text: text.slice(at), hidden: false });
