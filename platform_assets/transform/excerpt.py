@@ -8,7 +8,8 @@ Fields that the contract masks must not show, whatever state the message is in, 
 - text that should be JSON and does not begin as an object, and text lines that do not match their pattern, show only their
   shape (letters as `a`, digits as `9`);
 - text lines that match show their unmasked groups.
-Tables without masked fields show their text. E-mails, card numbers and network addresses go in every case.
+Tables without masked fields show their text. E-mails, card numbers and network addresses go in every case. They are looked for
+before characters that do not print become blanks, which would tear what they hide.
 """
 
 from __future__ import annotations
@@ -36,10 +37,8 @@ def excerpt_expression(table: Table, sources: list[Source]) -> str:
         shown = [source for source in sources if not _is_hidden(source.field)]
         groups = ", ".join(f"{literal(source.field.name + '=')} || {source.text}" for source in shown)
         matched = f"concat_ws(' ', {groups})" if shown else "''"
-        text = (
-            f"CASE WHEN _structure IS NULL THEN {_printable(f'left({matched}, {HEAD_BYTES})')} ELSE {_shape(text)} END"
-        )
-    clean = scrub_excerpt(text, json=table.format is Format.JSON)
+        text = f"CASE WHEN _structure IS NULL THEN left({matched}, {HEAD_BYTES}) ELSE {_shape(text)} END"
+    clean = replace_all(scrub_excerpt(text, json=table.format is Format.JSON), _CONTROL, " ")
     return f"left({_without_torn_end(clean)}, {MAX_CHARACTERS})"
 
 
@@ -48,14 +47,10 @@ def _is_hidden(field: Field) -> bool:
 
 
 def _head(table: Table) -> str:
-    """The first characters, printable; bytes that are no text as `?`. Sound JSON is rewritten, which resolves escapes."""
+    """The first characters; bytes that are no text as `?`. Sound JSON is rewritten, which resolves escapes."""
     bytes_ = replace_all(escaped(f"_value[1:{HEAD_BYTES}]"), r"\\x[0-9A-F]{2}", "?")
     whole = "CAST(json_extract(_document, '$') AS VARCHAR)" if table.format is Format.JSON else "NULL"
-    return _printable(f"coalesce(left({whole}, {HEAD_BYTES}), left(_body, {HEAD_BYTES}), {bytes_})")
-
-
-def _printable(sql: str) -> str:
-    return replace_all(sql, f"{_CONTROL}+", " ")
+    return f"coalesce(left({whole}, {HEAD_BYTES}), left(_body, {HEAD_BYTES}), {bytes_})"
 
 
 def _begins_as_object() -> str:
@@ -67,12 +62,13 @@ def _begins_as_object() -> str:
 def _without_members(text: str, hidden: list[Field]) -> str:
     # In text that is not sound, an escaped ASCII letter may hide a name.
     cut = replace_all(text, r"(?s)\\u00[2-7].*$", "…")
-    text = f"CASE WHEN _document IS NULL THEN {cut} ELSE {text} END"
+    # The character that stands around the number of a name must not occur.
+    text = f"replace(CASE WHEN _document IS NULL THEN {cut} ELSE {text} END, chr(1), ' ')"
     names = [field.source or field.name for field in hidden]
     for i, name in enumerate(names):
         value = rf"(?:{JSON_STRING}|[-+.\w]*)"
-        after = r'([\]} ]*(?:, *[{\[ ]*"[^"\\]{1,64}" *:|$))'
-        pattern = rf'(?i)"{re.escape(name)}" *: *{value} *{after}'
+        after = r'([\]}\s]*(?:,\s*[{\[\s]*"[^"\\]{1,64}"\s*:|$))'
+        pattern = rf'(?i)"{re.escape(name)}"\s*:\s*{value}\s*{after}'
         text = f"regexp_replace({text}, {literal(pattern)}, chr(1) || '{i}' || chr(1) || '\\1', 'g')"
     any_name = "|".join(re.escape(name) for name in names)
     text = replace_all(text, rf"(?is)\b(?:{any_name})\b.*$", "[masked]")

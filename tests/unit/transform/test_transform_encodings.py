@@ -198,6 +198,33 @@ def test_nothing_hides_behind_characters_that_show_nothing(secret: str) -> None:
     assert set(rows) <= {"([email])", "([card])", "([ip])"}, set(rows)
 
 
+HIDDEN = [
+    "\u200b",
+    "\u00ad",
+    "\x1b[31m",
+    "\x1b(B",
+    "\x1b]0;x\x07",
+    "\x9b1m",
+    "\u2060",
+    "\x7f",
+    "\u202e",
+    "\u0301",
+    "\U000e0041",
+]
+
+
+@pytest.mark.parametrize("hidden", [*HIDDEN, "=\r\n"], ids=ascii)
+def test_nothing_hides_in_excerpts(hidden: str) -> None:
+    within = re.compile(r"(?<=\w)(?=\w)")
+    text = within.sub(lambda _: hidden, "jane@mail.example, 4111111111111111")
+    whole = encoded(status="bad", user_id=None, message=text, event_id="e", trace_id="t")
+    raw = whole.replace(b"\\u001b", b"\x1b").replace(b"\\r\\n", b"\r\n")[:-1]
+    for value, table in ((f"Exception: {text}".encode(), BROKER), (whole, EVENTS), (whole[:-1], EVENTS), (raw, EVENTS)):
+        row = rejected(value, table)
+        assert "[email], [card]" in row["excerpt"], row["excerpt"]
+        assert row["excerpt"].isprintable()
+
+
 STAYS = [
     "2026-01-15T09:30:00.123456Z 2026-01-15 09:30:00,123 20260115093000123456 1795251570250123456 1795251570.250123",
     "550e8400-e29b-41d4-a716-446655440000 41111111-1111-4111-8111-111111111111 40000000-4716-4466-8554-400000000000",
