@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from lark import Lark, Token, Transformer
@@ -96,7 +97,11 @@ def parse(text: str) -> list[Node]:
         raise QueryError(f"the query is longer than {MAX_LENGTH} characters")
     _check_marks(text)
     try:
-        found: Any = _parser().parse(text)
+        # Threads whose first query comes at the same moment must not build the parser side by side: lark's own
+        # reader of grammars is shared by all of them.
+        with _building:
+            parser = _parser()
+        found: Any = parser.parse(text)
     except UnexpectedInput as error:
         raise _mistake(error, text) from None
     nodes: list[Node] = list(found.of) if isinstance(found, All) else [found] if found is not None else []
@@ -308,6 +313,9 @@ def _bound(token: Token) -> str:
 
 def _is_star(value: Value) -> bool:
     return value.wild and set(value.text) == {"*"}
+
+
+_building = Lock()
 
 
 @cache

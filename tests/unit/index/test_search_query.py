@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from threading import Event
 from typing import Any
 
 import pytest
 from caller_requests import Asked, faults
 from hypothesis import given
 from hypothesis import strategies as st
+from lark import Lark
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.index import syntax
 from platform_assets.index.clauses import to_query
 from platform_assets.index.errors import QueryError
 from platform_assets.index.syntax import All, Clause, Either, Node, Not, Value, parse
@@ -341,3 +345,21 @@ def test_words_are_looked_for_in_texts_and_keywords() -> None:
     built = to_query(ACCESS, "abc")["bool"]["filter"][0]
     fields = {next(iter(next(iter(query.values())))) for query in built["bool"]["should"]}
     assert fields == {f.name for f in ACCESS.fields if f.index.value in ("text", "keyword")}
+
+
+def test_first_queries_at_the_same_moment_build_one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Lark] = []
+    real = Lark.open
+
+    def slowly(*args: Any, **options: Any) -> Lark:
+        others.wait(0.2)
+        built.append(real(*args, **options))
+        return built[-1]
+
+    others = Event()
+    monkeypatch.setattr(Lark, "open", slowly)
+    syntax._parser.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        parsed = [found.result() for found in [pool.submit(parse, "level:ERROR") for _ in range(4)]]
+    assert len(built) == 1
+    assert parsed[1:] == parsed[:-1]
