@@ -45,7 +45,7 @@ LAYER = {
     Check.COMPLETE: Layer.SILVER,
     Check.INDEXED: Layer.INDEX,
 }
-MEASURED_BY_LANE = (Check.NO_GAP, Check.REJECTS, Check.CONFLICTS)
+MEASURED_BY_WORKER = (Check.NO_GAP, Check.REJECTS, Check.CONFLICTS)
 """Only a run that reads the topic can tell; the others can be asked at any time."""
 
 

@@ -1,7 +1,7 @@
 """Reports as Dagster events: which partitions a run touched, and the figures beside each.
 
-Belongs here: turning a `IngestReport` or `RebuildReport` into metadata. Does not: evaluating it (`checks`), or running
-(`worker`).
+Belongs here: turning an `IngestReport` or `RebuildReport` into metadata. Does not: evaluating it (`checks`), or running
+(`run`).
 """
 
 from __future__ import annotations

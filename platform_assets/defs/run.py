@@ -20,7 +20,7 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.defs import policies
-from platform_assets.defs.checks import LAYER, MEASURED_BY_LANE, report_checks, state_checks
+from platform_assets.defs.checks import LAYER, MEASURED_BY_WORKER, report_checks, state_checks
 from platform_assets.defs.partitions import by_day, day_of
 from platform_assets.defs.reporting import (
     PARTITION_ROWS,
@@ -183,8 +183,8 @@ class IngestRun:
     def _checks_alone(self) -> Iterator[Result]:
         """Checks that were asked for without any asset."""
         asked = {found.name for found in self._context.selected_asset_check_keys}
-        if asked.intersection(MEASURED_BY_LANE):
-            names = " and ".join(MEASURED_BY_LANE)
+        if asked.intersection(MEASURED_BY_WORKER):
+            names = " and ".join(MEASURED_BY_WORKER)
             raise AssayError(
                 f"{names} are measured by the worker as it runs", "see their last results, or materialize bronze"
             )

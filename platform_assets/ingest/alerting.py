@@ -26,7 +26,7 @@ FINISH_SECONDS = 15.0
 
 
 class IngestAlerts:
-    """The watch beside one ingest run."""
+    """The monitor beside one ingest run."""
 
     def __init__(self, settings: Settings, contract: Contract, rules: Sequence[Rule] | None, *, index: bool) -> None:
         """`rules` None: those in the system's folder."""

@@ -4,7 +4,7 @@ Belongs here: everything that makes the server. Does not: being its client (`kaf
 
 One node is broker and controller. Three listeners, all on the loopback address and all with SASL:
 
-- CLIENT, SCRAM-SHA-512: the roles `producer`, `worker` and `admin`, under ACLs that deny what they do not allow;
+- CLIENT, SCRAM-SHA-512: the roles `producer`, `ingest` and `admin`, under ACLs that deny what they do not allow;
 - INTERNAL and CONTROLLER, PLAIN: the broker itself and the supervisor, with a password that lives for one start.
 """
 

@@ -46,7 +46,7 @@ def provision(internal_conf: Mapping[str, str], passwords: Mapping[str, str]) ->
 
 
 def check_kafka(settings: Settings, timeout_s: float = 10.0) -> float:
-    """Publish as `producer`, consume it as `worker`; returns the seconds it took.
+    """Publish as `producer`, consume it as `ingest`; returns the seconds it took.
 
     Raises AssayError in one line: a wrong password, a missing right, no answer.
     """

@@ -31,7 +31,7 @@ from platform_assets.local.tls import ADMIN_DN, NODE_DN
 NAME = "opensearch"
 # Security's own notation for a regular expression. Names that begin with a dot belong to the system; `assay-*` holds
 # the platform's bookkeeping, which a reader has no use for.
-_LANE_INDICES = ("/[^.].*/",)
+_INGEST_INDICES = ("/[^.].*/",)
 _READER_INDICES = (r"/(?!\.|assay-).*/",)
 # Passwords are 24 random bytes: stretching protects guessable ones, and each new connection would pay for it.
 _BCRYPT_ROUNDS = 8
@@ -235,7 +235,7 @@ def _patterns(variable: str, default: tuple[str, ...]) -> list[str]:
 
 
 def _roles() -> dict[str, Any]:
-    """What `worker`, `reader` and the callers of the API may do; `admin` has the plugin's own `all_access`.
+    """What `ingest`, `reader` and the callers of the API may do; `admin` has the plugin's own `all_access`.
 
     The API's callers come with a token: it names the indices of their system, and the services that a limited one may see. A
     token without the list matches no document (the variable stays as it is, and is no query); so does an index without the field.
@@ -255,7 +255,7 @@ def _roles() -> dict[str, Any]:
             ],
             "index_permissions": [
                 {
-                    "index_patterns": _patterns("ASSAY_LANE_INDICES", _LANE_INDICES),
+                    "index_patterns": _patterns("ASSAY_INGEST_INDICES", _INGEST_INDICES),
                     "allowed_actions": ["create_index", "manage", "crud", "indices_monitor"],
                 }
             ],

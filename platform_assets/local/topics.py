@@ -95,7 +95,7 @@ def ensure_topics(admin_conf: Mapping[str, Any], specs: Sequence[TopicSpec], *, 
 
 
 def grant(admin: AdminClient, prefixes: Sequence[str]) -> None:
-    """Let `producer` write and `worker` read every topic whose name begins with one of `prefixes`."""
+    """Let `producer` write and `ingest` read every topic whose name begins with one of `prefixes`."""
     bindings = [
         _allow(ResourceType.TOPIC, prefix, role, operation)
         for prefix in prefixes

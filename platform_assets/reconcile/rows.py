@@ -27,7 +27,7 @@ _COMPARED = [
     "_topic_id", "_kafka_partition", "_offset", "_seq", "_hash", "_landed_at", "_history", "_key_id", "event_partition",
     "_key_hi", "_key_lo", "_content",
 ]  # fmt: skip
-_REFINED = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
+_RECORD_COLUMNS = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
 _SYSTEM = f"{COORDINATES}, _seq, _hash, _landed_at, _history, _contract_version, _key_id, event_partition"
 
 _ODD = """
@@ -240,7 +240,7 @@ class RowProof:
         if not job.deep:
             job.store("b", source.project(columns))
             return None
-        rows: pa.Table = source.project(", ".join(f'"{c}"' for c in _REFINED)).to_arrow_table()
+        rows: pa.Table = source.project(", ".join(f'"{c}"' for c in _RECORD_COLUMNS)).to_arrow_table()
         job.store(
             "b", job.con.from_arrow(rows.select(["topic_id", "kafka_partition", "offset", "span", "kind", "seq"]))
         )

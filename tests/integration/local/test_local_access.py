@@ -118,7 +118,7 @@ def test_reader_searches_and_may_not_write(services: Settings, index: str) -> No
             attempt()
 
 
-def test_worker_does_what_a_lane_needs(services: Settings, index: str) -> None:
+def test_ingest_user_may_do_what_a_worker_needs(services: Settings, index: str) -> None:
     """Template, bulk, alias, reindex, settings, delete: everything the index package uses."""
     client = search_client(services, "ingest")
     template, alias, copy = f"{index}-template", f"{index}-alias", f"{index}-copy"

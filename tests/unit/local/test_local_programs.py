@@ -225,7 +225,7 @@ def test_hashes_change_with_their_password_only(prepare: Any, tmp_path: Path) ->
 
 
 def test_index_patterns_of_roles_are_configurable(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_LANE_INDICES", "logs-*, assay-*")
+    monkeypatch.setenv("ASSAY_INGEST_INDICES", "logs-*, assay-*")
     roles = prepare().security["roles"]
     assert roles["assay_ingest"]["index_permissions"][0]["index_patterns"] == ["logs-*", "assay-*"]
 
