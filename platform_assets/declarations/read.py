@@ -151,9 +151,9 @@ def _probe(table: Table, found: Mistakes) -> None:
 
 
 def _rules(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:
-    from platform_assets.alerts.declared import rules_of
+    from platform_assets.alerts.declared import missing_runbooks, rules_of
 
-    return rules_of(settings, contract).mistakes
+    return (*rules_of(settings, contract).mistakes, *missing_runbooks(settings, contract))
 
 
 def _reports(settings: Settings, contract: Contract) -> tuple[Mistake, ...]:

@@ -15,11 +15,11 @@ from samples import LOGS, RULES, rules
 from support import burst_rules
 
 from platform_assets.alerts.buckets import session
-from platform_assets.alerts.declared import rules_of
+from platform_assets.alerts.declared import missing_runbooks, rules_of
 from platform_assets.alerts.model import Aggregate, AlertError, Function, Measure, Severity
 from platform_assets.alerts.platform import PLATFORM_RULES
 from platform_assets.alerts.read import declared_rules, load_rules, parse_rules
-from platform_assets.alerts.runbooks import runbooks, runbooks_of
+from platform_assets.alerts.runbooks import MAX_BYTES, runbooks, runbooks_of
 from platform_assets.alerts.sql import cells_of, check_rules
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Field, FieldType, IndexType
@@ -169,3 +169,25 @@ def test_a_runbook_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None
     (folder / "good.md").write_text("# Good")
     (folder / "broken.md").symlink_to("/proc/self/mem")  # a regular file of which every read fails
     assert runbooks_of("shop", tmp_path) == {"shop/good.md": "# Good"}
+
+
+def test_a_page_that_a_rule_names_and_that_is_missing_is_told(tmp_path: Path) -> None:
+    """The rule holds all the same. What it does not name is no mistake: it has no page."""
+    folder = tmp_path / "logs"
+    pages = folder / "runbooks"
+    pages.mkdir(parents=True)
+    named = {"many": "own.md", "ratio": "gap.md", "slow": "gone.md", "few": "https://wiki.example/few", "silent": ""}
+    text = RULES
+    for rule, page in named.items():
+        text = text.replace(f"  {rule}:\n", f"  {rule}:\n    runbook: {page}\n" if page else f"  {rule}:\n")
+    (folder / "alerts.yaml").write_text(text)
+    (pages / "own.md").write_text("# Own")
+    settings = Settings(tmp_path, tmp_path / "lake", {"ASSAY_SYSTEMS": str(tmp_path)})
+    [mistake] = missing_runbooks(settings, LOGS)
+    assert (mistake.place, mistake.file) == ("rules.slow.runbook", str(folder / "alerts.yaml"))
+    assert "gone.md" in text.splitlines()[(mistake.line or 0) - 1]
+    assert "slow" in rules_of(settings, LOGS).valid
+    (pages / "gone.md").write_bytes(b"x" * (MAX_BYTES + 1))
+    assert [one.place for one in missing_runbooks(settings, LOGS)] == ["rules.slow.runbook"]
+    (pages / "gone.md").write_text("# There")
+    assert not list(missing_runbooks(settings, LOGS))
