@@ -28,6 +28,7 @@ MARTS, TESTS = "marts", "tests"
 _SHARED = ("dbt_project.yml", "profiles.yml", "macros/**/*.sql", "tests/generic/**/*.sql")
 _SYSTEMS = "systems.txt"
 """In an assembled project: the folder of systems that it was made from."""
+_MODELS = (".sql", ".yml", ".yaml")
 _UNREAD = "unread.json"
 """In an assembled project: the mistakes of files that were left out, by system."""
 _KEPT_SECONDS = 7 * 86_400
@@ -102,7 +103,20 @@ def _system(base: Path, systems: Path, system: str, contract: Contract, found: M
                     files[f"{kind}/{system}/{path.name}"] = file
     for path in sorted(models.glob("*.yaml")):
         found.found.append(Mistake("is not read", f"name it {path.stem}.yml", file=str(path)))
+    found.found += _below(models, tests)
     return files | {f"models/{system}/sources.yml": _File(sources_text(contract).encode())}
+
+
+def _below(models: Path, tests: Path) -> Iterator[Mistake]:
+    """Models and tests in folders of these folders, where nobody looks for them."""
+    for folder in (models, tests):
+        for below in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not below.is_dir() or below == tests or below.name.endswith(_MODELS):
+                continue
+            # What a link leads to may be anything, and of any size.
+            inside = [below] if below.is_symlink() else [p for p in below.rglob("*") if p.name.endswith(_MODELS)]
+            for path in sorted(inside):
+                yield Mistake("is not read in a folder of its own", f"move it to {folder}", file=str(path))
 
 
 def _is_folder(path: Path, found: Mistakes) -> bool:

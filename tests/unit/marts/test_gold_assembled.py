@@ -84,6 +84,23 @@ def test_files_that_dbt_stops_at_without_a_name_are_left_out_and_told(systems: P
     assert said["nul.yml"]["line"] == 2
 
 
+def test_models_and_tests_in_folders_of_their_own_are_told(systems: Path) -> None:
+    own = systems / "shop" / "marts"
+    deep = own / "daily" / "more"
+    (own / "tests" / "slow").mkdir(parents=True)
+    deep.mkdir(parents=True)
+    lost = [deep / "shop_day.sql", deep / "shop_day.yml", own / "tests" / "slow" / "shop_test.sql"]
+    for path in lost:
+        path.write_text("")
+    (own / "daily" / "notes.md").write_text("No model.")
+    (own / "link").symlink_to(deep)
+    lost.append(own / "link")
+    done = CliRunner().invoke(assay, ["contract", "check", "--json"])
+    mistakes = json.loads(done.stdout)["mistakes"]
+    assert {(mistake["system"], mistake["file"]) for mistake in mistakes} == {("shop", str(path)) for path in lost}
+    assert {mistake["hint"] for mistake in mistakes} == {f"move it to {own}", f"move it to {own / 'tests'}"}
+
+
 def test_a_file_in_place_of_the_folder_of_marts_is_told(systems: Path) -> None:
     shutil.rmtree(systems / "shop" / "marts")
     (systems / "shop" / "marts").write_text("no folder")
