@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from platform_assets.alerts.model import Group, Kind, Rule, Severity, group_key
-from platform_assets.alerts.text import fill
+from platform_assets.alerts.text import SUMMARY_LENGTH, fill, plain
 
 OPEN, RESOLVED = "open", "resolved"
 OPENED, ESCALATED, ONGOING = "opened", "escalated", "ongoing"
@@ -235,7 +235,10 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
         breached_at=max(before.breached_at, seen.at),
         updated_at=now,
         value=float(seen.value),
+        threshold=seen.threshold,
         summary=summary(before.system, seen),
+        runbook=seen.rule.runbook,
+        cool_down_s=seen.rule.cool_down.total_seconds(),
         notify=notify,
         held_until=None if freed else before.held_until,
         told=None if freed else before.told,
@@ -244,8 +247,18 @@ def _ongoing(before: Alert, seen: Sighting, now: datetime) -> Alert | None:
 
 
 def _resolved(before: Alert, seen: Sighting, now: datetime) -> Alert:
+    return _over(before, seen.at, now)
+
+
+def retired(before: Alert, now: datetime) -> Alert:
+    """The open incident of a rule that is declared no more: over since its last breach, as nobody looks any further."""
+    words = plain(f"{before.summary} (the rule is declared no more)", SUMMARY_LENGTH)
+    return _over(replace(before, summary=words), before.breached_at, now)
+
+
+def _over(before: Alert, at: datetime, now: datetime) -> Alert:
     notify = RESOLVED if before.held_until is None else None  # who was not told of it need not know that it is over
-    return to_be_sent(before, replace(before, state=RESOLVED, resolved_at=seen.at, updated_at=now, notify=notify))
+    return to_be_sent(before, replace(before, state=RESOLVED, resolved_at=at, updated_at=now, notify=notify))
 
 
 def to_be_sent(before: Alert, after: Alert) -> Alert:

@@ -6,11 +6,11 @@ Belongs here: the order of these, and what a person does to an alert. Does not: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from platform_assets.alerts.incident import ESCALATED, OPEN, RESOLVED, Alert, Sighting, step, unsent
+from platform_assets.alerts.incident import ESCALATED, OPEN, RESOLVED, Alert, Sighting, retired, step, unsent
 from platform_assets.alerts.index import AlertIndex
 from platform_assets.alerts.late import step_past
 from platform_assets.alerts.model import AlertError, Severity
@@ -52,6 +52,13 @@ class AlertService:
         if not seen:
             return []
         return self.store.change(lambda known: _changed(self.store.system, known, seen, now or datetime.now(UTC)))
+
+    def retire(self, declared: Collection[str], now: datetime | None = None) -> list[Alert]:
+        """End the open incidents of rules that are not among these names; the versions stored."""
+        now = now or datetime.now(UTC)
+        return self.store.change(
+            lambda known: [retired(a, now) for a in known.values() if a.state == OPEN and a.rule not in declared]
+        )
 
     def open_keys(self) -> set[tuple[str, str]]:
         """Rule and group of every open incident."""

@@ -166,9 +166,12 @@ def _see(alert_service: "AlertService", sightings: Callable[[], Iterator["Sighti
 def _own_rules(settings: "Settings", contract: Contract, alert_service: "AlertService") -> None:
     from platform_assets.alerts.declared import rules_of
     from platform_assets.alerts.evaluator import look_once
+    from platform_assets.alerts.platform import PLATFORM_RULES
 
-    rules = tuple(rules_of(settings, contract).valid.values())
-    look_once(settings, contract, rules, alert_service, partial(broker_ends, settings, contract))
+    rules = rules_of(settings, contract)
+    look_once(settings, contract, tuple(rules.valid.values()), alert_service, partial(broker_ends, settings, contract))
+    if not rules.mistakes:  # else it is not known which rules there are meant to be
+        alert_service.retire({*rules.valid, *PLATFORM_RULES})
 
 
 def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
