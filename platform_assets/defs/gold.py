@@ -149,7 +149,7 @@ def gold_assets(contract: Contract, manifest: Mapping[str, Any], graph: Graph) -
 
 
 class Translator(DagsterDbtTranslator):
-    """How a node of dbt is shown: sources are silver's assets, models are `marts/<system>/gold_<model>`."""
+    """How a node of dbt is shown: sources are silver's assets, models are `gold/<system>/gold_<model>`."""
 
     def __init__(self, contract: Contract, refused: Mapping[str, str]) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class Translator(DagsterDbtTranslator):
         self._refused = refused
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
-        """`silver/<system>/silver_<table>`, or `marts/<system>/gold_<model>`."""
+        """`silver/<system>/silver_<table>`, or `gold/<system>/gold_<model>`."""
         if dbt_resource_props["resource_type"] == "source":
             return table_key(Layer.SILVER, dbt_resource_props["source_name"], dbt_resource_props["name"])
         return gold_key(self._contract.system, dbt_resource_props["name"])

@@ -69,7 +69,7 @@ def contract_key(system: str) -> AssetKey:
 
 
 def gold_key(system: str, mart: str) -> AssetKey:
-    """`marts/<system>/gold_<mart>`."""
+    """`gold/<system>/gold_<mart>`."""
     return AssetKey(["gold", system, f"gold_{mart}"])
 
 
