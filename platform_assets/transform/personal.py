@@ -1,19 +1,13 @@
 r"""Where a text holds e-mail addresses, card numbers and network addresses, whatever way they are written.
 
 Belongs here: what such a thing looks like once it is decoded, and the replacement in many texts at once. Does not belong here:
-undoing encodings (`encodings.py`), which texts are looked at and for what (`scrub.py`).
-
-A card number is 13 to 19 digits with a valid checksum (Luhn) that begin as issuers' numbers do: 2221-2720, 30x, 34-39, 4,
-50-58, 6; or 16 digits that begin with 2200-2204, 81, 82 or 9792. Up to four separators (blanks, hyphens, dots, slashes and other
-signs, but none that divide lists or clock readings) may stand between digits; then it must be of the issuer's usual length.
-Clock readings in milliseconds, microseconds or nanoseconds begin with 1. UUIDs, hexadecimal ids, decimals and longer numbers
-that do not begin with a card number stay.
+undoing encodings (`encodings.py`), card numbers (`cards.py`), which texts are looked at and for what (`scrub.py`).
 
 A network address is
 - four decimal groups, also beside letters, so that a version of four groups goes too; not if the last three are 0, which is no
   host's address but what browsers give as their version (`Chrome/120.0.0.0`);
-- eight hexadecimal groups, or `::` with groups on both sides or two on one (`Foo::Bar` is a name, `::1` is nobody's), the last
-  one perhaps an IPv4 address; whole words only. Clock times and hardware addresses have fewer groups.
+- eight hexadecimal groups, or `::` with groups on both sides or two on one (`::1` is nobody's), the last one perhaps an IPv4
+  address; whole words only. Clock times and hardware addresses have fewer groups; what has no digit is a name (`dead::beef`).
 What stands behind it (port, zone, length of a prefix) stays. Addresses as one number, in hexadecimal, or with other signs between
 the groups (`ip-10-1-2-3`) are not seen.
 """
@@ -27,14 +21,12 @@ from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
+from platform_assets.transform.cards import card_numbers
 from platform_assets.transform.encodings import Codes, Ints, codes, copies, mapped, plain_copy
 
-Flags = npt.NDArray[np.bool_]
 Ranges = list[tuple[int, int, str]]
 """Ranges of characters (the end is not part of it) and what stands there: `email`, `card` or `ip`."""
 
@@ -52,17 +44,8 @@ _BEHIND = rf"::{_GROUP}(?::{_GROUP})+{_ENDS}"
 # Groups 1 to 3 are what stands before it. IPv6 first: it may end in an IPv4 address.
 ADDRESS = rf"(\b|_)(?:{_FULL}|{_BOTH_SIDES}|{_BEFORE})|(\B|_){_BEHIND}|(\b|[A-Za-z_]){_IPV4}"
 _ADDRESS = re.compile(ADDRESS, re.ASCII)
+_ANY_DIGIT = re.compile("[0-9]")
 
-_SEPARATORS = " \r\n\x07\x1b\x90\x98\x9b\x9c\x9d\x9e\x9f.-/+_|~\\*#^`"
-_MAX_GAP = 4
-_DECIMALS = re.compile(r"(?!\d{4}\.\d{4}[^\d.]+\d{4}\.\d{4}$)\d+\.\d+(?:[^\d.]+\d+\.\d+)+")
-"""Several of them, as coordinates are written; groups of four may be a card number all the same."""
-_LENGTHS = (19, 18, 17, 16, 15, 14, 13)
-_ID_LENGTHS = (16, 24, 32, 40, 48, 56, 64, 96, 128)
-_ID = re.compile(
-    r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{16,128})(?![0-9A-Za-z])"
-)
-_ID_REACH = 128
 _JSON_NUMBER = re.compile(r"""(?s)"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]{12,}""")
 _BARE_NUMBER = re.compile(r"[:,\[]-?\d[\d.eE+-]{12,}")
 _REST_OF_STRING = re.compile(r'(?s)(?:[^"\\]|\\.)*"')
@@ -170,7 +153,7 @@ def _covered(start: int, end: int, merged: Ranges) -> bool:
 
 def _kinds(text: str, points: Codes, *, addresses: bool) -> Iterator[tuple[str, Ints, Ints]]:
     yield "email", *_emails(text, points)
-    yield "card", *_cards(text, points)
+    yield "card", *_pairs(card_numbers(text, points))
     if addresses:
         yield "ip", *_addresses(text)
 
@@ -206,113 +189,10 @@ def _addresses(text: str) -> tuple[Ints, Ints]:
     found = []
     for match in _ADDRESS.finditer(text):
         before = match[match.lastindex or 0] or ""
+        if "::" in match[0] and not _ANY_DIGIT.search(match[0]):
+            continue
         found.append((match.start() + len(before), match.end()))
     return _pairs(found)
-
-
-def _cards(text: str, points: Codes) -> tuple[Ints, Ints]:
-    """Every window of digits that is a card number; all windows are evaluated together."""
-    is_digit = (points >= 48) & (points <= 57)
-    at = np.flatnonzero(is_digit)
-    if len(at) < _LENGTHS[-1]:
-        return _pairs([])
-    digits = points[at].astype(np.int64) - 48
-    new_run, new_group = _borders(points, is_digit, at)
-    run = np.cumsum(new_run)
-    head = _head(digits)
-    may_begin = new_group & ~_decimals(points, at)
-    twice = digits * 2 - np.where(digits > 4, 9, 0)
-    even = np.arange(len(at)) % 2 == 0
-    sums = [np.concatenate([[0], np.cumsum(np.where(even == first, twice, digits))]) for first in (True, False)]
-    found: list[tuple[int, int]] = []
-    for length in _LENGTHS:
-        begins = may_begin & _issued(head, length)
-        starts = np.flatnonzero(begins[: max(0, len(at) - length + 1)])
-        stops = starts + length - 1
-        starts = starts[run[starts] == run[stops]]
-        stops = starts + length - 1
-        # The last digit counts once, the one before it twice, and so on.
-        by_parity = [sums[parity][stops + 1] - sums[parity][starts] for parity in (0, 1)]
-        total = np.where(stops % 2 == 1, by_parity[0], by_parity[1])
-        starts = starts[total % 10 == 0]
-        shaped = starts[_well_shaped(points, at, new_group, head, starts, length)]
-        windows = [(int(at[start]), int(at[start + length - 1]) + 1) for start in shaped]
-        found += [(a, z) for a, z in windows if not _in_id(text, a) and not _DECIMALS.fullmatch(text, a, z)]
-    return _pairs(found)
-
-
-def _borders(points: Codes, is_digit: Flags, at: Ints) -> tuple[Flags, Flags]:
-    """For each digit whether a run of digits and separators begins with it, and whether a group without separators does."""
-    foreign = np.cumsum(~is_digit & ~np.isin(points, codes(_SEPARATORS)))
-    gap = np.diff(at) - 1
-    new_group = np.concatenate([[True], gap > 0])
-    new_run = np.concatenate([[True], (gap > _MAX_GAP) | (foreign[at[1:]] != foreign[at[:-1]])])
-    return new_run, new_group
-
-
-def _head(digits: Ints) -> Ints:
-    """The number that each digit and the three behind it make; -1 where there are fewer."""
-    head = np.full(len(digits), -1, np.int64)
-    head[:-3] = digits[:-3] * 1000 + digits[1:-2] * 100 + digits[2:-1] * 10 + digits[3:]
-    return head
-
-
-def _between(head: Ints, low: int, high: int) -> Flags:
-    return (head >= low) & (head <= high)
-
-
-def _issued(head: Ints, length: int) -> Flags:
-    found = _between(head, 4000, 4999) | _between(head, 5000, 5899) | _between(head, 6000, 6999)
-    found = found | _between(head, 2221, 2720) | _between(head, 3000, 3059) | _between(head, 3400, 3999)
-    if length == 16:
-        found = found | _between(head, 2200, 2204) | _between(head, 8100, 8299) | _between(head, 9792, 9792)
-    return found
-
-
-def _usual(head: Ints) -> Ints:
-    """How many digits such a number has in most cases."""
-    express = _between(head, 3400, 3499) | _between(head, 3700, 3799)
-    diners = _between(head, 3000, 3059) | _between(head, 3600, 3699) | _between(head, 3800, 3999)
-    return np.where(express, 15, np.where(diners, 14, 16))
-
-
-def _decimals(points: Codes, at: Ints) -> Flags:
-    """Whether a digit and a point stand before each digit: then it belongs to a decimal."""
-    padded = np.concatenate([[0, 0], points])
-    point, digit = padded[at + 1], padded[at]
-    return cast(Flags, (point == ord(".")) & (digit >= 48) & (digit <= 57))
-
-
-def _well_shaped(points: Codes, at: Ints, new_group: Flags, head: Ints, starts: Ints, length: int) -> Flags:
-    """Which windows of that length end where a number may: at the end of a group, or before digits that follow on."""
-    if len(starts) == 0:
-        return np.zeros(0, np.bool_)
-    stops = starts + length - 1
-    groups = np.concatenate([[0], np.cumsum(new_group)])
-    inner = groups[stops + 1] - groups[starts + 1]
-    usual = _usual(head[starts]) == length
-    closed = np.concatenate([new_group, [True]])[stops + 1]
-    separators = at[stops] - at[starts] - (length - 1)
-    decimal = (inner == 1) & (separators == 1) & _holds_point(points, at[starts], at[stops])
-    fours = np.logical_and.reduce([new_group[starts + 4 * i] for i in (1, 2, 3)]) if length == 16 else False
-    alone = (inner == 0) & (closed | usual)
-    apart = (inner > 0) & ~decimal & (usual | (length == 19)) & (closed | (fours & (inner == 3)))
-    return cast(Flags, alone | apart)
-
-
-def _holds_point(points: Codes, starts: Ints, stops: Ints) -> Flags:
-    count = np.concatenate([[0], np.cumsum(points == ord("."))])
-    return count[stops + 1] > count[starts]
-
-
-def _in_id(text: str, at: int) -> bool:
-    """Whether a UUID or a hexadecimal id (with a letter in it) covers the character."""
-    begin = max(0, at - _ID_REACH)
-    for match in _ID.finditer(text, begin, at + _ID_REACH):
-        if match.start() <= at < match.end():
-            found = match[0]
-            return "-" in found or (len(found) in _ID_LENGTHS and not found.isdigit())
-    return False
 
 
 def _card_numbers_of_json(raw: str) -> Iterator[tuple[int, int, str]]:
@@ -325,7 +205,7 @@ def _card_numbers_of_json(raw: str) -> Iterator[tuple[int, int, str]]:
         number = Decimal(match[0])
         if 12 <= number.adjusted() <= 30:
             text = str(int(abs(number)))
-            if len(_cards(text, codes(text))[0]):
+            if card_numbers(text, codes(text)):
                 yield match.start(), match.end(), _NUMBER
 
 

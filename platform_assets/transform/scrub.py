@@ -48,7 +48,7 @@ _DIGIT = r"(?:[\p{Nd}\p{No}]|[=%]3[0-9])"
 _FOREIGN_DIGIT = rf"[^\x00-\x7f]|[=%]3[0-9]|(?:[=%]{_H}{{2}}){{2,4}}"
 _GAP = rf"(?:[^0-9A-Za-z,:;\"'()\[\]{{}}<>]|{_UNIT})*"
 # Thirteen digits with gaps; the first is an issuer's, or one that cannot be told here.
-_CARD = rf"(?:^|[^0-9])(?:[2-689]|{_FOREIGN_DIGIT})(?:{_GAP}(?:[0-9]|{_FOREIGN_DIGIT})){{12}}"
+_CARD = rf"(?:^|[^0-9])0*(?:[2-689]|{_FOREIGN_DIGIT})(?:{_GAP}(?:[0-9]|{_FOREIGN_DIGIT})){{12}}"
 _DOT = rf"(?:[\p{{Cf}}\p{{Me}}]?(?:[{_DOTS}]|[%=]2[Ee]|&period;|\\+\.)[\p{{Cf}}\p{{Me}}]?)"
 _COLON = (
     r"(?:[\p{Cf}\p{Me}]?(?:[:\x{ff1a}\x{a789}\x{2236}\x{2d0}\x{10781}\x{fe55}\x{fe13}]|[%=]3[Aa]|&colon;|\\+:)"
