@@ -99,7 +99,10 @@ def ack(session: Session, system: str, alert_id: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def mute(session: Session, system: str, alert_id: str, length: str, as_json: bool) -> None:
-    """Tell nobody of an alert for a while. It is stored all the same, and told if it is open still when the while is over."""
+    """Send no messages about an alert for a while.
+
+    It is stored and shown all the same, and people are told of it if it is still open when that time is over.
+    """
     from platform_assets.alerts.read import duration
 
     try:

@@ -19,14 +19,15 @@ NAMES = ("start", "live", "drain", "rebuild", "prove", "idle", "gold", "alert", 
 
 
 @click.command(cls=Command, examples=("assay bench drain --json", "assay bench live -o rate=20000 -o seconds=120"))
-@click.argument("name", type=click.Choice(NAMES))
+@click.argument("name", type=click.Choice(NAMES), metavar="NAME")
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the benchmark.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @pass_session
 def bench(session: Session, name: str, options: tuple[str, ...], as_json: bool) -> None:
     """Measure latency, throughput and idle cost.
 
-    A benchmark starts services of its own unless --home names some. Only its result goes to standard output.
+    NAME is start, live, drain, rebuild, prove, idle, gold, alert, api, peer or all. A benchmark starts services of its own
+    unless --home names some. Only its result goes to standard output.
     """
     from platform_assets.cli import render
 

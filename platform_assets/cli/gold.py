@@ -23,7 +23,9 @@ def gold() -> None:
 
 @gold.command(cls=Command, examples=("assay gold refresh", "assay gold refresh logs --day 2026-01-15"))
 @click.argument("system", required=False)
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Recompute this day (UTC) instead.")
+@click.option(
+    "--day", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="Recompute this day (UTC) instead."
+)
 @json_option
 @pass_session
 @click.pass_context

@@ -23,8 +23,13 @@ FORMATS = ("html", "csv", "json")
 )
 @click.argument("system")
 @click.argument("name", required=False)
-@click.option("--date", "day", metavar="YYYY-MM-DD", help="The day (UTC). Default: yesterday.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: the output's suffix, or json.")
+@click.option("--date", "day", metavar="YYYY-MM-DD", help="The day (UTC).  [default: yesterday]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="What is written.  [default: as the suffix of --output says, else json]",
+)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file, not to the screen."
 )

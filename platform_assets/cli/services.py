@@ -22,7 +22,7 @@ def up(session: Session, as_json: bool) -> None:
     """Start Kafka and OpenSearch, and create topics and templates.
 
     Waits until both are healthy. They go on until `assay down`; a second call changes nothing. The first start downloads
-    them (about 200 MB).
+    them (172 MB).
     """
     from platform_assets.cli import render
     from platform_assets.local import lifecycle

@@ -87,6 +87,8 @@ class Dagster:
         """What keeps it from being healthy: a daemon without heartbeat, a code location that does not load; None if nothing."""
         try:
             answer = query(self.url, _HEALTH)
+        except ConnectionError:
+            return "the web server does not answer yet"
         except (OSError, ValueError) as error:
             return f"the web server does not answer ({error})"
         for entry in answer["workspaceOrError"]["locationEntries"]:

@@ -59,7 +59,7 @@ def router(backend: Backend, system: str) -> APIRouter:
         caller: Annotated[Caller, Depends(allow(backend, system=system, audited=action))],
         asked: Annotated[MuteRequest, Body()],
     ) -> Json:
-        """Tell nobody of an alert for a while. It is stored and shown all the same."""
+        """Send no messages about an alert for a while. It is stored and shown all the same."""
         length = parse_duration(asked.length) if asked.length else timedelta(0)
         if length > MAX_MUTE:
             raise QueryError(
