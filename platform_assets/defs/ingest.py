@@ -3,7 +3,7 @@ sensor.
 
 The same assets are made in two ways, and the job says which:
 
-- The job `<system>_worker`, launched by the sensor once a minute, follows the topics and reports every day it touched.
+- The job `<system>_ingest`, launched by the sensor once a minute, follows the topics and reports every day it touched.
 - In any other run the selection speaks, when a person materializes or backfills assets of any day: bronze or quarantine means
   "land what waits now", silver or index means "rebuild that day from bronze". `<system>_rebuild` is the job of that kind for
   `dagster job backfill`.
