@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +29,7 @@ from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.late import spans
 from platform_assets.alerts.model import Kind, Rule, group_key
 from platform_assets.contracts.model import Table
+from platform_assets.core.files import replacing
 from platform_assets.tables.files import DataFile
 from platform_assets.tables.table import LakeTable
 
@@ -309,10 +308,9 @@ class Buckets:
         state |= {"newest": newest, "heard": heard}
         if self._broken_at is not None:
             state |= {"broken": json.dumps(self.broken), "broken_at": self._broken_at.isoformat()}
-        descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as sink, pa.ipc.new_file(sink, sql.CELLS.with_metadata(state)) as writer:
+        schema = sql.CELLS.with_metadata(state)
+        with replacing(self._file(), durable=False) as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_table(self._cells)
-        Path(name).replace(self._file())
 
     def _load(self, rewrite: int, seq: int) -> bool:
         try:

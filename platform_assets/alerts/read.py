@@ -32,6 +32,7 @@ from platform_assets.contracts.document import Declared, Document, model_mistake
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import packaged_systems
 from platform_assets.contracts.types import NUMERIC
+from platform_assets.core.durations import parse_duration
 from platform_assets.core.errors import Mistake, Mistakes, told
 
 FILE_NAME = "alerts.yaml"
@@ -40,8 +41,6 @@ WORDS = frozenset({"value", "threshold", "window", "rule", "system", "table"})
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _PAGE = re.compile(r"[a-z0-9][a-z0-9_-]*\.md|https://\S+")
-_DURATION = re.compile(r"([1-9]\d{0,5})(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGGREGATE = re.compile(
     r"(?is)\s*(count|sum|max)\(\s*(\*|[a-z_][a-z0-9_]*)\s*\)\s*(?:filter\s*\(\s*where\s+(.+?)\s*\))?\s*"
 )
@@ -52,10 +51,9 @@ _HINT = "see docs/alerts.md"
 
 def duration(text: Any) -> timedelta:
     """`30s`, `5m`, `2h`, `1d`. ValueError otherwise."""
-    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    if not isinstance(text, str):
         raise ValueError(f"{text!r} is no duration such as 30s, 5m, 2h or 1d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return parse_duration(text)
 
 
 def aggregate(text: str) -> Aggregate:

@@ -6,10 +6,6 @@ Belongs here: the accepted contracts in the lake's `contracts/`, one file a syst
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from platform_assets.contracts.compat import breaking_changes, check_compatible,
 from platform_assets.contracts.errors import ContractError
 from platform_assets.contracts.model import Contract
 from platform_assets.core.errors import AssayError
+from platform_assets.core.files import locked, write_private
 from platform_assets.core.settings import Settings
 
 
@@ -60,12 +57,12 @@ def accept_contract(settings: Settings, contract: Contract) -> Verdict:
         return verdict
     settings.lake_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    with _locked(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock")):
         verdict = _evaluate(path, contract)  # another worker may have been faster
         if not verdict.passes:
             raise AssayError(verdict.problem, verdict.hint)
         if verdict.state != "unchanged":
-            _write(path, to_json(contract))
+            write_private(path, to_json(contract).encode())
     return verdict
 
 
@@ -94,23 +91,3 @@ def _read(path: Path) -> Contract | None:
         ) from error
     except OSError as error:
         raise AssayError(f"cannot read {path}: {error.strerror}", "run as the user who owns the lake") from error
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a torn file would stop every worker."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@ Belongs here: reading them and which table each is for, and durations. Does not 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 from open_data_contract_standard.model import ServiceLevelAgreementProperty
 
 from platform_assets.contracts.errors import at
+from platform_assets.core.durations import parse_duration
 from platform_assets.core.errors import Mistakes
 
 MAX_DURATION = timedelta(days=365_250)
 """A thousand years: further back than the oldest event by more, the calendar would end."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _UNIT_NAMES = {
     **dict.fromkeys(("s", "second", "seconds"), 1),
     **dict.fromkeys(("m", "min", "minute", "minutes"), 60),
@@ -90,10 +89,12 @@ def _amount(value: Any, unit: str | None, place: str) -> timedelta:
 
 def duration(value: Any, place: str) -> timedelta:
     """A duration such as 10m or 2d. Raises ContractError for what is none, or too long."""
-    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value) if isinstance(value, str) else None
-    if match is None:
-        raise at(place, f"{value!r} is no duration", "a whole number with s, m, h or d, e.g. 10m or 2d")
-    length = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    try:
+        length = parse_duration(value) if isinstance(value, str) else timedelta(0)
+    except ValueError:
+        length = timedelta(0)
+    if not length:
+        raise at(place, f"{value!r} is no duration", "a whole number with s, m, h, d or w, e.g. 10m or 2d")
     if length > MAX_DURATION:
         raise at(place, f"is {value}", f"at most {MAX_DURATION.days}d")
     return length

@@ -13,27 +13,48 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 PRIVATE = 0o600
 PUBLIC = 0o644
+_UNFINISHED = ".tmp"
 
 
-def write_bytes(path: Path, data: bytes, mode: int = PUBLIC, owner: tuple[int, int] | None = None) -> None:
-    """Replace `path` by `data` in one step; its mode and `(uid, gid)` hold from the first byte on."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+@contextmanager
+def replacing(
+    path: Path, mode: int = PRIVATE, owner: tuple[int, int] | None = None, *, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` at the end of the block, whole or, after an error, not at all.
+
+    Its mode and `(uid, gid)` hold from the first byte on. `durable`: on the disk before it takes the place; caches need not be.
+    A killed process leaves its file beside (`unfinished`).
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             if owner is not None and os.geteuid() == 0:
                 os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
-            handle.write(data)
+            yield handle
             handle.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def unfinished(folder: Path) -> Iterator[Path]:
+    """The files in `folder` that `replacing` has begun and not ended, here or in a process that was killed."""
+    return folder.glob(f".*{_UNFINISHED}")
+
+
+def write_bytes(path: Path, data: bytes, mode: int = PUBLIC, owner: tuple[int, int] | None = None) -> None:
+    """Replace `path` by `data` in one step, as `replacing` does."""
+    with replacing(path, mode, owner) as handle:
+        handle.write(data)
 
 
 def write_text(path: Path, text: str, mode: int = PUBLIC, owner: tuple[int, int] | None = None) -> None:

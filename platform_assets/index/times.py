@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from platform_assets.core import durations
 from platform_assets.index.errors import QueryError
 from platform_assets.index.mappings import EARLIEST, LATEST
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(weeks=99_999)
 
 
 def parse_duration(text: str) -> timedelta:
     """`90s`, `15m`, `24h`, `7d`, `2w`. Raises QueryError."""
-    match = re.fullmatch(r"(\d{1,5})([smhdw])", text.strip())
-    if match is None or int(match[1]) == 0:
+    try:
+        length = durations.parse_duration(text)
+    except ValueError:
+        length = timedelta.max
+    if length > _LONGEST:
         raise QueryError(f"not a duration: {text!r}", "write 90s, 15m, 24h, 7d or 2w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return length
 
 
 def parse_as_of(text: str) -> datetime:

@@ -9,8 +9,6 @@ time, not rows. Two different keys share 128 bits with probability 1e-21 in a wi
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -25,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.files import replacing, unfinished
 from platform_assets.core.transactions import REWRITE, SEQ
 from platform_assets.tables.files import older
 from platform_assets.tables.table import LakeTable, select_from
@@ -300,11 +299,9 @@ class KeyIndex:
             return
         keys = _sorted(Keys.joined(runs))
         self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(dir=self._cache, suffix=".tmp")
         state = np.array([self.covered, self.rewrite], np.int64)
-        with os.fdopen(descriptor, "wb") as sink:
+        with replacing(snapshot_file(self._cache, self._contract, self._silver, window), durable=False) as sink:
             np.savez(sink, hi=keys.hi, lo=keys.lo, content=keys.content, state=state, maker=np.array(self._maker))
-        Path(name).replace(snapshot_file(self._cache, self._contract, self._silver, window))
 
     def _load(self, window: Window) -> tuple[KeySet, int]:
         """A snapshot that this silver table still agrees with, and the bronze commit that it covers."""
@@ -330,7 +327,7 @@ def snapshot_file(folder: Path, contract: Table, silver: LakeTable, window: Wind
 
 def forget_snapshots(folder: Path, before: float) -> int:
     """Delete snapshots, and what a killed worker left half written, last changed before a Unix time; files deleted."""
-    old = older((*folder.glob("*.npz"), *folder.glob("*.tmp")), before)
+    old = older((*folder.glob("*.npz"), *unfinished(folder)), before)
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)

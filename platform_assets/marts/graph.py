@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,6 +21,7 @@ from typing import Any
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract
 from platform_assets.core.errors import AssayError, one_line, told
+from platform_assets.core.files import replacing
 from platform_assets.marts.marts import Mart, Reads, Slot, declared_marts
 from platform_assets.marts.project import broken_models, manifest_path
 from platform_assets.marts.spans import MINUTES
@@ -168,10 +167,8 @@ def _mark(contract: Contract) -> str:
 
 
 def _write(path: Path, found: Mapping[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(prefix=".graph-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(found, file)
-    Path(name).replace(path)
+    with replacing(path, durable=False) as file:
+        file.write(json.dumps(found).encode())
 
 
 def _derive(

@@ -5,12 +5,12 @@ Belongs here: the file and the message. Does not belong here: when (`defs/report
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from platform_assets.alerts.notify import API, Attached, targets
 from platform_assets.alerts.text import neutral, plain
+from platform_assets.core.files import write_private
 from platform_assets.reports.build import Built
 from platform_assets.reports.declare import Kind
 from platform_assets.reports.render import column_text, to_html
@@ -27,10 +27,7 @@ def keep(built: Built, home: Path) -> Path:
     folder = home / FOLDER / built.system / built.report.name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{built.day}.html"
-    beside = path.with_suffix(".new")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(to_html(built))
-    beside.replace(path)
+    write_private(path, to_html(built).encode())
     return path
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.files import write_private
 from platform_assets.stream.content import UTF8_MARK, UnreadableFile, codec_of, refuse_wide
 from platform_assets.stream.files import SEND_LIMIT, Framer
 from platform_assets.stream.rotated import (
@@ -75,14 +76,9 @@ class PositionFile:
             return None
 
     def save(self, text: str) -> None:
-        """Write beside, sync, rename."""
+        """Replace what was saved, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(self.path.name + ".new")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
+        write_private(self.path, text.encode())
 
 
 @dataclass(frozen=True, slots=True)
