@@ -25,6 +25,7 @@ from pathlib import Path
 from platform_assets.contracts.read import load_systems
 from platform_assets.core.errors import AssayError, Mistake
 from platform_assets.core.settings import Settings
+from platform_assets.marts import compile as compiling
 from platform_assets.marts.assembled import assemble, origin, unread
 from platform_assets.marts.broken import without_broken
 
@@ -36,8 +37,8 @@ PROJECT = "ASSAY_DBT_PROJECT"
 """The environment variable that names another project: for macros and settings of one's own."""
 _READ = ("*.sql", "*.yml")
 _COMPILE_SECONDS = 600
-_STOPPED = 2
-"""What dbt exits with when an error has ended it."""
+_FILE_SECONDS = 30
+"""Processor time that the Jinja of one model may take; that of the platform's takes milliseconds."""
 _SAID = 400
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -159,12 +160,12 @@ def _compile(project: Path, target: Path) -> None:
     """In a process of its own: dbt is heavy, and keeps settings of its last run."""
     # Python's warnings would hide the end of dbt's words, which is quoted.
     command = [
-        sys.executable, "-W", "ignore", "-m", "dbt.cli.main", "--quiet", "compile",
+        sys.executable, "-W", "ignore", "-m", compiling.__name__, "--quiet", "compile",
         "--select", "resource_type:model", "--no-populate-cache",
         *flags(project, target),
     ]  # fmt: skip
     # An empty database, so that SQL which depends on data cannot be compiled.
-    environment = {**os.environ, DATABASE: str(target / "gold.duckdb")}
+    environment = {**os.environ, DATABASE: str(target / "gold.duckdb"), compiling.LIMIT: str(_FILE_SECONDS)}
     try:
         done = subprocess.run(  # noqa: S603 (our own interpreter and project)
             command, capture_output=True, text=True, check=False, timeout=_COMPILE_SECONDS, stdin=subprocess.DEVNULL,
@@ -176,7 +177,7 @@ def _compile(project: Path, target: Path) -> None:
             "try again when the machine is less busy",
         ) from error
     # Having failed at single models dbt goes on with the others; having stopped, it has compiled none that follows.
-    stopped = done.returncode == _STOPPED
+    stopped = done.returncode == compiling.STOPPED
     if done.returncode and (stopped or not (target / MANIFEST).is_file()):
         (target / MANIFEST).unlink(missing_ok=True)
         words = " ".join((done.stdout + done.stderr).split())

@@ -84,6 +84,20 @@ def test_files_that_dbt_stops_at_without_a_name_are_left_out_and_told(systems: P
     assert said["nul.yml"]["line"] == 2
 
 
+def test_a_model_whose_jinja_does_not_end_is_left_out(systems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform_assets.marts.project._FILE_SECONDS", 1)
+    endless = "".join(f"{{% for {name} in range(90000) %}}" for name in "ijk") + "{% endfor %}" * 3
+    own = systems / "shop" / "marts"
+    (own / "endless.sql").write_text(f"select 1 as one {endless}")
+    (own / "later.sql").write_text(f"{{% if execute %}}{endless}{{% endif %}} select 1 as one")
+    for system in ("shop", "till"):
+        graph = read_graph(project_folder(), load_contract(system, systems))
+        assert [mart.name for mart in graph.marts] == [f"{system}_hour"]
+    mistakes = json.loads(CliRunner().invoke(assay, ["contract", "check", "--json"]).stdout)["mistakes"]
+    assert {mistake["file"] for mistake in mistakes} == {str(own / "endless.sql"), str(own / "later.sql")}
+    assert all("does not end within 1 s" in mistake["message"] for mistake in mistakes)
+
+
 def test_models_and_tests_in_folders_of_their_own_are_told(systems: Path) -> None:
     own = systems / "shop" / "marts"
     deep = own / "daily" / "more"
