@@ -52,7 +52,7 @@ _HINT = "see docs/alerts.md"
 def duration(text: Any) -> timedelta:
     """`30s`, `5m`, `2h`, `1d`. ValueError otherwise."""
     if not isinstance(text, str):
-        raise ValueError(f"{text!r} is no duration such as 30s, 5m, 2h or 1d")
+        raise ValueError(f"{text!r} is no duration such as 90s, 15m, 24h, 7d or 2w")
     return parse_duration(text)
 
 

@@ -53,7 +53,7 @@ def _other(old: str, new: str) -> Callable[[str], str]:
         (_other("by: [service]", "by: [servce]"), ("rules.many.by", "'servce'", "service")),
         (_other("max(latency_ms)", "max(service)"), ("rules.slow.measure", "numeric column 'service'")),
         (_other("measure: count(*)", "measure: median(x)"), ("rules.many.measure", "count(*), sum(column)")),
-        (_other("window: 1m", "window: 1 minute"), ("rules.many.window", "30s, 5m, 2h or 1d")),
+        (_other("window: 1m", "window: 1 minute"), ("rules.many.window", "90s, 15m, 24h, 7d or 2w")),
         (_other("window: 1m", "window: 2d"), ("rules.many", "between 1s and 1d")),
         (_other("{value:,.0f}", "{value.__class__}"), ("rules.many.summary", "value.__class__")),
         (_other("{value:,.0f}", "{value:{threshold}}"), ("rules.many.summary", "format")),
