@@ -98,6 +98,8 @@ ENDS: dict[str, tuple[str | None, str | None]] = {
     ' "-" "a" www.example.com - 6f1f0b5e5c3d4a "x y" [z]': (None, "a"),
     ' "-" "a" 5 "router@docker" "http://10.0.0.2:80" 3ms': (None, "a"),
     ' "-" "a" TCP_MISS:HIER_DIRECT ': (None, "a"),
+    ' 0.004 "https://a/" "a"': ("https://a/", "a"),
+    ' 0.004 . "-" "a" 5': (None, "a"),
 }
 
 
@@ -152,6 +154,32 @@ def test_what_follows_the_size(request_line: str) -> None:
     assert [(row["referrer"], row["agent"]) for row in rows] == list(ENDS.values())
 
 
+WRITTEN_OTHERWISE = [
+    f'203.0.113.7\t-\t-\t{T}\t"GET / HTTP/1.1"\t200\t5\t"-"\t"a"',
+    f'  203.0.113.7 - - {T} "GET / HTTP/1.1" 200 5 "-" "a"',
+    START + '0.004 "GET / HTTP/1.1" 200 5 "-" "a"',
+    START + '"GET / HTTP/1.1" 200 +5 "-" "a"',
+    START + '"GET / HTTP/1.1\\r" 200 5 "-" "a"',
+    START + '"GET / HTTP/1.1\\x0D" 200 5 0.1 "-" "a"',
+    f'<190>Jan 15 09:30:00 web nginx: {START}"GET / HTTP/1.1" 200 5 "-" "a"',
+    f'Jan  5 09:30:00 web nginx[17]: {START}"GET / HTTP/1.1" 200 5 "-" "a"',
+    f'<190>Jan 15 09:30:00 nginx: {START}"GET / HTTP/1.1" 200 5 "-" "a"',
+    f'<190>1 2026-01-15T09:30:00Z web nginx 17 - - {START}"GET / HTTP/1.1" 200 5 "-" "a"',
+]
+
+
+def test_lines_that_are_written_otherwise_lose_nothing() -> None:
+    usual, *others = access([START + '"GET / HTTP/1.1" 200 5 "-" "a"', *WRITTEN_OTHERWISE])
+    for line, row in zip(WRITTEN_OTHERWISE, others, strict=True):
+        assert {k: v for k, v in row.items() if k[0] != "_"} == {k: v for k, v in usual.items() if k[0] != "_"}, line
+
+
+def test_lines_without_a_request_or_a_size_count() -> None:
+    rows = access([START + '- 408 0 "-" "a"', START + '"GET / HTTP/1.1" 200', START + '"GET / HTTP/1.1" 200 "-" "a"'])
+    found = [(row["status"], row["bytes"], row["path"], row["agent"]) for row in rows]
+    assert found == [(408, 0, None, "a"), (200, None, "/", None), (200, None, "/", "a")]
+
+
 def test_raw_bytes_in_a_request_are_escaped() -> None:
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\xe9"
     row = accepted(START.encode() + b'"' + hello + b'" 400 150 "-" "caf\xe9"', ACCESS)
@@ -162,10 +190,8 @@ def test_raw_bytes_in_a_request_are_escaped() -> None:
     "line",
     [
         START + '"GET / HTTP/1.1" 200 1 "-" "cut off',
-        START + '"GET / HTTP/1.1" 200',
         START + '"GET / HTTP/1.1" 2000 1 "-" "a"',
         START + '"GET / HTTP/1.1 200 1',
-        f"Jan 15 09:30:00 web nginx: 203.0.113.9 {END}",  # a syslog prefix: the client would be wrong
         "no line of a web server",
         "",
     ],
@@ -212,6 +238,13 @@ def test_loggers_of_every_kind() -> None:
         assert broker(f"It took 5 (ms) ({logger})") == ("It took 5 (ms)", logger, None)
         assert broker(f"first\n\tsecond = 1\n ({logger})\n") == ("first\n\tsecond = 1", logger, None)
         assert broker(f"It failed (retrying) ({logger})\n{TRACE}") == ("It failed (retrying)", logger, TRACE)
+
+
+def test_levels_may_be_padded_and_causes_stand_alone() -> None:
+    assert accepted(b"[2026-01-15 09:30:00,123]  INFO started (a.b.C)", BROKER)["level"] == "INFO"
+    assert accepted(b"[2026-01-15 09:30:00,123]  WARN gone", BROKER)["message"] == "gone"
+    cause = "Caused by: x.Y: gone\n\t... 5 more"
+    assert broker(f"It failed\n{cause}") == ("It failed", None, cause)
 
 
 def test_prose_in_parentheses_belongs_to_the_message() -> None:
