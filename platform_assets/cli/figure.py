@@ -95,6 +95,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
+    from platform_assets.cli import render
     from platform_assets.cli.render import Lines
 
     lines = Lines(out)
@@ -109,7 +110,7 @@ def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
     taken = ", ".join(f"{name} to commit {at['commits']:,}" for name, at in found.consumed.items() if at["commits"])
     number = "no longer in the refresh_log" if found.refresh is None else f"{found.refresh:,}"
     line("refresh", f"{number}; the mart has taken in {taken or 'nothing'}")
-    line("counted", f"{found.counted:,} rows of silver: {_VERDICTS[found.verdict]}")
+    line("counted", f"{render.counted(found.counted, 'row')} of silver: {_VERDICTS[found.verdict]}")
     if found.adds:
         under("rows that add to it: " + ", ".join(f"{name} {rows:,}" for name, rows in found.adds.items()))
     for name in found.differs:
@@ -125,9 +126,12 @@ def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
 
 
 def _show_table(line: Any, under: Any, name: str, part: dict[str, Any], column: str | None) -> None:
-    what = "rows" if column is None else f"rows that add to {column}"
+    from platform_assets.cli import render
+
+    rows = render.counted(part["rows"], "row")
+    what = rows if column is None else f"{rows} that add to {column}"
     late = f"; {part['late']:,} came later, the next refresh counts them" if part["late"] else ""
-    line("silver", f"{name}: {part['rows']:,} {what}{late}")
+    line("silver", f"{name}: {what}{late}")
     if part["bronze"]:
         first, last = part["bronze"]["commits"]
         days = part["bronze"]["landed"]
@@ -136,7 +140,8 @@ def _show_table(line: Any, under: Any, name: str, part: dict[str, Any], column: 
         line("bronze", f"{commits}, landed {when}")
     for one in part["partitions"]:
         low, high = one["offsets"]
-        line("topic", f"{part['topic']}, partition {one['partition']}: {one['rows']:,} rows of offsets {low} to {high}")
+        rows = render.counted(one["rows"], "row")
+        line("topic", f"{part['topic']}, partition {one['partition']}: {rows} of offsets {low} to {high}")
         under(f"topic id {one['topic_id']}")
 
 

@@ -193,9 +193,11 @@ def show(out: Console, proof: Proof) -> None:
 def _show_table(out: Console, system: str, table: TableProof) -> None:
     from rich.text import Text
 
+    from platform_assets.cli import render
+
     counts = table.counts
     parts = [f"{counts.get(name, 0):,} {word}" for name, word in _PARTS.items() if counts.get(name) or name == "silver"]
-    equation = f"{counts.get('records', 0):,} records = {' + '.join(parts)}"
+    equation = f"{render.counted(counts.get('records', 0), 'record')} = {' + '.join(parts)}"
     if "documents" in counts:
         equation += f"; {counts['documents']:,} documents"
     out.print(Text.assemble((f"{system}.{table.table}  ", "bold"), equation), soft_wrap=True)

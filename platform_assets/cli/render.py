@@ -111,6 +111,11 @@ def count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, whose plural has an s: `1 record`, `2 records`."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
 def size(number: float) -> str:
     """Bytes for people."""
     for unit in ("B", "KB", "MB", "GB"):

@@ -192,9 +192,12 @@ def _tell(sent: Sent, as_json: bool) -> None:
         render.emit(sent)
         return
     out = render.console()
-    out.print(f"{sent.topic}: {sent.records:,} records, {render.size(sent.bytes)}", soft_wrap=True)
+    out.print(f"{sent.topic}: {render.counted(sent.records, 'record')}, {render.size(sent.bytes)}", soft_wrap=True)
     if sent.cut:
-        out.print(f"{sent.cut:,} records were too long and cut; they will be refused as too large", soft_wrap=True)
+        out.print(
+            f"too long and cut, so that they will be refused as too large: {render.counted(sent.cut, 'record')}",
+            soft_wrap=True,
+        )
     for name in sent.grown:
         out.print(f"{name} has grown since: its new lines were not sent (`assay tail` follows files)", soft_wrap=True)
     if sent.offsets:

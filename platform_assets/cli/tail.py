@@ -48,6 +48,7 @@ def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: flo
     the alert `tail_stopped`, follows the other files, and ends with 1. A crash between the broker's acknowledgement and the note
     of it sends the last records again; tables with a key drop them.
     """
+    from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -62,11 +63,13 @@ def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: flo
         producer = producer_for(session.settings, target)
         with stopping() as stop:
             if followed:
-                click.echo(f"following {len(followed)} file(s) into {target.topic}; Ctrl-C ends", err=True)
+                click.echo(
+                    f"following {render.counted(len(followed), 'file')} into {target.topic}; Ctrl-C ends", err=True
+                )
             try:
                 _follow(session, target, followed, failed, producer, stop)
             finally:
-                click.echo(f"{target.topic}: {producer.delivered:,} records", err=True)
+                click.echo(f"{target.topic}: {render.counted(producer.delivered, 'record')}", err=True)
             if failed:  # says more than how the command was ended
                 raise AssayError(
                     f"{len(failed)} of {len(files)} files could not be followed to the end", "see what was said of them"

@@ -25,6 +25,10 @@ def test_data_cannot_steer_the_terminal() -> None:
     assert render.one_line("a\x1b]0;title\x07b\x1b(B\x1b7c\x1bP1;2q\x1b\\d \x1b]0;no end") == "abcd \\x1b]0;no end"
 
 
+def test_a_noun_agrees_with_its_number() -> None:
+    assert [render.counted(number, "record") for number in (0, 1, 1200)] == ["0 records", "1 record", "1,200 records"]
+
+
 def test_colours_are_the_same_everywhere() -> None:
     shown = Path(page.__file__).with_name("static") / "js" / "text.js"
     for file in (shown, project_folder() / "macros" / "texts.sql"):

@@ -266,8 +266,8 @@ def test_the_command_follows_a_figure(lab: GoldLab, tmp_path: Path, monkeypatch:
     for piece in (
         "service=web  status=500",
         "events=1  errors=1",
-        "1 rows of silver",
-        "partition 3: 1 rows of offsets 7 to 7",
+        "1 row of silver",
+        "partition 3: 1 row of offsets 7 to 7",
     ):
         assert piece in text
     assert "assay trace logs BBBBBBBB.3.7" in text
