@@ -17,12 +17,12 @@ from platform_assets.marts.prepare import no_rows
 
 DATABASE = "gold"
 """What dbt calls the database in the SQL of models: by the name of its file."""
-_SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
-_INTEGERS = _SMALL | {"bigint", "ubigint", "hugeint", "uhugeint"}
-_DOUBLES = frozenset({"float", "double"})  # marts declare doubles only, models may give either
+_INTEGERS = frozenset(
+    ["tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"]
+)
+_NUMBERS = frozenset({"float", "double", "decimal"})
+"""Numbers that are rounded to what is declared: whoever declares a precision means it."""
 _TIMES = ("timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone", "date")
-_EXACT_DIGITS = 15
-"""A decimal of so many digits is the same when it is made from a double again."""
 
 
 def why_lossy(mart: Mart, sql: str, tables: Mapping[tuple[str, str], pa.Schema], marts: Sequence[Mart]) -> str | None:
@@ -66,23 +66,15 @@ def _loses(given: Any, declared: Any) -> bool:
     source, target = given.id, declared.id
     if given == declared or source in ("null", target if target not in ("decimal", "list") else ""):
         return False
-    digits, scale = _decimal(given)
     if target in _INTEGERS:
-        return not (source in _INTEGERS or source == "boolean" or (source == "decimal" and scale == 0))
-    if target in _DOUBLES:
-        return not (source in _SMALL | {"float", "boolean"} or (source == "decimal" and digits <= _EXACT_DIGITS))
-    if target == "decimal":
-        return not (
-            source in _INTEGERS or source == "boolean" or (source == "decimal" and scale <= _decimal(declared)[1])
-        )
+        return not (source in _INTEGERS or source == "boolean" or (source == "decimal" and not _scale(given)))
+    if target in _NUMBERS:
+        return source not in _INTEGERS | _NUMBERS | {"boolean"}
     if target == "timestamp with time zone":
         return source not in _TIMES
     return target in ("date", "boolean")
 
 
-def _decimal(kind: Any) -> tuple[int, int]:
-    """Precision and scale of a decimal; of another type they mean nothing."""
-    if kind.id != "decimal":
-        return 0, 0
-    parts = dict(kind.children)
-    return int(parts["precision"]), int(parts["scale"])
+def _scale(decimal: Any) -> int:
+    """The digits after the point."""
+    return int(dict(decimal.children)["scale"])

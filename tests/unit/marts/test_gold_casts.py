@@ -14,11 +14,8 @@ from chainlab import DAY_ONE, ChainLab, Model
 SOURCE = "{{ source('market', 'trades') }}"
 LOSSY = {
     "mean": ("avg(price)", "bigint", "DOUBLE"),
-    "money": ("avg(price)", "decimal(18,2)", "DOUBLE"),
-    "digits": ("sum(price::decimal(10,4))", "decimal(18,2)", "DECIMAL(38,4)"),
     "cents": ("max(price::decimal(10,4))", "bigint", "DECIMAL(10,4)"),
-    "wide": ("sum(price::decimal(18,2))", "double", "DECIMAL(38,2)"),
-    "total": ("sum(price)", "double", "HUGEINT"),
+    "word": ("max(price)::varchar", "double", "VARCHAR"),
     "seen": ("max(traded_at)", "date", "TIMESTAMP WITH TIME ZONE"),
     "text": ("max(price)::varchar", "bigint", "VARCHAR"),
     "flag": ("max(price)", "boolean", "BIGINT"),
@@ -28,6 +25,10 @@ EXACT = {
     "total": ("sum(price)", "bigint"),
     "number": ("count(*)::integer", "double"),
     "half": ("0.5", "double"),
+    "sum": ("sum(price)", "double"),
+    "wide": ("sum(price::decimal(18,2))", "double"),
+    "rounded": ("avg(price)", "decimal(18,2)"),
+    "digits": ("sum(price::decimal(10,4))", "decimal(18,2)"),
     "money": ("sum(price)", "decimal(38,2)"),
     "finer": ("max(price::decimal(10,2))", "decimal(18,4)"),
     "mean": ("cast(round(avg(price)) as bigint)", "bigint"),
