@@ -116,11 +116,15 @@ def _with_marts(session: Session, system: str | None) -> list[Contract]:
 
 
 def _show(report: RefreshReport) -> None:
+    from platform_assets.cli import render
+
     if not report.minutes:
         click.echo(f"{report.system}: silver has nothing new")
     else:
         rows = ", ".join(f"{name} {n:,}" for name, n in report.rows.items())
         took = sum(report.seconds.values())
-        click.echo(f"{report.system}: refresh {report.number}, {report.minutes:,} minutes, {took:.1f} s: {rows}")
+        click.echo(
+            f"{report.system}: refresh {report.number}, {render.counted(report.minutes, 'minute')}, {took:.1f} s: {rows}"
+        )
     if report.index_error:
         click.echo(f"{report.system}: the index is behind: {report.index_error}", err=True)

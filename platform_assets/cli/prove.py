@@ -148,7 +148,7 @@ def _show_audit(out: Console, found: GoldAudit) -> None:
         said = (
             "never refreshed"
             if mart.refresh is None
-            else f"{mart.slots:,} slots with {mart.rows:,} rows compared{left}"
+            else f"{render.counted(mart.slots, 'slot')} with {render.counted(mart.rows, 'row')} compared{left}"
         )
         out.print(Text.assemble(sign, f" {found.system}.{name}: {said}"), soft_wrap=True)
         for one in mart.differences:

@@ -87,9 +87,9 @@ class Dagster:
         """What keeps it from being healthy: a daemon without heartbeat, a code location that does not load; None if nothing."""
         try:
             answer = query(self.url, _HEALTH)
-        except ConnectionError:
-            return "the web server does not answer yet"
         except (OSError, ValueError) as error:
+            if isinstance(getattr(error, "reason", error), ConnectionRefusedError):  # urllib wraps it
+                return "the web server does not listen yet"
             return f"the web server does not answer ({error})"
         for entry in answer["workspaceOrError"]["locationEntries"]:
             location = entry["locationOrLoadError"]
