@@ -41,7 +41,7 @@ def serve(
     Without TLS it listens on this machine only: keys must not cross a network in clear.
     """
     from platform_assets.serve.reload import Reloading
-    from platform_assets.serve.server import make_server
+    from platform_assets.serve.server import listening, make_server
 
     if bool(certificate) != bool(private_key):
         raise AssayError("TLS needs both --certificate and --private-key", "give both or none")
@@ -62,8 +62,11 @@ def serve(
         private_key=Path(private_key) if private_key else None,
         log_config=_LOGGING,
     )
-    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
-        server.run()
+    with listening(host, port) as socket, suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        shown = f"[{host}]" if ":" in host else host
+        scheme = "https" if certificate else "http"
+        click.echo(f"Listening on {scheme}://{shown}:{socket.getsockname()[1]} until Ctrl-C", err=True)
+        server.run([socket])
 
 
 def _loopback(host: str) -> bool:

@@ -9,12 +9,17 @@ silent ones would be the end of the service for everybody else.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from platform_assets.core.errors import AssayError
 
 MAX_CONNECTIONS = 256
 HEADERS_S = 10.0
@@ -96,6 +101,18 @@ class Connection(H11Protocol):
     def _end(self) -> None:
         self.connections.discard(self)  # at once: whoever is counted next must not find it there
         self.transport.abort()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. Raises AssayError when the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        hint = "give another --port" if error.errno == errno.EADDRINUSE else "give another --host or --port"
+        # Python adds the address to the system's own words, and a name that is not found has others.
+        why = os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else str(error)
+        raise AssayError(f"cannot listen on {host}, port {port}: {why}", hint) from error
 
 
 def make_server(

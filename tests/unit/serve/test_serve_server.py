@@ -20,6 +20,7 @@ import uvicorn
 from waiting import eventually
 
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.index import asking
 from platform_assets.local.tls import ensure_certificates
@@ -207,3 +208,15 @@ def test_a_key_that_asks_for_much_at_once_delays_nobody_else(tmp_path: Path, mon
         assert sorted(one.result().status_code for one in asked) == [429, *[503] * AT_ONCE]
         assert time.monotonic() - began < 20  # one deadline for all requests of a search
         assert greedy.get("/v1/systems").status_code == 200
+
+
+def test_an_address_that_cannot_be_had_is_said_in_one_line() -> None:
+    with server.listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            AssayError, match=f"cannot listen on 127.0.0.1, port {port}: Address already in use"
+        ) as found:
+            server.listening("127.0.0.1", port)
+    assert found.value.hint == "give another --port"
+    with pytest.raises(AssayError, match=r"cannot listen on 192\.0\.2\.1, port 0"):
+        server.listening("192.0.2.1", 0)
