@@ -7,7 +7,8 @@ A network address is
 - four decimal groups, also beside letters, so that a version of four groups goes too; not if the last three are 0, which is no
   host's address but what browsers give as their version (`Chrome/120.0.0.0`);
 - eight hexadecimal groups, or `::` with groups on both sides or two on one (`::1` is nobody's), the last one perhaps an IPv4
-  address; whole words only. Clock times and hardware addresses have fewer groups; what has no digit is a name (`dead::beef`).
+  address; whole words only. Clock times and hardware addresses have fewer groups; what has no digit is a name (`dead::beef`)
+  unless it stands in brackets, as the host of a URL does.
 What stands behind it (port, zone, length of a prefix) stays. Addresses as one number, in hexadecimal, or with other signs between
 the groups (`ip-10-1-2-3`) are not seen.
 """
@@ -188,10 +189,11 @@ def _is_local(code: int) -> int:
 def _addresses(text: str) -> tuple[Ints, Ints]:
     found = []
     for match in _ADDRESS.finditer(text):
-        before = match[match.lastindex or 0] or ""
-        if "::" in match[0] and not _ANY_DIGIT.search(match[0]):
+        start, end = match.start() + len(match[match.lastindex or 0] or ""), match.end()
+        in_brackets = text[start - 1 : start] == "[" and text[end : end + 1] == "]"
+        if "::" in match[0] and not in_brackets and not _ANY_DIGIT.search(match[0]):
             continue
-        found.append((match.start() + len(before), match.end()))
+        found.append((start, end))
     return _pairs(found)
 
 

@@ -130,7 +130,9 @@ def test_no_encoding_of_personal_data_is_left(transformers: dict[str, Transforme
     texts = [f"to ({secret}), ok" for secret in secrets]
     events = [encoded(message=text, more=text, deep={text: [text, {"x": text}]}) for text in texts]
     refused = [encoded(status="bad", event_id="e", message=text) for text in texts]
-    urls = [re.sub(r"[\s\x00-\x1f\u2000-\u200b\u3000\xa0]", "+", secret.replace("\x1b", "%1B")) for secret in secrets]
+    # A form sends blanks as plus signs, and what shows nothing by its bytes.
+    blanks = [re.sub(r"[\s\u2000-\u200a\u3000\xa0]", "+", secret) for secret in secrets]
+    urls = [re.sub(r"[\x00-\x1f\u200b]", lambda found: urllib.parse.quote(found[0]), url) for url in blanks]
     lines = [
         f'203.0.113.9 - - [15/Jan/2026:09:30:00 +0000] "GET /x?q={url}&y=1 HTTP/1.1" 200 5 "https://a/?r={url}" "-"'
         for url in urls

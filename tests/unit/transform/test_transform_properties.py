@@ -173,8 +173,8 @@ def _is_a_hosts(ip: ipaddress.IPv6Address) -> bool:
 
 
 def _sparse(groups: set[int]) -> ipaddress.IPv6Address:
-    """An address with these groups: most random ones have no `::`."""
-    return ipaddress.IPv6Address(":".join(f"{n + 10:x}" if n in groups else "0" for n in range(8)))
+    """An address with these groups, each with a digit: most random ones have no `::`."""
+    return ipaddress.IPv6Address(":".join(f"{n + 26:x}" if n in groups else "0" for n in range(8)))
 
 
 @QUICK
