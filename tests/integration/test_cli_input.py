@@ -114,7 +114,7 @@ def _tailed(shell: Shell, services: Settings, path: Path, expected: int) -> int:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
-    found = re.search(r"([\d,]+) records", err)
+    found = re.search(r"([\d,]+) records?", err)
     assert found, err
     assert int(found[1]) >= expected
     return int(found[1])

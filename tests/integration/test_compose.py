@@ -156,7 +156,7 @@ def test_the_generated_configuration_serves(servers: Settings, folder: Path) -> 
     asked = urlsplit(compose["services"]["opensearch"]["healthcheck"]["test"][-1])
     assert requests.get(servers.opensearch_url + asked.path, verify=str(servers.opensearch_ca), timeout=30).ok
 
-    worker = read_env_file(folder / "generated" / "roles" / "worker.env")
+    worker = read_env_file(folder / "generated" / "roles" / "ingest.env")
     producer = read_env_file(folder / "generated" / "roles" / "producer.env")
     check_kafka(replace(servers, values={**_addresses(servers), **worker, **producer}))  # published and consumed
     with pytest.raises(AssayError, match="wrong password"):

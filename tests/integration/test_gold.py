@@ -36,7 +36,7 @@ from platform_assets.local.demo import shared_data
 from platform_assets.marts.graph import marts_of, read_graph
 from platform_assets.marts.index import MartDocuments, publish_index
 from platform_assets.marts.maintain import GoldMaintenance, maintain_gold
-from platform_assets.marts.marts import FEED, Mart
+from platform_assets.marts.marts import REFRESH_LOG, Mart
 from platform_assets.marts.project import project_folder
 from platform_assets.marts.refresh import refresh
 from platform_assets.marts.reindex import reindex_mart
@@ -176,8 +176,8 @@ def test_an_index_that_lost_its_progress_is_filled_from_whole_tables(gold: Gold)
     gold.log(failure(0), failure(70))
     gold.refresh()
     _forget(gold)
-    feed = gold.settings.lake_path / "gold" / "logs" / FEED
-    assert feed.is_dir()
+    log = gold.settings.lake_path / "gold" / "logs" / REFRESH_LOG
+    assert log.is_dir()
     sent = dict(publish_index(gold.settings, LOGS, list(gold.marts.values())))
     assert sent["errors_minute"] == gold.rows(gold.marts["errors_minute"]).total()
     gold.equal()

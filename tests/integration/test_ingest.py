@@ -20,7 +20,7 @@ from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import start_mark
 from platform_assets.index.connect import connect_indices
 from platform_assets.index.names import read_alias
-from platform_assets.ingest import track
+from platform_assets.ingest import pipeline
 from platform_assets.ingest.rebuild import rebuild
 from platform_assets.ingest.report import IngestReport
 from platform_assets.ingest.worker import Worker
@@ -297,7 +297,7 @@ def test_a_compaction_that_fails_is_told_and_the_worker_goes_on(
     def out_of_memory(*_: object) -> int:
         raise duckdb.OutOfMemoryException("could not allocate block")
 
-    monkeypatch.setattr(track, "compact", out_of_memory)
+    monkeypatch.setattr(pipeline, "compact", out_of_memory)
     contract = private_system(settings)
     publish(settings, contract.table("events"), [event(n) for n in range(100)])
     report = Worker(settings, contract, commit_seconds=0.1, compact_seconds=0.2).follow(max_seconds=3)

@@ -198,7 +198,7 @@ class TestSimulated:
         """The messages behind the errors of a service, the most frequent first, each with an event to look at."""
         said = {
             ("/pay", "gateway timed out for "),
-            ("/capture", "feed entry rejected: amount "),
+            ("/capture", "ledger entry rejected: amount "),
             ("/settlements", "settlement file cannot be written on "),
         }
         wanted: Counter[tuple[str, str]] = Counter()
