@@ -36,7 +36,7 @@ from platform_assets.tables.table import LakeTable
 FOLDER = "_alerts"
 """Where snapshots lie, below the lake's root."""
 LATE = timedelta(minutes=2)
-"""A row that is older than the newest by more has windows that are no longer kept: they are evaluated by silver, afterwards."""
+"""A row that is older than the newest by more has windows that are no longer kept: they are evaluated from silver, afterwards."""
 LANDED = timedelta(minutes=10)
 """Where nothing tells how far rows were evaluated, those that have landed so lately are evaluated, however old they are."""
 GRACE = timedelta(seconds=10)
@@ -181,7 +181,7 @@ class Buckets:
                 yield cells.cast(sql.CELLS)
 
     def _leave_out(self, name: str, why: str) -> None:
-        """Evaluator a rule no more: its windows lack rows."""
+        """Evaluate a rule no more: its windows lack rows."""
         self.broken[name] = why
         self._broken_at = self._broken_at or datetime.now(UTC)
         others = (c.filter(pc.field("rule") != name) for c in (self._cells, self._fresh, self._past))

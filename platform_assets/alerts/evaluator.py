@@ -132,7 +132,7 @@ def look_once(
     alert_service: AlertService,
     ends: Callable[[], Ends],
 ) -> list[Alert]:
-    """Evaluator every table's own rules as silver is now, beside a worker or without one; what that changed.
+    """Evaluate every table's own rules as silver is now, beside a worker or without one; what that changed.
 
     `ends` asks the broker, at most once and only when a table is silent; what it does not tell of is not known. A rule that fails
     on data is an alert of its own.

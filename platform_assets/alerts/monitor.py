@@ -130,7 +130,7 @@ class Monitor:
             self._noted[table] = vitals
 
     def finish(self, seconds: float) -> None:
-        """Evaluator what was offered, for at most `seconds`, let index and people follow, and end."""
+        """Evaluate what was offered, for at most `seconds`, let index and people follow, and end."""
         until = time.monotonic() + seconds
         with self._changed:
             self._closing = True
@@ -172,7 +172,7 @@ class Monitor:
         return self._evaluators[commit.table].offer(commit.after, commit.seq, commit.rows)
 
     def _see(self, table: str, vitals: Vitals, now: datetime, after: int | None = None) -> Sequence[object]:
-        """Evaluator a table's vitals. Its first commit, behind bronze commit `after`, says where the past ends for sure."""
+        """Evaluate a table's vitals. Its first commit, behind bronze commit `after`, says where the past ends for sure."""
         if table not in self._begun or (self._begun[table] is None and after is not None):
             self._health[table].begin(self._past(table, after))
             self._begun[table] = after

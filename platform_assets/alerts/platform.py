@@ -110,7 +110,7 @@ class Counted:
 
 @dataclass
 class TableHealth:
-    """Evaluators one table's vitals; one for each table and ingest run."""
+    """Evaluates one table's vitals; one for each table and ingest run."""
 
     table: Table
     _past: deque[tuple[datetime, Vitals]] = field(default_factory=deque)

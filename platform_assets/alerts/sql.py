@@ -48,7 +48,7 @@ CELLS: pa.Schema = pa.schema(
 """Exact measures (`exact.py`) fill the units, those of doubles the others."""
 
 PAST_CELLS = pa.schema([CELLS.field(name) for name in ("rule", "grp", "bucket")])
-"""Which cells were added so late that their windows are evaluated by silver."""
+"""Which cells were added so late that their windows are evaluated from silver."""
 
 MERGE = """
 SELECT rule, grp, bucket, sum(total) AS total, max(peak) AS peak, sum(whole) AS whole, sum(total_units) AS total_units,

@@ -69,7 +69,7 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 
     Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, masks (save for a stronger
     one), texts that stand for absent, the way a field is searched; narrowed values (an enum that lost one, a lower maximum,
-    a field that became required, a new pattern, …), checks and rules that evaluate by a column which is computed in another way.
+    a field that became required, a new pattern, …), checks and rules that use a column which is computed in another way.
 
     A new optional field breaks nobody by this rule, whatever its name. Where messages have a member of that name already, it
     lay in the attributes column: nothing here can know, and to add a field must stay the light change that it is.
@@ -143,7 +143,7 @@ def _names(expression: str, column: str) -> bool:
 
 
 def _computed_changes(old: Table, new: Table) -> Iterator[str]:
-    """Checks and rules that evaluate by values which writers cannot foresee: those of columns that are computed in another
+    """Checks and rules that use values which writers cannot foresee: those of columns that are computed in another
     way.
     """
     changed = _changed_columns(old, new)

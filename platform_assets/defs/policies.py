@@ -37,7 +37,7 @@ FOLLOW_SECONDS = 60
 FOLLOW_MAX_SECONDS = 180
 """... and for this long when no successor comes."""
 INGEST_RUNS = 3
-"""Worker runs of one system in flight at most: one at work, one taking over, one that does not end as it should."""
+"""Ingest runs of one system in flight at most: one at work, one taking over, one that does not end as it should."""
 IN_FLIGHT_SECONDS = 300
 """An ingest run older than this cannot be at work (`FOLLOW_MAX_SECONDS`); whatever its status says, it blocks nobody."""
 SHORTEST_FRESHNESS = timedelta(seconds=2 * FOLLOW_SECONDS)

@@ -32,7 +32,7 @@ class IngestAlerts:
         """`rules` None: those in the system's folder."""
         # Handles of its own: the settler's must not move to another snapshot under its feet.
         tables = {t.name: Lake(settings.lake_path).tables(t) for t in contract.tables}
-        self._watch = Monitor(
+        self._monitor = Monitor(
             settings,
             contract,
             {name: found.silver for name, found in tables.items()},
@@ -44,24 +44,24 @@ class IngestAlerts:
     @property
     def error(self) -> str:
         """What does not work, in one line."""
-        return self._watch.error
+        return self._monitor.error
 
     def start(self) -> None:
         """Begin."""
-        self._watch.start()
+        self._monitor.start()
 
     def settled(self, report: TableReport, settled: Settled) -> None:
         """A silver commit. Never waits."""
-        self._watch.offer(report.table, settled.after, settled.seq, settled.rows, vitals(report))
+        self._monitor.offer(report.table, settled.after, settled.seq, settled.rows, vitals(report))
 
     def check(self, reports: Mapping[str, TableReport]) -> None:
         """How the tables do between commits. Never waits."""
         for name, report in reports.items():
-            self._watch.note(name, vitals(report))
+            self._monitor.note(name, vitals(report))
 
     def finish(self) -> None:
-        """Evaluator what was settled, and end."""
-        self._watch.finish(FINISH_SECONDS)
+        """Evaluate what was settled, and end."""
+        self._monitor.finish(FINISH_SECONDS)
 
 
 def settled_before(tables: TableSet, upto: int | None, since: datetime) -> list[Counted]:

@@ -53,7 +53,7 @@ class Keys:
 
     @classmethod
     def of(cls, rows: pa.Table) -> Keys:
-        """The keys of rows that transform has accepted, or of `hashing.key_select`."""
+        """The keys of rows that the transform has accepted, or of `hashing.key_select`."""
         hi, lo, content = (rows.column(name).to_numpy() for name in ("_key_hi", "_key_lo", "_content"))
         return cls(hi, lo, content)
 

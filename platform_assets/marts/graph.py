@@ -207,7 +207,7 @@ class _Refused(Exception):
 
 
 class _Analysis:
-    """Evaluators marts one after the other, those first that others read."""
+    """Decides on marts one after the other, those first that others read."""
 
     def __init__(
         self, manifest: Mapping[str, Any], contract: Contract, marts: Mapping[str, Mart], wrong: Mapping[str, str]

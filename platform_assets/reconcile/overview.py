@@ -49,7 +49,7 @@ def table_facts(settings: Settings, table: Table, *, services: bool = True, now:
     """One table, from its tables' logs and, with `services`, from the broker and the index.
 
     `lag` counts records (null: the broker does not answer), `watermark` is ISO 8601, ages are seconds, `rows` is silver's,
-    `quarantined` counts records that transform refused, `quarantined_recent` those that landed today or yesterday,
+    `quarantined` counts records that the transform refused, `quarantined_recent` those that landed today or yesterday,
     `index_refused` documents that the index refused, `conflicts` duplicates ever dropped that had other values than the row
     that stays, `index_behind` bronze commits; `unanswered` says why something is null.
     """

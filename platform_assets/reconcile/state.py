@@ -39,7 +39,7 @@ class TableState:
     table: str
     rows_by_partition: dict[str, int]
     bronze_by_date: dict[str, int]
-    quarantined: dict[str, int]  # records that transform refused, by landing date
+    quarantined: dict[str, int]  # records that the transform refused, by landing date
     bronze_seq: int
     silver_seq: int
     last_commit: datetime | None

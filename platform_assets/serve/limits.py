@@ -40,7 +40,7 @@ REPORT_TIMEOUT_S = 30.0
 """Of a report, for all rows that it rests on: less than a caller's token is good for."""
 SUBMIT_TIMEOUT_S = 15.0
 SUBMISSIONS_AT_ONCE = 4
-"""Each parses up to 4 MB and evaluates them in a database of its own."""
+"""Each parses up to 4 MB and checks them in a database of its own."""
 SUBMISSION_WAIT_S = 5.0
 _T = TypeVar("_T")
 

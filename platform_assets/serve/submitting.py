@@ -159,7 +159,7 @@ def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tup
 
 
 def _evaluate(backend: Backend, table: Table, caller: Caller, records: list[bytes]) -> Json | None:
-    """The problem that these records have, evaluated by the worker's own checks; None when they would all be accepted."""
+    """The problem that these records have by the worker's own checks; None when they would all be accepted."""
     with Transformer(table, masker(backend.settings), threads=1, memory_limit="256MB") as transformer:
         transformed = transformer.transform(_as_bronze(records))
     if transformed.rejected.num_rows:

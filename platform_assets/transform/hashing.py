@@ -4,7 +4,7 @@ Belongs here: the canonical encoding, and the SELECTs by which transform writes 
 Does not belong here: comparing them.
 
 Both are parts of the MD5 of a canonical text: a checksum against loss and alteration, not a defence against forgery. The text
-joins with NUL, which transform lets into no string, so it is unambiguous. Columns that are null are left out of the content,
+joins with NUL, which the transform lets into no string, so it is unambiguous. Columns that are null are left out of the content,
 so that a contract that gains an optional field keeps the hashes of rows stored before.
 
 The content hash of a row is the XOR of two hashes, one of its values and one of its coordinates. So the hash of the values alone

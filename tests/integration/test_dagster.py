@@ -78,7 +78,7 @@ class Platform:
         return table_state(self.settings, self.table).rows
 
     def runs(self) -> list[Any]:
-        """Worker runs, the oldest first."""
+        """Ingest runs, the oldest first."""
         records = self.instance.get_run_records()
         return [r for r in reversed(records) if r.dagster_run.job_name == f"{self.contract.system}_ingest"]
 

@@ -103,7 +103,7 @@ def rows(table: Table, count: int, *, start: int = 0, partition: str = DAY, **va
 
 
 def normal(value: object) -> str:
-    """JSON as transform stores it: in DuckDB's own spelling."""
+    """JSON as the transform stores it: in DuckDB's own spelling."""
     [[found]] = duckdb.execute("SELECT CAST(json_extract(?, '$') AS VARCHAR)", [json.dumps(value)]).fetchall()
     return str(found)
 

@@ -90,7 +90,7 @@ def test_nulls_are_absent() -> None:
     assert set(document["_assay"]) == {"seq", "partition", "offset", "hash", "contract"}
 
 
-# NUL is the one character that transform lets into no string; surrogates are no text.
+# NUL is the one character that the transform lets into no string; surrogates are no text.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30)
 cells = st.fixed_dictionaries(
     {
