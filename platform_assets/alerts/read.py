@@ -27,7 +27,7 @@ from platform_assets.alerts.model import (
     Severity,
 )
 from platform_assets.alerts.platform import PLATFORM_RULES
-from platform_assets.alerts.runbooks import page_of
+from platform_assets.alerts.runbooks import runbooks_of
 from platform_assets.contracts.document import Declared, Document, model_mistakes, parse_document, read_text, understood
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.read import packaged_systems
@@ -156,9 +156,9 @@ def declared_rules(contract: Contract, root: Path | None = None) -> Declared[Rul
     text = found.get(read_text, path, "a file of rules")
     rules = _declared(text, contract) if text is not None else Declared[Rule]()
     named = tuple(replace(mistake, file=str(path)) for mistake in (*found.found, *rules.mistakes))
-    valid = {
-        name: replace(rule, runbook=page_of(contract.system, rule.runbook, root)) for name, rule in rules.valid.items()
-    }
+    # A page of the system's own folder comes before one of the platform.
+    pages = {page.partition("/")[2]: page for page in (runbooks_of(contract.system, root) if rules.valid else ())}
+    valid = {name: replace(rule, runbook=pages.get(rule.runbook, rule.runbook)) for name, rule in rules.valid.items()}
     return Declared(valid, named)
 
 

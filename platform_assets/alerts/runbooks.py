@@ -48,12 +48,6 @@ def all_runbooks(systems: Iterable[str], root: Path | None = None) -> dict[str, 
     return runbooks() | {name: text for system in systems for name, text in runbooks_of(system, root).items()}
 
 
-def page_of(system: str, name: str, root: Path | None = None) -> str:
-    """The page that a rule names: of the system's own folder when it is there, else as it was named."""
-    own = f"{system}/{name}"
-    return own if own in runbooks_of(system, root) else name
-
-
 def known(page: str) -> bool:
     """Whether there is such a page: a system's own was found when its rule was read."""
     return "/" in page or page in runbooks()

@@ -67,8 +67,9 @@ def create_app(settings: Settings, contracts: Mapping[str, Contract], backend: B
     app.include_router(handling.router(backend, PLATFORM_SYSTEM))
     app.include_router(reporting.router(backend))
     app.include_router(reports.router(backend))
-    app.include_router(describing.router(backend))
-    app.include_router(page.router(all_runbooks(contracts, settings.systems)))
+    pages = all_runbooks(contracts, settings.systems)
+    app.include_router(describing.router(backend, pages.keys()))
+    app.include_router(page.router(pages))
 
     def openapi() -> dict[str, Any]:
         """The description, with the two ways to show a key."""

@@ -3,13 +3,12 @@
 Belongs here: contracts, marts, reports and runbooks as the page for operators needs them. Does not belong here: data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from platform_assets.alerts.runbooks import all_runbooks
 from platform_assets.contracts.model import Contract, Mask, Table
 from platform_assets.contracts.types import type_name
 from platform_assets.index.mappings import flat
@@ -23,11 +22,10 @@ from platform_assets.serve.keys import Role
 from platform_assets.serve.problems import Json, add_get
 
 
-def router(backend: Backend) -> APIRouter:
-    """The one route."""
+def router(backend: Backend, runbooks: Collection[str]) -> APIRouter:
+    """The one route; `runbooks` are the names of the pages that there are."""
     made = APIRouter(tags=["platform"])
     project = project_folder()
-    pages = all_runbooks(backend.contracts, backend.settings.systems)
     told = {
         name: _system(contract, load_marts(project, name), load_reports(name, backend.settings.systems))
         for name, contract in backend.contracts.items()
@@ -45,7 +43,7 @@ def router(backend: Backend) -> APIRouter:
                 "key": caller.key.public(),
                 "systems": own,
                 "mistakes": _mistakes(backend, caller),
-                "runbooks": [name for name in pages if _may_see(caller, name)],
+                "runbooks": [name for name in runbooks if _may_see(caller, name)],
             }
         )
 
