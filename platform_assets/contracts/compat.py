@@ -154,7 +154,7 @@ def _computed_changes(old: Table, new: Table) -> Iterator[str]:
     known = {rule.name: rule.expression for rule in old.rules}
     for rule in (rule for rule in new.rules if known.get(rule.name) == rule.expression):
         if name := next((name for name in changed if _names(rule.expression, name)), None):
-            yield f": the rule {rule.name} evaluates by {name}, which is computed in another way"
+            yield f": the rule {rule.name} uses {name}, which is now computed differently"
 
 
 def _version(contract: Contract) -> tuple[int, ...]:

@@ -248,7 +248,7 @@ def test_another_expression_needs_a_minor_version(logs: Contract) -> None:
 def test_rules_and_checks_on_what_is_computed_in_another_way_break(logs: Contract) -> None:
     rules = (Rule("small", "twin < 100"), Rule("loud", "level <> 'x'"))
     old, new = (with_table(with_computed(logs, e), "events", rules=rules) for e in ("status // 2", "status // 3"))
-    assert breaking_changes(old, new) == ["events: the rule small evaluates by twin, which is computed in another way"]
+    assert breaking_changes(old, new) == ["events: the rule small uses twin, which is now computed differently"]
     checked = with_computed(logs, "status // 3", exclusive_minimum=Decimal(1))
     assert breaking_changes(with_computed(logs, "status // 2", exclusive_minimum=Decimal(1)), checked) == [
         "events: rows must now keep the checks of the computed column half"
