@@ -228,8 +228,8 @@ class _Analysis:
 
     def undeclared(self) -> set[str]:
         """Models that would be published but promise nothing."""
-        lakes = {name for name, uid in self._ours.items() if self._nodes[uid]["config"]["materialized"] == "lake"}
-        return lakes - self._marts.keys() - self.refused.keys()
+        published = {name for name, uid in self._ours.items() if self._nodes[uid]["config"]["materialized"] == "mart"}
+        return published - self._marts.keys() - self.refused.keys()
 
     def tested(self) -> dict[str, str]:
         """The coarsest grain that a test of each mart asks for."""

@@ -287,7 +287,7 @@ class Lineage:
             )
 
     def _build(self, models: Sequence[Model]) -> None:
-        """As the materialization `lake` does, of the requested slots alone."""
+        """As the materialization `mart` does, of the requested slots alone."""
         for model in models:
             mart = model.mart
             columns = ", ".join(f'CAST("{column.name}" AS {column.type}) AS "{column.name}"' for column in mart.columns)

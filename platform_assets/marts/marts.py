@@ -183,7 +183,7 @@ def _entry(system: str, model: Any, number: int) -> Mart | None:
         raise AssayError("", mistakes=[Mistake(f"the model {number} has no name", _NEEDS, str(number))])
     try:
         config = model.get("config")
-        if isinstance(config, dict) and config.get("materialized", "lake") != "lake":
+        if isinstance(config, dict) and config.get("materialized", "mart") != "mart":
             return None
         return understood(lambda: _mart(system, model))
     except AssayError as error:

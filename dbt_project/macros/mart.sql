@@ -3,7 +3,7 @@
   (`steps`, prepared for the run); `<model>` is a view that shows them instead of what the lake holds of those slots, so that
   `ref()` sees the table as it will be. Publishing is not dbt's matter.
 #}
-{% materialization lake, adapter='duckdb' %}
+{% materialization mart, adapter='duckdb' %}
   {%- set grain = model.config.meta['grain'] -%}
   {%- set columns = model.columns.values() | list -%}
   {%- set target = this.incorporate(type='view') -%}
