@@ -6,12 +6,11 @@ Does not: what is in the files.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -104,19 +103,21 @@ def others_reach(path: Path) -> bool:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive lock on `path`; yields False when `wait` is off and somebody else holds it.
 
-    The kernel releases the lock when its holder dies, however it dies.
+    The kernel releases the lock when its holder dies, however it dies. Raises OSError on a file system without such locks.
     """
+    # Imported here: it costs a run 20 ms, and few runs take a lock.
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-    try:
+    # Without `flock` filelock would fall back to a file whose existence is the lock, which outlives its holder.
+    lock = FileLock(path, mode=PRIVATE, blocking=wait, thread_local=False, fallback_to_soft=False)
+    with ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            held.enter_context(lock)
+        except Timeout:
             yield False
             return
         yield True
-    finally:
-        os.close(descriptor)
 
 
 def tail(path: Path, lines: int = 5) -> str:

@@ -10,6 +10,8 @@ import shutil
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,30 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
             assert not second
     with locked(path, wait=False) as third:
         assert third
+    assert mode(path) == 0o600
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lock"
+    code = (
+        "import sys, time, pathlib; from platform_assets.core.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with locked(path, wait=False) as ours:
+            assert not ours
+        holder.kill()
+    with locked(path) as ours:
+        assert ours
+
+
+def test_reading_a_contract_needs_no_lock_library() -> None:
+    """A run imports it only when it takes a lock."""
+    code = "import sys, platform_assets.contracts.registry; print('filelock' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_tail_reads_the_end_of_long_and_absent_logs(tmp_path: Path) -> None:
