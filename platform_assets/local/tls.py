@@ -4,7 +4,8 @@ Belongs here: making and checking the authority, the node's certificate and the 
 certificates of other servers that stand beside the node.
 Does not: deciding where OpenSearch looks for them (`opensearch.py`), or trusting a remote service (`core/settings.py`).
 
-Keys are written with the mode they keep (0600), never opened wider first.
+Keys are written with the mode they keep (0600), never opened wider first. `trustme` does not fit: its authorities are valid
+until the year 3000, and each of its certificates is for servers and clients alike.
 """
 
 from __future__ import annotations
