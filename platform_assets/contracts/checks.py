@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.bounds import bound_mistakes
 from platform_assets.contracts.errors import at
+from platform_assets.contracts.field_roles import role_mistakes
 from platform_assets.contracts.model import (
     Contract,
     Field,
@@ -131,6 +132,7 @@ def _table(table: Table) -> Iterator[Mistake]:
     for twice in _twice([rule.name for rule in table.rules]):
         yield from _wrong(f"{place}.quality[{twice}]", "this name is used twice", "each rule its own")
     yield from _periods(table, place)
+    yield from role_mistakes(table, place)
     for name in (name for name in table.display if name not in names):
         yield from _wrong(f"{place}.customProperties[display]", f"there is no field '{name}'", ", ".join(names))
 

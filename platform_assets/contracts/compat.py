@@ -27,6 +27,7 @@ _PROMISES = {
     "dedupe_window": "dedupe window",
     "grain": "partition grain",
     "attributes": "attributes column",
+    "row_policy": "row policy",
 }
 """What of a table stays as it is within a major version: rows before and after a change must mean the same."""
 
@@ -67,9 +68,10 @@ def from_json(text: str) -> Contract:
 def breaking_changes(old: Contract, new: Contract) -> list[str]:
     """What in `new` would break those who read or write by `old`, one line each; empty when nothing does.
 
-    Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, masks (save for a stronger
-    one), texts that stand for absent, the way a field is searched; narrowed values (an enum that lost one, a lower maximum,
-    a field that became required, a new pattern, …), checks and rules that use a column which is computed in another way.
+    Removed tables and fields; changed types, keys, event time, grain, topic, format, sources, row policy (limited readers
+    would see other rows), masks (save for a stronger one), the severity that a value has, texts that stand for absent, the way
+    a field is searched; narrowed values (an enum that lost one, a lower maximum, a field that became required, a new pattern,
+    …), checks and rules that use a column which is computed in another way.
 
     A new optional field breaks nobody by this rule, whatever its name. Where messages have a member of that name already, it
     lay in the attributes column: nothing here can know, and to add a field must stay the light change that it is.
@@ -178,6 +180,7 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
         if rules.get(rule.name) != rule.expression:
             yield f": rows must now keep the rule {rule.name}"
     yield from _computed_changes(old, new)
+    yield from _severity_changes(old, new)
     fields = {field.name: field for field in new.fields}
     for field in old.fields:
         if field.name not in fields:
@@ -191,6 +194,20 @@ def _table_changes(old: Table, new: Table) -> Iterator[str]:
             yield f".{field.name} is new and required"
         if field.name not in names and field.name == old.attributes:
             yield f".{field.name} takes the name of the attributes column"
+
+
+def _severity_changes(old: Table, new: Table) -> Iterator[str]:
+    """A severity that is gone, of another field, or of another rank: counts by severity would mean something else."""
+    if old.severity is None:
+        return
+    if new.severity is None or new.severity.field != old.severity.field:
+        now = new.severity.field if new.severity else None
+        yield f": the severity changed from {old.severity.field} to {_say(now)}"
+        return
+    ranks = dict(new.severity.ranks)
+    for value, rank in old.severity.ranks:
+        if ranks.get(value) is not rank:
+            yield f": the severity of {value} changed from {rank} to {_say(ranks.get(value))}"
 
 
 def _field_changes(old: Field, new: Field) -> Iterator[str]:

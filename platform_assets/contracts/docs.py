@@ -12,7 +12,8 @@ from pathlib import Path
 
 import jinja2
 
-from platform_assets.contracts.model import Contract, Field, Format, IndexType, Mask, Table
+from platform_assets.contracts.field_roles import visibility
+from platform_assets.contracts.model import Contract, Field, Format, IndexType, Mask, SeverityField, SeverityRank, Table
 from platform_assets.contracts.types import type_name
 
 _PAGE = """\
@@ -56,6 +57,11 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 {% else -%}
 - **Key**: none. Identical messages are distinct rows.
 {% endif -%}
+- **Readers**: {{ table.row_policy | policy }}
+- **Severity**: {% if table.severity %}`{{ table.severity.field }}`; {{ table.severity | scale }}\
+{% else %}none. Charts over time count rows without it{% endif %}.
+- **Origin**: {% if table.origin %}{{ table.origin | ticks }}. What the same origin wrote is shown around a row\
+{% else %}none. Around a row is shown what the whole table has{% endif %}.
 - **Message**: {{ table | message }}, at most {{ table.max_bytes | bytes }}\
 {% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
 - **Index**: one for each {{ table.index_period }} of event time\
@@ -97,6 +103,8 @@ def render_markdown(contract: Contract) -> str:
         "message": _message,
         "ticks": lambda names: ", ".join(f"`{name}`" for name in names),
         "cell": _cell,
+        "policy": visibility,
+        "scale": _scale,
     }
     return environment.from_string(_PAGE).render(contract=contract)
 
@@ -172,6 +180,11 @@ def _checks(field: Field) -> str:
     if field.null_values:
         found.append("absent when " + " or ".join(f"`{value}`" if value else "empty" for value in field.null_values))
     return _cell("; ".join(found))
+
+
+def _scale(severity: SeverityField) -> str:
+    values = {rank: [f"`{value}`" for value, its in severity.ranks if its is rank] for rank in SeverityRank}
+    return "; ".join(f"{rank}: {', '.join(named)}" for rank, named in values.items() if named)
 
 
 def _cell(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from platform_assets.contracts.arrow import SILVER_SYSTEM_COLUMNS
+from platform_assets.contracts.field_roles import visibility
 from platform_assets.contracts.model import Contract, Field, FieldType, Mask, Table
 from platform_assets.contracts.types import BOUNDS, TYPES, sql_type
 
@@ -81,8 +82,20 @@ def _dbt_table(table: Table) -> dict[str, Any]:
                 "warn_after": {"count": _minutes(table.freshness_warn), "period": "minute"},
                 "error_after": {"count": _minutes(table.freshness_fail), "period": "minute"},
             },
+            "meta": _roles(table),
         },
         "columns": columns,
+    }
+
+
+def _roles(table: Table) -> dict[str, Any]:
+    """What single fields of a table are for."""
+    severity = table.severity
+    return {
+        "row_policy": table.row_policy,
+        "severity": severity
+        and {"field": severity.field, "scale": {value: str(rank) for value, rank in severity.ranks}},
+        "origin": list(table.origin),
     }
 
 
@@ -114,7 +127,7 @@ def row_schema(table: Table) -> dict[str, Any]:
         properties[table.attributes] = {"type": ["object", "null"], "description": "Unknown fields of the message."}
     return {
         "title": table.qualified_name,
-        "description": table.description,
+        "description": f"{table.description} {visibility(table.row_policy)}",
         "type": "object",
         "properties": properties,
         "required": [field.name for field in table.fields if field.required],

@@ -1,7 +1,8 @@
 """From the standard's model to the platform's: which ODCS property says what, and what is not understood.
 
 Belongs here: reading values of a document and refusing what the platform would not honour. Does not belong here:
-loading files, service levels (`service_levels.py`), rules and allowed values (`quality.py`), checks across fields.
+loading files, service levels (`service_levels.py`), rules and allowed values (`quality.py`), what fields are for
+(`field_roles.py`), checks across fields.
 
 Standard properties where there is one: `name` (system), `version`, `team`, `schema` (tables) with
 `physicalName` (topic); `properties` with `physicalName` (name in the message), `logicalType` and its options,
@@ -24,6 +25,7 @@ from open_data_contract_standard.model import (
 )
 
 from platform_assets.contracts.errors import at
+from platform_assets.contracts.field_roles import PROPERTIES, read_roles
 from platform_assets.contracts.logical import stored_type
 from platform_assets.contracts.model import (
     Contract,
@@ -49,7 +51,7 @@ PII = "pii"
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
     "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
-    "indexPeriod", "historyPeriod",
+    "indexPeriod", "historyPeriod", *PROPERTIES,
 )  # fmt: skip
 FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues", "textToo", "computed")
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
@@ -116,6 +118,7 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
     # A text line where the format is not known: what does not fit JSON is no mistake yet.
     format_ = found.get(choice, Format, custom.get("format"), f"{place}.customProperties[format]") or Format.REGEX
     where = f"{place}.customProperties[partitionGrain]"
+    columns = _columns(table.properties or [], f"{place}.properties", _null_values(custom, place, (), found), found)
     made = Table(
         system=system,
         name=name,
@@ -124,9 +127,10 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
         topic=table.physicalName or f"{system}.{name}",
         format=format_,
         grain=found.get(choice, Grain, custom.get("partitionGrain", Grain.DAY), where) or Grain.DAY,
-        **_columns(table.properties or [], f"{place}.properties", _null_values(custom, place, (), found), found),
+        **columns,
         rules=tuple(rule for rule in rules if rule is not None),
         **_options(custom, place, found),
+        **read_roles(custom, columns["fields"], place, found),
         **(levels.of(name, found) if levels else {}),
     )
     return with_periods(made, custom, f"{place}.customProperties", found)

@@ -67,6 +67,16 @@ class IndexPeriod(StrEnum):
     YEAR = "year"
 
 
+class SeverityRank(StrEnum):
+    """How severe a row is, in rising order."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
 class IndexType(StrEnum):
     """How a field is searched; derived from its type unless the contract gives a hint."""
 
@@ -113,6 +123,14 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class SeverityField:
+    """The field that says how severe a row is, and the rank of each of its allowed values."""
+
+    field: str
+    ranks: tuple[tuple[str, SeverityRank], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A condition over the fields of a row, in SQL. A row for which it is false is rejected; unknown (NULL) passes."""
 
@@ -156,6 +174,9 @@ class Table:
     topic_partitions: int = 4
     frame_start: str | None = None  # RE2: a line that begins a new record when files are sent (multi-line records)
     display: tuple[str, ...] = ()  # columns shown by default to people
+    row_policy: str | None = None  # field whose value limits who sees a row; None: only readers without a limit
+    severity: SeverityField | None = None
+    origin: tuple[str, ...] = ()  # fields that say who wrote a row
     rules: tuple[Rule, ...] = ()  # tested in this order, after the checks of single fields
     sample: str = ""  # one message as it arrives (invented), for the documentation
 
