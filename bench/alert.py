@@ -98,11 +98,11 @@ class _Probes:
         return list(found.values())
 
     def _alerts(self, client: Any) -> set[str]:
-        body = {"size": 10_000, "_source": ["service"], "query": {"term": {"rule": "many"}}}
+        body = {"size": 10_000, "_source": ["visible_to"], "query": {"term": {"rule": "many"}}}
         alias = alerts_alias(self._contract.system)
         found = client.search(index=alias, body=body, params={"ignore_unavailable": "true", "ignore": (404, 503)})
         hits = found.get("hits", {}).get("hits", [])  # none while the index is being made
-        return {str(hit["_source"]["service"]) for hit in hits}
+        return {str(hit["_source"]["visible_to"]) for hit in hits}
 
     def _guarded(self, work: Any) -> None:
         try:

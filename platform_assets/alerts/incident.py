@@ -71,7 +71,7 @@ class Alert:
     rule: str
     system: str
     table: str | None
-    service: str | None
+    visible_to: str | None  # the group's value of the table's row policy; None: only readers without a limit
     group: str  # JSON object of the group's columns
     state: str
     severity: str
@@ -186,7 +186,7 @@ def incident(system: str, seen: Sighting, now: datetime, ordinal: int, since: da
         rule=name,
         system=system,
         table=seen.rule.table or None,
-        service=seen.group.get("service"),
+        visible_to=seen.group.get(seen.rule.row_policy) if seen.rule.row_policy else None,
         group=group,
         state=OPEN,
         severity=severity_of(seen).value,

@@ -28,7 +28,7 @@ from platform_assets.index.client import connect
 from platform_assets.index.errors import Conflict, SearchError, Unavailable, error_type, translate
 from platform_assets.index.history import ForeignIndex, foreign
 from platform_assets.index.indices import READ_FILTER
-from platform_assets.index.mappings import PROGRESS
+from platform_assets.index.mappings import PROGRESS, ROW
 from platform_assets.index.names import PROGRESS_ID, generation_name, generation_of
 from platform_assets.tables.archive import history
 
@@ -56,7 +56,8 @@ def mapping() -> dict[str, Any]:
     }
     date = {"type": "date_nanos", "format": "rfc3339_lenient"}
     properties = {f.name: date if f.type == UTC_MICROS else kinds[str(f.type)] for f in SCHEMA if f.name not in HIDDEN}
-    return {"dynamic": "strict", "properties": {**properties, PROGRESS: {"type": "object", "enabled": False}}}
+    row = {"type": "alias", "path": "visible_to"}
+    return {"dynamic": "strict", "properties": {**properties, ROW: row, PROGRESS: {"type": "object", "enabled": False}}}
 
 
 def document(alert: Alert) -> dict[str, Any]:

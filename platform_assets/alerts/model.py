@@ -87,6 +87,7 @@ class Rule:
     table: str = ""
     where: str = ""  # SQL over silver's columns; empty: every row
     by: tuple[str, ...] = ()
+    row_policy: str | None = None  # of `by` the field that limits who sees the table's rows
     measure: Measure | None = None
     window: timedelta = timedelta(0)
     above: Decimal | None = None

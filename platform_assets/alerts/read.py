@@ -245,6 +245,7 @@ def _rule(name: str, entry: _Window | _Silence, contract: Contract, document: Do
     rule = Rule(
         name, Kind(entry.kind), entry.severity, entry.summary, page, entry.resolve_after, entry.cool_down,
         table=table.name, where=entry.where.strip(), by=entry.by,
+        row_policy=table.row_policy if table.row_policy in entry.by else None,
     )  # fmt: skip
     if isinstance(entry, _Silence):
         return _silence(rule, entry)

@@ -12,6 +12,7 @@ from platform_assets.cli.session import Command, Session, json_option, pass_sess
 from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
+    from platform_assets.contracts.model import Contract
     from platform_assets.contracts.registry import Verdict
 
 _WORDS = {
@@ -36,9 +37,9 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
     """Check all that systems declare; list every mistake.
 
     Contracts with the SQL that they compile to, rules for alerts, reports and marts: each mistake of each file with its line
-    where there is one. Also whether each contract may follow the accepted one: a change that breaks readers needs a higher
-    major version, any other change a higher version. The worker accepts a contract when it starts, by the same rules. Exits
-    with 1 when anything is wrong.
+    where there is one. Tables and marts without a row policy are named: no limited key sees their rows. Also whether each
+    contract may follow the accepted one: a change that breaks readers needs a higher major version, any other change a higher
+    version. The worker accepts a contract when it starts, by the same rules. Exits with 1 when anything is wrong.
     """
     from platform_assets.cli import render
     from platform_assets.contracts.registry import compare_contract
@@ -53,6 +54,7 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
             session.contract(system)
         problems = tuple(problems_of(settings, system))
         contracts = [session.contracts[system]] if system in session.contracts else []
+    unlimited = {found.system: _without_row_policy(found) for found in contracts}
     verdicts = []
     for found in contracts:
         try:
@@ -62,16 +64,29 @@ def check(ctx: click.Context, session: Session, system: str | None, as_json: boo
     passes = not problems and all(verdict.passes for verdict in verdicts)
     if as_json:
         facts = [problem.facts() for problem in problems]
-        render.emit({"passes": passes, "systems": [_facts(v) for v in verdicts], "mistakes": facts})
+        systems = [{**_facts(v), "without_row_policy": unlimited[v.system]} for v in verdicts]
+        render.emit({"passes": passes, "systems": systems, "mistakes": facts})
     else:
         for verdict in verdicts:
             _show(verdict)
+            if names := unlimited[verdict.system]:
+                click.echo(f"  without a row policy, for keys without a limit only: {', '.join(names)}")
         for problem in problems:
             click.echo(str(problem.mistake))
         if problems:
             number = f"{len(problems)} mistakes" if len(problems) > 1 else "1 mistake"
             click.echo(f"{number} in {', '.join(dict.fromkeys(p.system for p in problems))}")
     ctx.exit(0 if passes else 1)
+
+
+def _without_row_policy(found: Contract) -> list[str]:
+    """The tables and the indexed marts whose rows no limited key sees."""
+    from platform_assets.marts.marts import load_marts
+    from platform_assets.marts.project import project_folder
+
+    marts = load_marts(project_folder(), found.system)
+    tables = [table.name for table in found.tables if table.row_policy is None]
+    return tables + [mart.name for mart in marts if mart.index and mart.row_policy is None]
 
 
 def _facts(verdict: Verdict) -> dict[str, object]:

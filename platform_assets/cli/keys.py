@@ -23,17 +23,19 @@ def keys() -> None:
     cls=Command,
     examples=(
         "assay keys add dashboard --role reader --system logs",
-        "assay keys add payments-team --role reader --services payments,billing --expires 90d",
-        "assay keys add checkout --role writer --system logs --services checkout",
+        "assay keys add payments-team --role reader --system logs --only payments,billing --expires 90d",
+        "assay keys add checkout --role writer --system logs --only checkout",
     ),
 )
 @click.argument("name")
 @click.option("--role", type=click.Choice(["reader", "writer", "admin"]), required=True, help="What it is for.")
 @click.option("--system", help="Only this system.  [default: every system]")
-@click.option("--services", metavar="A,B", help="Only events of these services.  [default: all, for a writer none]")
 @click.option(
-    "--all-services", is_flag=True, help="A writer in the name of any service, and of tables without services."
+    "--only",
+    metavar="VALUE[,VALUE]",
+    help="Limit it to rows in which the table's row policy field has one of these values.  [default: no limit]",
 )
+@click.option("--unlimited", is_flag=True, help="Let a writer write any row; without it, a writer needs --only.")
 @click.option("--personal-data", is_flag=True, help="May search by clear personal values; each search is audited.")
 @click.option("--expires", metavar="TIME", help="Ends after 24h, 90d, 52w.  [default: never]")
 @json_option
@@ -43,8 +45,8 @@ def add(
     name: str,
     role: str,
     system: str | None,
-    services: str | None,
-    all_services: bool,
+    only: str | None,
+    unlimited: bool,
     personal_data: bool,
     expires: str | None,
     as_json: bool,
@@ -57,17 +59,17 @@ def add(
 
     if system is not None:
         session.contract(system)
-    named = tuple(one.strip() for one in services.split(",") if one.strip()) if services is not None else None
+    values = tuple(one.strip() for one in only.split(",") if one.strip()) if only is not None else None
     lifetime = parse_duration(expires) if expires else None
     home = session.settings.home
-    what = {"name": name, "role": role, "system": system, "services": named, "personal_data": personal_data}
+    what = {"name": name, "role": role, "system": system, "only": values, "personal_data": personal_data}
     with Audit(home).action(_SHELL, "key_added", what) as audited:
         made, text = KeyStore(home).add(
             name,
             Role(role),
             system=system,
-            services=named,
-            all_services=all_services,
+            only=values,
+            unlimited=unlimited,
             personal_data=personal_data,
             lifetime=lifetime,
         )
@@ -91,7 +93,7 @@ def list_(session: Session, as_json: bool) -> None:
     if as_json:
         render.emit([key.public() for key in found])
         return
-    headers = ("id", "name", "role", "system", "services", "personal data", "expires")
+    headers = ("id", "name", "role", "system", "only", "personal data", "expires")
     render.console().print(render.grid(headers, [_row(key) for key in found]))
 
 
@@ -101,7 +103,7 @@ def _row(key: Key) -> tuple[str, ...]:
         key.name,
         key.role.value,
         key.system or "all",
-        ", ".join(key.services) if key.services is not None else "all",
+        ", ".join(key.only) if key.only is not None else "no limit",
         "yes" if key.personal_data else "",
         f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never",
     )

@@ -21,12 +21,9 @@ from opensearchpy import OpenSearch, Transport
 from platform_assets.index.client import make_client
 
 API_READER = "assay_api_reader"
-API_LIMITED = "assay_api_limited"
+API_LIMITED = "assay_api_row_limited"
 JWT_ISSUER = "assay"
 JWT_AUDIENCE = "assay-opensearch"
-ROW_POLICY_FIELD = "service"
-"""What a limited caller is limited by. A document without it is shown to nobody who is limited."""
-
 LIFETIME_S = 60
 # As the security plugin writes a regular expression: neither its own indices nor the platform's, save perhaps its alerts.
 _EVERY_SYSTEM = r"/(?!\.|assay-).*/"
@@ -34,9 +31,11 @@ _AND_PLATFORM_ALERTS = r"/(?!\.|assay-(?!alerts)).*/"
 
 
 def token(
-    key: bytes, subject: str, system: str | None, services: Sequence[str] | None, *, platform_alerts: bool = False
+    key: bytes, subject: str, system: str | None, only: Sequence[str] | None, *, platform_alerts: bool = False
 ) -> str:
-    """A signed token for a minute. `system` None means every system, `services` None every document of it.
+    """A signed token for a minute. `system` None means every system, `only` None every document of it.
+
+    `only` are the values that an index's row policy (`mappings.ROW`) may have in what the caller sees.
 
     System names hold no hyphen, so that `logs-*` are the indices of one system and of no other. `platform_alerts` adds the alerts
     that the platform raises on itself; it is for callers of every system.
@@ -51,10 +50,10 @@ def token(
         "nbf": now - 1,
         "exp": now + LIFETIME_S,
         "indices": f"{system}-*" if system else every,
-        "roles": [API_READER if services is None else API_LIMITED],
+        "roles": [API_READER if only is None else API_LIMITED],
     }
-    if services is not None:
-        claims["services"] = list(services)
+    if only is not None:
+        claims["only"] = list(only)
     return jwt.encode(claims, key, algorithm="HS512")
 
 

@@ -1,18 +1,19 @@
-"""How many events there are: in all, and over time by level.
+"""How many events there are: in all, and over time by severity.
 
 Belongs here: counts over what a search finds. Does not belong here: the rows (`query.py`), gold marts (`marts.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from opensearchpy import OpenSearch
 
-from platform_assets.contracts.model import IndexType, Table
+from platform_assets.contracts.model import SeverityRank, Table
 from platform_assets.index.asking import Deadline, ask
 from platform_assets.index.clauses import to_query
 from platform_assets.index.names import read_alias
@@ -22,7 +23,8 @@ from platform_assets.index.times import parse_duration
 TOTAL_LIMIT = 10_000
 BUCKETS = 90
 """Buckets of a chart at most, where the longest interval allows it."""
-LEVEL_FIELD = "level"
+_FORMER = 20
+"""Values that an earlier contract allowed may still be there: room for so many besides those that have a rank."""
 _INTERVALS = (
     *("1s", "2s", "5s", "10s", "15s", "30s", "1m", "2m", "5m", "10m", "15m", "30m"),
     *("1h", "2h", "3h", "6h", "12h", "1d", "2d", "7d"),
@@ -33,8 +35,8 @@ _INTERVALS = (
 class Counts:
     """`total` events (at least that many when not `exact`).
 
-    `buckets` of `interval` (`5m`) are `{time, total, levels: {ERROR: 3}}`, the oldest first, without empty ones. They begin at
-    multiples of the interval, so that those of several tables are the same.
+    `buckets` of `interval` (`5m`) are `{time, total, severities: {error: 3}}`, the oldest first, without empty ones; values that
+    have no severity are in `total` alone. They begin at multiples of the interval, so that those of several tables are the same.
     """
 
     total: int
@@ -56,7 +58,7 @@ def count(
 ) -> Counts:
     """Events in [since, until) that match; exact up to 10,000, and beyond when counted `over_time`.
 
-    Without a field `level` the buckets have no levels. Raises QueryError, Unavailable, SearchError.
+    The buckets of a table without a severity have none. Raises QueryError, Unavailable, SearchError.
     """
     body: dict[str, Any] = {
         "size": 0,
@@ -64,16 +66,20 @@ def count(
         "track_total_hits": True if over_time else TOTAL_LIMIT,
     }
     interval = interval_of(since, until) if over_time else None
+    severity = table.severity
     if interval is not None:
         histogram = {"field": table.event_time, "fixed_interval": interval, "min_doc_count": 1}
         chart: dict[str, Any] = {"date_histogram": histogram}
-        if any(field.name == LEVEL_FIELD and field.index is IndexType.KEYWORD for field in table.fields):
-            chart["aggs"] = {"levels": {"terms": {"field": LEVEL_FIELD, "size": 20}}}
+        if severity is not None:
+            size = len(severity.ranks) + _FORMER
+            chart["aggs"] = {"values": {"terms": {"field": severity.field, "size": size}}}
         body["aggs"] = {"chart": chart}
     found = ask(client, read_alias(table), body, deadline or Deadline(), f"counting {table.qualified_name}")
     total = found["hits"]["total"]
     chart = found.get("aggregations", {}).get("chart", {})  # absent when there is no index yet
-    return Counts(int(total["value"]), total["relation"] == "eq", interval, [*map(_bucket, chart.get("buckets", []))])
+    ranks = dict(severity.ranks) if severity is not None else {}
+    buckets = [_bucket(one, ranks) for one in chart.get("buckets", [])]
+    return Counts(int(total["value"]), total["relation"] == "eq", interval, buckets)
 
 
 def interval_of(since: datetime, until: datetime) -> str:
@@ -82,7 +88,10 @@ def interval_of(since: datetime, until: datetime) -> str:
     return next(fits, _INTERVALS[-1])
 
 
-def _bucket(found: dict[str, Any]) -> dict[str, Any]:
-    levels = {one["key"]: one["doc_count"] for one in found.get("levels", {}).get("buckets", [])}
+def _bucket(found: dict[str, Any], ranks: Mapping[str, SeverityRank]) -> dict[str, Any]:
+    severities: Counter[str] = Counter()
+    for one in found.get("values", {}).get("buckets", []):
+        if (rank := ranks.get(one["key"])) is not None:
+            severities[rank.value] += one["doc_count"]
     start = datetime.fromtimestamp(found["key"] / 1000, UTC).isoformat().replace("+00:00", "Z")
-    return {"time": start, "total": found["doc_count"], "levels": levels}
+    return {"time": start, "total": found["doc_count"], "severities": dict(severities)}

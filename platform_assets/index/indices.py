@@ -19,7 +19,16 @@ from opensearchpy.exceptions import OpenSearchException, RequestError
 
 from platform_assets.index.budget import SHARE, shard_budget
 from platform_assets.index.errors import SearchError, ShardLimit, error_type, reason_of, translate
-from platform_assets.index.mappings import index_template, mapping, mapping_version, settings, template_name
+from platform_assets.index.mappings import (
+    ROW,
+    index_template,
+    mapping,
+    mapping_version,
+    row_alias,
+    row_mapping,
+    settings,
+    template_name,
+)
 from platform_assets.index.names import (
     HISTORY,
     PROGRESS_ID,
@@ -35,6 +44,8 @@ READ_FILTER: dict[str, Any] = {"bool": {"must_not": {"ids": {"values": [PROGRESS
 
 _LAYERS = ("transient", "persistent", "defaults")  # the first that says something holds
 _LIST_FIELDS = "*.aliases,*.settings.index.creation_date,*.settings.index.blocks,*.mappings._meta"
+
+_ROW_FIELDS = f"*.settings.index.uuid,*.mappings.properties.{ROW}"  # the first is there always
 
 
 def auto_creates(found: Mapping[str, Any]) -> bool:
@@ -72,7 +83,7 @@ class Indices:
         self._creating = threading.Lock()
 
     def ensure_template(self, table: DocumentSet) -> None:
-        """Put the table's index template; an unchanged one changes nothing. Raises SearchError.
+        """Put the table's index template, and its row policy into every index that has another. Raises SearchError.
 
         Refuses a node that creates indices by itself: a document sent to an index that a rebuild has just replaced would make it
         again, and nobody would ever read it there.
@@ -85,8 +96,26 @@ class Indices:
                     "set action.auto_create_index to false in opensearch.yml or in the cluster's settings",
                 )
             self.client.indices.put_index_template(name=template_name(table), body=index_template(table, **self._shape))
+            self._put_row_policy(table)
         except OpenSearchException as error:
             raise translate(error, f"putting the index template of {table.qualified_name}") from error
+
+    def _put_row_policy(self, table: DocumentSet) -> None:
+        """Lead the alias of the row policy to the contract's field, in indices that nobody writes to any more too.
+
+        An index in which the field is of another type is closed to limited readers until it is built anew.
+        """
+        params = {"filter_path": _ROW_FIELDS, "expand_wildcards": "all"}
+        found = self.client.indices.get(index=f"{read_alias(table)}-*", params=params)
+        wanted = row_alias(table.row_policy)
+        for name, one in found.items():
+            here = one.get("mappings", {}).get("properties", {}).get(ROW)
+            if here == wanted or split_index_name(table, name) is None:
+                continue
+            try:
+                self.client.indices.put_mapping(index=name, body={"properties": row_mapping(table, table.row_policy)})
+            except RequestError:
+                self.client.indices.put_mapping(index=name, body={"properties": row_mapping(table, None)})
 
     def resolve(self, table: DocumentSet, period: str) -> Index:
         """The index that serves this period, created when there is none. Remembered until `forget`.

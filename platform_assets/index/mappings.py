@@ -25,6 +25,10 @@ from platform_assets.index.names import DocumentSet, read_alias
 
 SYSTEM = "_assay"
 """The object that holds a document's coordinates; contracts cannot name a field so."""
+ROW = "_assay_row"
+"""An alias of the field that the row policy names: document-level security knows every index by this one name."""
+NO_ROW = "unlimited_only"
+"""Never filled: where the alias leads in an index without a row policy, so that a limited reader sees nothing of it."""
 PROGRESS = "_assay_progress"
 """The field of the progress document; stored, never parsed."""
 
@@ -58,8 +62,10 @@ def mapping(table: DocumentSet) -> dict[str, Any]:
             "contract": {"type": "keyword", **_SOURCE_ONLY},
             "key_id": {"type": "keyword", **_SOURCE_ONLY},
             "history": {"type": "boolean"},
+            NO_ROW: {"type": "keyword", "doc_values": False},
         },
     }
+    properties[ROW] = row_alias(table.row_policy)
     if decimals := [field for field in table.fields if field.index is IndexType.DECIMAL]:
         properties[DECIMALS] = {
             "dynamic": "strict",
@@ -67,6 +73,17 @@ def mapping(table: DocumentSet) -> dict[str, Any]:
         }
     properties[PROGRESS] = {"type": "object", "enabled": False}
     return {"dynamic": "strict", "properties": properties}
+
+
+def row_alias(row_policy: str | None) -> dict[str, str]:
+    """The mapping of `ROW`. It is there with and without a row policy: a mapping can lead an alias elsewhere, not remove it."""
+    return {"type": "alias", "path": row_policy or f"{SYSTEM}.{NO_ROW}"}
+
+
+def row_mapping(table: DocumentSet, row_policy: str | None) -> dict[str, Any]:
+    """`ROW` with the fields that it may lead to."""
+    needed = {name: found for name, found in mapping(table)["properties"].items() if name in (SYSTEM, row_policy)}
+    return {**needed, ROW: row_alias(row_policy)}
 
 
 def flat(table: DocumentSet) -> bool:

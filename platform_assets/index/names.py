@@ -56,6 +56,10 @@ class DocumentSet(Protocol):
     @property
     def max_depth(self) -> int: ...
     @property
+    def row_policy(self) -> str | None:
+        """The field whose value limits who sees a document; None: only readers without a limit see any."""
+
+    @property
     def summed(self) -> bool:
         """Whether sums over documents are asked for."""
 

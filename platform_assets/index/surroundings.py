@@ -1,4 +1,4 @@
-"""What the same source wrote around a document.
+"""What the same origin wrote around a document.
 
 Belongs here: finding a document, its neighbours before and behind it. Does not belong here: searches (`query.py`).
 """
@@ -11,17 +11,14 @@ from typing import Any
 
 from opensearchpy import OpenSearch
 
-from platform_assets.contracts.model import IndexType, Table
+from platform_assets.contracts.model import Table
 from platform_assets.index.asking import Deadline
 from platform_assets.index.query import hits_after, to_row
-
-SOURCE_FIELDS = ("service", "host")
-"""Which fields, where a table has them, say who wrote an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """A document, and its neighbours in time order; `same` are the values that they share with it."""
+    """A document, and its neighbours in time order; `same` are the values of the table's origin that they share with it."""
 
     row: dict[str, Any]
     same: dict[str, Any]
@@ -50,8 +47,7 @@ def surroundings(
     if not found:
         return None
     [hit] = found
-    names = [f.name for f in table.fields if f.name in SOURCE_FIELDS and f.index is IndexType.KEYWORD]
-    same = {name: hit["_source"][name] for name in names if hit["_source"].get(name) is not None}
+    same = {name: hit["_source"][name] for name in table.origin if hit["_source"].get(name) is not None}
     query = {"bool": {"filter": [{"term": {name: value}} for name, value in same.items()]}}
     before, behind = (
         hits_after(client, table, query, size, hit["sort"], deadline, doing, direction, most)[0]

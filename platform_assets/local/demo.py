@@ -69,7 +69,7 @@ class Demo:
 
         alert_service = AlertService(self.settings, self.contract.system, index=False)
         try:
-            return any((a.rule, a.service, a.state) == (*BURST_ALERT, RESOLVED) for a in alert_service.alerts())
+            return any((a.rule, a.visible_to, a.state) == (*BURST_ALERT, RESOLVED) for a in alert_service.alerts())
         finally:
             alert_service.close()
 

@@ -19,7 +19,8 @@ import bcrypt
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import write_private
-from platform_assets.index.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER, ROW_POLICY_FIELD
+from platform_assets.index.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER
+from platform_assets.index.mappings import ROW
 from platform_assets.local.artifacts import Runtime
 from platform_assets.local.endpoints import HOST, OPENSEARCH_ROLES, Ports
 from platform_assets.local.java import Java
@@ -237,11 +238,12 @@ def _patterns(variable: str, default: tuple[str, ...]) -> list[str]:
 def _roles() -> dict[str, Any]:
     """What `ingest`, `reader` and the callers of the API may do; `admin` has the plugin's own `all_access`.
 
-    The API's callers come with a token: it names the indices of their system, and the services that a limited one may see. A
-    token without the list matches no document (the variable stays as it is, and is no query); so does an index without the field.
+    The API's callers come with a token: it names the indices of their system, and the values of the row policy that a limited
+    one may see. A token without the list matches no document (the variable stays as it is, and is no query); so does an index
+    without a row policy.
     """
     api = {"index_patterns": ["${attr.jwt.indices}"], "allowed_actions": ["read"]}
-    limit = f'{{"terms": {{"{ROW_POLICY_FIELD}": ${{attr.jwt.services}}}}}}'
+    limit = f'{{"terms": {{"{ROW}": ${{attr.jwt.only}}}}}}'
     return {
         "assay_ingest": {
             "description": "writes documents, builds, swaps and drops the platform's indices",
@@ -276,7 +278,7 @@ def _roles() -> dict[str, Any]:
             "index_permissions": [api],
         },
         API_LIMITED: {
-            "description": "a caller of the API: reads the documents of its token's services only",
+            "description": "a caller of the API: reads the documents whose row policy has one of its token's values",
             "cluster_permissions": ["cluster_composite_ops_ro"],
             "index_permissions": [{**api, "dls": limit}],
         },

@@ -77,6 +77,11 @@ class MartDocuments:
         return tuple(column.field(column.name in self.mart.key) for column in self.mart.columns)
 
     @property
+    def row_policy(self) -> str | None:
+        """The column that limits who sees a row."""
+        return self.mart.row_policy
+
+    @property
     def index_period(self) -> IndexPeriod:
         """How much time one index holds."""
         return self.mart.index_period

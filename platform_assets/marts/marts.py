@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from platform_assets.contracts.checks import IDENTIFIER, RESERVED_TABLES
 from platform_assets.contracts.document import Declared, Document, parse_document, read_text, understood
-from platform_assets.contracts.model import IndexPeriod
+from platform_assets.contracts.model import FieldType, IndexPeriod
 from platform_assets.core.errors import AssayError, Mistake, Mistakes, one_line
 from platform_assets.marts.assembled import origin
 from platform_assets.marts.columns import Column, check_columns, read_column
@@ -73,6 +73,7 @@ class Mart:
     example: str | None = None  # the column with the id of a document that is one of those counted
     index_period: IndexPeriod = IndexPeriod.YEAR  # how much time one search index holds
     main: bool = False  # whether statistics are asked of this one unless another is named
+    row_policy: str | None = None  # column whose value limits who sees a row; None: only readers without a limit
     reads: Reads | None = None  # as declared; None: nothing but its own slot, which its SQL must show
 
     @property
@@ -207,6 +208,7 @@ def _mart(system: str, model: dict[str, Any]) -> Mart:
             meta.get("example"),
             IndexPeriod(meta.get("index_period", _INDEX_PERIODS[Slot(meta["grain"])][0])),
             bool(meta.get("main", False)),
+            meta.get("row_policy"),
             _reads(meta.get("reads")),
         )
     except ValueError as error:
@@ -224,9 +226,12 @@ def _mart(system: str, model: dict[str, Any]) -> Mart:
             f"the index_period is {mart.index_period}, shorter than a partition of its table",
             f"one of {', '.join(allowed)}",
         )
-    named = {mart.grain, *mart.key, *filter(None, [mart.example])}
+    named = {mart.grain, *mart.key, *filter(None, [mart.example, mart.row_policy])}
     if missing := sorted(named - {column.name for column in columns}):
         raise AssayError(f"has no column {', '.join(missing)}", "name it among its columns")
+    policy = next((column for column in columns if column.name == mart.row_policy), None)
+    if policy is not None and policy.kind is not FieldType.STRING:
+        raise AssayError(f"the row_policy {policy.name} is of type {policy.type}", "a column of type varchar")
     return mart
 
 

@@ -46,7 +46,7 @@ def allow(
 ) -> Callable[[Request], Caller]:
     """A dependency that lets in administrators and `roles`, for one system when it is named.
 
-    `unlimited` refuses keys that are limited to services, `personal` those without that privilege. A refusal of what is
+    `unlimited` refuses keys that are limited to some rows, `personal` those without that privilege. A refusal of what is
     `audited` is in the trail too.
     """
 
@@ -57,8 +57,8 @@ def allow(
             reason = f"this is not for a {key.role.value}"
         elif system is not None and key.system not in (None, system):
             reason = f"this key is not for the system {system}"
-        elif unlimited and key.services is not None:
-            reason = "this is not for a key that is limited to services"
+        elif unlimited and key.only is not None:
+            reason = "this is not for a key that is limited to some rows"
         elif personal and not key.personal_data:
             reason = "this needs the privilege for personal data"
         if reason:

@@ -96,9 +96,7 @@ class Backend:
 
         `platform_alerts` is for a request that shows administrators what the platform says of itself.
         """
-        bearer = token(
-            self.settings.opensearch_jwt_key, key.id, key.system, key.services, platform_alerts=platform_alerts
-        )
+        bearer = token(self.settings.opensearch_jwt_key, key.id, key.system, key.only, platform_alerts=platform_alerts)
         with self._making:
             pool = self._pool
         return pool.client(bearer)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from platform_assets.contracts.model import Contract, Mask, Table
+from platform_assets.contracts.field_roles import visibility
+from platform_assets.contracts.model import Contract, Mask, SeverityRank, Table
 from platform_assets.contracts.types import type_name
 from platform_assets.index.mappings import flat
 from platform_assets.marts.marts import Mart, load_marts
@@ -79,6 +80,7 @@ def _system(contract: Contract, marts: tuple[Mart, ...], reports: Mapping[str, R
         "owner": contract.owner,
         "tables": [_table(table) for table in contract.tables],
         "marts": [_mart(mart) for mart in marts if mart.index],
+        "severities": [rank.value for rank in reversed(SeverityRank)],
         "reports": [{"name": one.name, "title": one.title, "about": one.about} for one in reports.values()],
     }
 
@@ -88,6 +90,10 @@ def _table(table: Table) -> dict[str, Any]:
         "table": table.name,
         "description": table.description,
         "event_time": table.event_time,
+        "row_policy": table.row_policy,
+        "visibility": visibility(table.row_policy),
+        "severity": _severity(table),
+        "origin": list(table.origin),
         "display": list(table.display),
         "attributes": table.attributes,
         "attributes_searchable": bool(table.attributes) and flat(table),
@@ -109,6 +115,13 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
+def _severity(table: Table) -> dict[str, Any] | None:
+    """The field that says how severe a row is, and the rank of its values."""
+    if table.severity is None:
+        return None
+    return {"field": table.severity.field, "scale": {value: rank.value for value, rank in table.severity.ranks}}
+
+
 def _mart(mart: Mart) -> dict[str, Any]:
     return {
         "mart": mart.name,
@@ -118,6 +131,8 @@ def _mart(mart: Mart) -> dict[str, Any]:
         "key": list(mart.key),
         "example": mart.example,
         "main": mart.main,
+        "row_policy": mart.row_policy,
+        "visibility": visibility(mart.row_policy),
         "columns": [
             {"name": c.name, "type": c.type, "description": c.description, "figures": list(possible(mart, c))}
             for c in mart.columns

@@ -114,5 +114,5 @@ def _change(
 
 
 def _sees(key: Key, alert: Alert) -> bool:
-    """As the index holds a limited key to its services."""
-    return key.services is None or alert.service in key.services
+    """As the index holds a limited key to its rows."""
+    return key.only is None or alert.visible_to in key.only

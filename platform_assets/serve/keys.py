@@ -28,7 +28,7 @@ from platform_assets.core.files import locked, make_folder, write_private
 FOLDER = "api"
 _FILE = "keys.json"
 _NAME = re.compile(r"[\w.@ -]{1,64}")
-_SERVICE = re.compile(r"[^\s,*\"\\]{1,64}")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f,]{1,256}")
 _KEY = re.compile(r"assay_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _MAX_KEYS = 10_000
 
@@ -43,7 +43,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept. `system` None means every system, `services` None every service of it."""
+    """A key as it is kept. `system` None means every system; `only` the values of the row policy that it is limited to."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class Key:
     hash: str
     created_at: datetime
     system: str | None = None
-    services: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
     personal_data: bool = False
     expires_at: datetime | None = None
 
@@ -97,20 +97,20 @@ class KeyStore:
         role: Role,
         *,
         system: str | None = None,
-        services: tuple[str, ...] | None = None,
-        all_services: bool = False,
+        only: tuple[str, ...] | None = None,
+        unlimited: bool = False,
         personal_data: bool = False,
         lifetime: timedelta | None = None,
     ) -> tuple[Key, str]:
-        """A new key and its only clear text. A writer that may write in any service's name needs `all_services`.
+        """A new key and its only clear text. A writer that is not limited to some values must be `unlimited`.
 
         Raises AssayError for rights that make no sense together.
         """
-        _check(name, role, services, all_services, personal_data)
+        _check(name, role, only, unlimited, personal_data)
         key_id, now = secrets.token_hex(6), datetime.now(UTC)
         text = f"assay_{key_id}_{secrets.token_urlsafe(32)}"
         expires = now + lifetime if lifetime else None
-        key = Key(key_id, name, role, _hash(text), now, system, services, personal_data, expires)
+        key = Key(key_id, name, role, _hash(text), now, system, only, personal_data, expires)
         with self._changing() as keys:
             if len(keys) >= _MAX_KEYS:
                 raise AssayError(f"there are {_MAX_KEYS} keys already", "revoke those that nobody uses")
@@ -152,23 +152,23 @@ class KeyStore:
             ) from error
 
 
-def _check(name: str, role: Role, services: tuple[str, ...] | None, all_services: bool, personal_data: bool) -> None:
+def _check(name: str, role: Role, only: tuple[str, ...] | None, unlimited: bool, personal_data: bool) -> None:
     if not _NAME.fullmatch(name):
         raise AssayError(f"not a name for a key: {name!r}", "up to 64 letters, digits and . _ - @")
-    if services is not None and all_services:
-        raise AssayError("a key is for some services or for all of them", "leave one of the two out")
-    if role is Role.WRITER and services is None and not all_services:
+    if only is not None and unlimited:
+        raise AssayError("a key is limited to some values or to none", "leave one of the two out")
+    if role is Role.WRITER and only is None and not unlimited:
         raise AssayError(
-            "a writer is for the services in whose name it writes",
-            "name them with --services, or say --all-services: it can then write as any of them",
+            "a writer is limited to values of the row policy",
+            "name them with --only, or say --unlimited: it can then write any row",
         )
-    if services is not None and role is Role.ADMIN:
-        raise AssayError("an administrator is not limited to services", "make a reader or a writer")
-    if services is not None and not services:
-        raise AssayError("a limited key needs a service", "name one, or leave the list out")
-    for service in services or ():
-        if not _SERVICE.fullmatch(service):
-            raise AssayError(f"not a service: {service!r}", "its name as it is in the events")
+    if only is not None and role is Role.ADMIN:
+        raise AssayError("an administrator is not limited to some rows", "make a reader or a writer")
+    if only is not None and not only:
+        raise AssayError("a limited key needs a value", "name one, or leave the list out")
+    for value in only or ():
+        if not _VALUE.fullmatch(value):
+            raise AssayError(f"not a value of a row policy: {value!r}", "as it is in the rows, up to 256 characters")
     if personal_data and role is Role.WRITER:
         raise AssayError("a writer reads nothing, personal data neither", "make a reader")
 
@@ -181,7 +181,7 @@ def _plain(key: Key) -> dict[str, Any]:
     found = asdict(key)
     found["created_at"] = key.created_at.isoformat()
     found["expires_at"] = key.expires_at.isoformat() if key.expires_at else None
-    found["services"] = list(key.services) if key.services is not None else None
+    found["only"] = list(key.only) if key.only is not None else None
     return found
 
 
@@ -192,5 +192,5 @@ def _parse(found: dict[str, Any]) -> Key:
         role=Role(key.role),
         created_at=datetime.fromisoformat(found["created_at"]),
         expires_at=datetime.fromisoformat(found["expires_at"]) if found["expires_at"] else None,
-        services=tuple(found["services"]) if found["services"] is not None else None,
+        only=tuple(found["only"]) if found["only"] is not None else None,
     )

@@ -94,7 +94,7 @@ class SearchParams(TimeRange):
         description='Words, "phrases" and field:value; all must hold, a leading - negates; AND, OR, NOT and parentheses. '
         "Values: `a,b` or `(a b)`, `>=500`, `1..5`, `web-*`, `*` for present. Names as they are, or in quotation marks: "
         '`attributes."x request id":7`.',
-        examples=['level:ERROR status:>=500 "timed out"'],
+        examples=['status:>=500 "timed out"'],
     )
     table: str | None = Field(None, description="Only this table. By default every table that has the fields.")
     size: int = Field(
@@ -103,7 +103,7 @@ class SearchParams(TimeRange):
     cursor: str | None = Field(
         None, max_length=MAX_CURSOR, description="Goes on behind a page; everything else stays as it was asked there."
     )
-    histogram: bool = Field(False, description="Also count over time, by level.")
+    histogram: bool = Field(False, description="Also count over time, by severity.")
     format: Form | None = Field(
         None,
         description="`csv`: this page as a file, the next page's cursor in X-Next-Cursor. By default as `Accept` says.",

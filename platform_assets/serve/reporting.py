@@ -48,7 +48,7 @@ class StatsParams(TimeRange):
         [],
         max_length=20,
         description="`column:value`; several of one column mean any of them.",
-        examples=[["service:payments"]],
+        examples=[["region:north"]],
     )
     by: list[_COLUMN] = Field(
         [], max_length=5, description="Columns to group by; the time is one.", examples=[["hour"]]
@@ -98,7 +98,9 @@ class AlertParams(TimeRange):
         None, description="Open at the end of the time range, or resolved within it."
     )
     severity: Text | None = Field(None, min_length=1, max_length=32, description="Of this severity only.")
-    service: Text | None = Field(None, min_length=1, max_length=64, description="Of this service only.")
+    visible_to: Text | None = Field(
+        None, min_length=1, max_length=256, description="Only those that a key limited to this value sees."
+    )
     size: int = Field(100, ge=1, le=MAX_PAGE, description="Alerts at most.")
 
 
@@ -203,7 +205,8 @@ def router(backend: Backend) -> APIRouter:
         ]
         if not own:
             raise refuse(404, "there is no such system, or this key is not for it")
-        where = {name: [value] for name, value in (("severity", asked.severity), ("service", asked.service)) if value}
+        given = {"severity": asked.severity, "visible_to": asked.visible_to}
+        where = {name: [value] for name, value in given.items() if value}
         since, until = asked.span()
         client = backend.client(caller.key, platform_alerts=PLATFORM_SYSTEM in own)
         deadline = Deadline(SEARCH_TIMEOUT_S)

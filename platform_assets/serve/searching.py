@@ -106,7 +106,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
         caller: Annotated[Caller, Depends(reader)],
         size: Annotated[int, Query(ge=1, le=100, description="Rows on either side.")] = 10,
     ) -> Json:
-        """What the same service and host wrote before and behind a document, oldest first."""
+        """What the same origin (the table's `origin` fields) wrote before and behind a document, oldest first."""
         try:
             parse_document_id(id)
         except ValueError:

@@ -1,7 +1,7 @@
 """Routes that take events: checked by the contract, published, and answered with their coordinates.
 
-Belongs here: bodies to records, the writer's services, idempotency. Does not belong here: the checks (`transform/`), the producer
-(`stream/submit.py`).
+Belongs here: bodies to records, the writer's row policy, idempotency. Does not belong here: the checks (`transform/`), the
+producer (`stream/submit.py`).
 """
 
 import json
@@ -19,7 +19,6 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.export import message_schema
 from platform_assets.contracts.model import Contract, Format, Table
-from platform_assets.index.callers import ROW_POLICY_FIELD
 from platform_assets.index.errors import QueryError
 from platform_assets.index.names import document_id
 from platform_assets.serve.access import Caller, allow
@@ -171,13 +170,13 @@ def _evaluate(backend: Backend, table: Table, caller: Caller, records: list[byte
         common = describe(table, reasons.most_common(1)[0][0])
         detail = f"{len(rows)} of {len(records)} events do not keep the contract: {common}"
         return problem(caller.request, 422, detail, "nothing was published", errors=errors[:_SHOWN])
-    allowed = caller.key.services
+    allowed = caller.key.only
     if allowed is not None:
-        if ROW_POLICY_FIELD not in transformed.accepted.column_names:
+        if table.row_policy is None:
             raise refuse(
-                403, f"{table.qualified_name} has no {ROW_POLICY_FIELD}: it is not for a key limited to services"
+                403, f"{table.qualified_name} has no row policy: it is not for a key that is limited to some rows"
             )
-        named = transformed.accepted[ROW_POLICY_FIELD]
+        named = transformed.accepted[table.row_policy]
         inside = pc.fill_null(pc.is_in(named, value_set=pa.array(allowed, named.type)), False)
         if not pc.all(inside).as_py():
             raise refuse(403, f"this key writes for {', '.join(allowed)} only; nothing was published")

@@ -53,7 +53,7 @@ def errors(first: int, count: int, service: str) -> list[bytes]:
 def incidents(settings: Settings, contract: Contract) -> list[tuple[str, str | None, int]]:
     alert_service = AlertService(settings, contract.system, index=False)
     try:
-        return sorted((a.rule, a.service, a.ordinal) for a in alert_service.alerts())
+        return sorted((a.rule, a.visible_to, a.ordinal) for a in alert_service.alerts())
     finally:
         alert_service.close()
 
@@ -107,7 +107,7 @@ def test_two_workers_at_once_make_one_incident(
         Worker(settings, contract).drain()
         assert incidents(settings, contract) == [("many", f"s{n}", 1) for n in range(4)]
         assert len(people.titles()) == 4
-        assert {d["service"]: d["state"] for d in alert_documents(settings, contract)} == dict.fromkeys(
+        assert {d["visible_to"]: d["state"] for d in alert_documents(settings, contract)} == dict.fromkeys(
             ("s0", "s1", "s2", "s3"), "open"
         )
 
@@ -124,7 +124,7 @@ def test_without_index_and_receiver_the_table_holds_and_both_follow(
             os.kill(service_pid(settings, "opensearch"), signal.SIGKILL)
             publish(settings, table, errors(100, 12, "during"))
             eventually(lambda: ("many", "during", 1) in incidents(settings, contract))
-            shown = {a.service: a.notify_error for a in _alerts(settings, contract)}
+            shown = {a.visible_to: a.notify_error for a in _alerts(settings, contract)}
             assert any(error and "not sent to target 1 (json)" in error for error in shown.values()), shown
             people.status = 200
             eventually(lambda: sum("OPEN" in title for title in people.titles()) >= 3)  # refused ones among them
@@ -143,7 +143,7 @@ def _alerts(settings: Settings, contract: Contract) -> list[Any]:
 
 
 def _by_service(settings: Settings, contract: Contract) -> dict[str, dict[str, Any]]:
-    return {d["service"]: d for d in alert_documents(settings, contract)}
+    return {d["visible_to"]: d for d in alert_documents(settings, contract)}
 
 
 def _documents_say(settings: Settings, contract: Contract, service: str) -> Callable[[], bool]:

@@ -61,7 +61,12 @@ def test_a_burst_opens_an_alert_in_seconds_and_it_resolves(services: Settings, t
         assert documents(settings, contract) == []
         publish(settings, table, [event_now(n, service="payments", level="ERROR") for n in range(100, 111)])
         (shown,) = eventually(lambda: documents(settings, contract), "the alert")
-        assert (shown["rule"], shown["service"], shown["state"], shown["value"]) == ("many", "payments", "open", 11.0)
+        assert (shown["rule"], shown["visible_to"], shown["state"], shown["value"]) == (
+            "many",
+            "payments",
+            "open",
+            11.0,
+        )
         assert shown["summary"] == "payments: 11 errors in 6 s" and shown["runbook"] == "many.md"
         numbers = itertools.count(200)
 
@@ -86,7 +91,7 @@ def test_poison_is_told_by_the_platform_itself(services: Settings, tmp_path: Pat
     Worker(settings, contract, rules=()).drain()
     found = {d["rule"]: d for d in documents(settings, contract)}
     assert set(found) == {"poison_batch", "quarantine_rate"}
-    assert found["poison_batch"]["severity"] == "critical" and found["poison_batch"]["service"] is None
+    assert found["poison_batch"]["severity"] == "critical" and found["poison_batch"]["visible_to"] is None
     assert f"{contract.system}.events" in found["poison_batch"]["summary"]
 
 

@@ -218,14 +218,14 @@ class TestSimulated:
             assert example["message"].startswith(begins)
         assert asked.sums("failures_hour", **why, top=1) == rows[:1]
         assert asked.sums("failures_hour", **why, top=10, as_of=(BEGAN - HOUR).isoformat()) == []
-        limited = asked.key(services=("users",))
+        limited = asked.key(only=("users",))
         assert asked.ask("stats", limited, mart="failures_hour", **why, top=10)["rows"] == []
         asked.ask("stats", expected=422, mart="failures_hour", sum="errors", top=10)
 
     def test_a_report_of_the_day_with_the_rights_of_its_reader(self, asked: Asked) -> None:
         """A limited reader's is made of what an administrator's says of these services, in every form."""
         path = f"/v1/reports/errors/{asked.day}"
-        limited = asked.key(services=("payments",))
+        limited = asked.key(only=("payments",))
         tables = {one["title"]: one["rows"] for one in asked.ask(path)["sections"] if one["kind"] == "table"}
         mine = {one["title"]: one["rows"] for one in asked.ask(path, limited)["sections"] if one["kind"] == "table"}
         assert len(tables["Services"]) > 1

@@ -15,6 +15,7 @@ from support import event
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
 from platform_assets.index.connect import connect_indices
+from platform_assets.index.mappings import NO_ROW, ROW, SYSTEM, row_alias
 from platform_assets.ingest.worker import Worker
 from platform_assets.marts.marts import Mart, load_marts
 from platform_assets.marts.project import project_folder
@@ -86,7 +87,7 @@ class Api:
     keys: KeyStore
 
     def key(self, role: Role = Role.READER, **rights: Any) -> dict[str, str]:
-        rights.setdefault("all_services", role is Role.WRITER and "services" not in rights)
+        rights.setdefault("unlimited", role is Role.WRITER and "only" not in rights)
         return {"Authorization": f"Bearer {self.keys.add('test', role, **rights)[1]}"}
 
     def path(self, rest: str) -> str:
@@ -127,9 +128,17 @@ class Api:
         raise AssertionError("the pages do not end")
 
 
-def index_rows(client: OpenSearch, alias: str, columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
+def index_rows(
+    client: OpenSearch,
+    alias: str,
+    columns: dict[str, str],
+    rows: Sequence[dict[str, Any]],
+    *,
+    row_policy: str | None = "service",
+) -> None:
     """Documents of a mart, as its publisher would write them."""
-    properties = {name: {"type": kind} for name, kind in columns.items()}
+    properties: dict[str, Any] = {name: {"type": kind} for name, kind in columns.items()}
+    properties |= {SYSTEM: {"properties": {NO_ROW: {"type": "keyword"}}}, ROW: row_alias(row_policy)}
     client.indices.create(
         index=f"{alias}-000001", body={"mappings": {"properties": properties}, "aliases": {alias: {}}}
     )

@@ -34,7 +34,7 @@ ALSO = {  # what an answer may be where it need not be 200
 
 def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
     """Every route, as a caller who is limited to a service uses it; held against what the index is known to filter."""
-    key, text = api.keys.add("limited", Role.READER, services=("payments",), personal_data=True)
+    key, text = api.keys.add("limited", Role.READER, only=("payments",), personal_data=True)
     limited = {"Authorization": f"Bearer {text}"}
     document = ids(api.get("search", limited, service="payments", size=1, last="24h"))[0]
     stats = [
@@ -51,7 +51,7 @@ def test_no_request_for_a_caller_looks_past_its_documents(api: Api) -> None:
         "search/user": [{"json": {"field": "user_id", "value": "u7", "last": "24h"}}],
         "context/{id}": [{"params": {"size": 3}}],
         "stats": [{"params": one | where} for one in stats],
-        "/v1/alerts": [{"params": {"state": "open", "service": "payments", "last": "24h"}}],
+        "/v1/alerts": [{"params": {"state": "open", "visible_to": "payments", "last": "24h"}}],
     }
     backend = Backend(api.settings, {})
     try:

@@ -81,7 +81,7 @@ class TestReports:
         try:
             with recorded() as asked:
                 every = marts().rows("errors_hour", day, day + timedelta(days=1))
-                built = build(api.contract.system, declared, day.date(), marts(services=("s3", "s4")))
+                built = build(api.contract.system, declared, day.date(), marts(only=("s3", "s4")))
             assert {fault for one in asked for fault in faults(one)} == set()
             assert every.num_rows == every.group_by(["hour", "service", "status"]).aggregate([]).num_rows == len(rows)
             assert pc.sum(every["errors"]).as_py() == sum(row["errors"] for row in rows)
@@ -101,7 +101,7 @@ class TestReports:
         alerts = [
             {
                 "alert_id": f"a{n}",
-                "service": service,
+                "visible_to": service,
                 "state": state,
                 "severity": "high",
                 "opened_at": now,
@@ -111,19 +111,25 @@ class TestReports:
             for n, (service, state) in enumerate([("users", "open"), ("payments", "open"), ("payments", "resolved")])
         ]
         before = (datetime.now(UTC) - timedelta(days=400)).isoformat()
-        past = {"opened_at": before, "resolved_at": before, "state": "resolved", "service": "users", "severity": "high"}
+        past = {
+            "opened_at": before,
+            "resolved_at": before,
+            "state": "resolved",
+            "visible_to": "users",
+            "severity": "high",
+        }
         alerts += [
             past | {"alert_id": "late", "late": True, "updated_at": now},
             past | {"alert_id": "old", "updated_at": now},
         ]
-        columns = dict.fromkeys(("alert_id", "service", "state", "severity"), "keyword") | {"late": "boolean"}
+        columns = dict.fromkeys(("alert_id", "visible_to", "state", "severity"), "keyword") | {"late": "boolean"}
         times = dict.fromkeys(("opened_at", "updated_at", "resolved_at"), "date")
         worker = connect(
             api.settings.opensearch_url, api.settings.opensearch_auth("ingest"), api.settings.opensearch_ca
         )
-        index_rows(worker, f"{api.contract.system}-alerts", columns | times, alerts)
+        index_rows(worker, f"{api.contract.system}-alerts", columns | times, alerts, row_policy="visible_to")
         worker.close()
-        limited = api.key(services=("payments",))
+        limited = api.key(only=("payments",))
         ahead = {"as_of": (datetime.now(UTC) + timedelta(minutes=1)).isoformat()}
         assert {one["alert_id"] for one in api.get("/v1/alerts", admin, **mine, **ahead)["alerts"]} == {
             "a0",

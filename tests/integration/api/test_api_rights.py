@@ -40,7 +40,7 @@ class TestRights:
     def test_a_limited_reader_sees_what_an_administrator_sees_of_its_services(
         self, api: Api, admin: dict[str, str], allowed: set[str], query: str, size: int
     ) -> None:
-        limited = api.key(services=tuple(sorted(allowed)))
+        limited = api.key(only=tuple(sorted(allowed)))
         asked = {"last": "24h", "size": size, "histogram": "true", "table": "events"}
         asked["as_of"] = datetime.now(UTC).isoformat()
         wanted = api.get("search", admin, q=f"{query} service:{','.join(sorted(allowed))}", **asked)

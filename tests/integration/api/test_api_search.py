@@ -51,7 +51,7 @@ class TestSearch:
         for name in ("events", "access"):
             buckets = both["histogram"][name]["buckets"]
             assert sum(one["total"] for one in buckets) == sum(hit["_table"] == name for hit in both["hits"])
-        assert sum(sum(one["levels"].values()) for one in both["histogram"]["events"]["buckets"]) > 0
+        assert sum(sum(one["severities"].values()) for one in both["histogram"]["events"]["buckets"]) > 0
 
     def test_a_question_that_is_too_large_is_bad_input(
         self, api: Api, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -81,7 +81,7 @@ class TestSearch:
         place = len(hits) // 2
         ordered = [*seen["before"], seen["document"], *seen["behind"]]
         assert [row["id"] for row in ordered] == [hit["id"] for hit in reversed(hits[place - 3 : place + 4])]
-        api.get(f"context/{middle['id']}", api.key(services=("payments",)), 404)
+        api.get(f"context/{middle['id']}", api.key(only=("payments",)), 404)
 
     def test_a_person_is_found_by_the_clear_value_and_it_stays_unseen(
         self, api: Api, caplog: pytest.LogCaptureFixture
@@ -94,7 +94,7 @@ class TestSearch:
         assert ids(found) == ids(wanted) != []
         assert api.get("search", reader, user_id="u7", last="24h")["hits"] == []
         api.post("search/user", api.key(), 403, json=body)
-        limited = api.post("search/user", api.key(personal_data=True, services=("users",)), 200, json=body)
+        limited = api.post("search/user", api.key(personal_data=True, only=("users",)), 200, json=body)
         assert {hit["service"] for hit in limited["hits"]} == {"users"}
         trail = "".join(path.read_text() for path in (api.settings.home / "audit").iterdir())
         assert pseudonym in trail

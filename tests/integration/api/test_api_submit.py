@@ -19,7 +19,7 @@ pytestmark = pytest.mark.services
 
 class TestSubmit:
     def test_from_submission_to_search_and_back_to_its_offset(self, api: Api, admin: dict[str, str]) -> None:
-        writer = api.key(Role.WRITER, services=("payments",))
+        writer = api.key(Role.WRITER, only=("payments",))
         name = f"s{time.time_ns()}"
         now = datetime.now(UTC).isoformat()
         events = [json.loads(event(n, event_id=f"{name}-{n}", service="payments", event_time=now)) for n in range(5)]

@@ -28,11 +28,11 @@ pytestmark = [pytest.mark.services, needs_chromium]
 
 def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: Site) -> None:
     path = f"{site.url}/v1/{site.system}/alerts/{site.alert}"
-    limited = site.key(Role.READER, services=("users",))
+    limited = site.key(Role.READER, only=("users",))
     reader, admin = site.key(Role.READER), site.key(Role.ADMIN)
     for key, rest, body, status in (
         ({}, "acknowledge", None, 401),
-        (site.key(Role.WRITER, all_services=True), "acknowledge", None, 403),
+        (site.key(Role.WRITER, unlimited=True), "acknowledge", None, 403),
         (site.key(Role.READER, system="logs"), "acknowledge", None, 403),
         (limited, "acknowledge", None, 404),
         (reader, "mute", {"length": "1h"}, 403),

@@ -177,7 +177,7 @@ def test_what_fails_of_an_answer_is_not_said_of_the_next(visit: Visit, site: Sit
 def test_dragging_over_the_chart_looks_closer(visit: Visit, site: Site) -> None:
     page = visit.log_in(site.reader, site.place(table="events", last="1h"))
     expect(page.locator("#total")).to_have_text(str(EVENTS + len(HOSTILE)))
-    expect(page.locator(".legend")).to_contain_text("ERROR 16")
+    expect(page.locator(".legend")).to_contain_text("error 16")
     box = page.locator(".chart .u-over").bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
@@ -188,7 +188,7 @@ def test_dragging_over_the_chart_looks_closer(visit: Visit, site: Site) -> None:
     page.wait_for_url(re.compile(r"from=.*to="))
     expect(page.locator("#total")).not_to_have_text(str(EVENTS + len(HOSTILE)))
     assert 20 < int(page.locator("#total").inner_text()) < 60, "a tenth of an hour, an event every ten seconds"
-    page.locator(".legend button", has_text="ERROR").click()
+    page.locator(".legend button", has_text="error").click()
     expect(page.locator("#q")).to_have_value("level:ERROR")
 
 

@@ -71,7 +71,8 @@ def made_up_rule() -> Rule:
     """A rule for the state machine alone."""
     return Rule(
         "made_up", Kind.WINDOW, Severity.WARNING, "{service}: {value}", "made_up.md",
-        resolve_after=timedelta(seconds=60), cool_down=timedelta(seconds=300), by=("service",), above=Decimal(10),
+        resolve_after=timedelta(seconds=60), cool_down=timedelta(seconds=300), by=("service",), row_policy="service",
+        above=Decimal(10),
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_events_that_fill_a_window_that_has_passed_are_a_late_alert_once(
         for path in (lake.root / FOLDER).iterdir():
             path.unlink()
     (alert,) = evaluated(lake, carry(lake, errors(200, 6, then + timedelta(seconds=20)) + errors(1, 1, now)))
-    assert (alert.service, alert.late, alert.value, alert.notify) == ("payments", True, 12.0, OPENED)
+    assert (alert.visible_to, alert.late, alert.value, alert.notify) == ("payments", True, 12.0, OPENED)
     assert alert.opened_at == then + timedelta(seconds=20)
     assert document_of(alert)["late"] is True
     title, body, _ = message(alert, {})
@@ -129,7 +129,7 @@ def test_events_that_fill_a_window_that_has_passed_are_a_late_alert_once(
         (again,) = evaluated(lake, carry(lake, errors(number, 2, then + timedelta(seconds=10))))
         assert again.alert_id == alert.alert_id and again.notify == OPENED and again.attempts == 0
     other = evaluated(lake, carry(lake, errors(500, 11, then, service="users")))
-    assert sorted(a.service or "" for a in other) == ["payments", "users"]
+    assert sorted(a.visible_to or "" for a in other) == ["payments", "users"]
 
 
 def test_late_events_that_come_while_nothing_hears_are_found_after_it(lake: SmallLake, now: datetime) -> None:
@@ -347,7 +347,7 @@ def test_a_rule_that_fails_on_data_is_left_out_and_no_other(
         later = Evaluator(
             lake.contract, both, lake.tables.silver, lake.root, alert_service
         )  # its windows have no such row any more
-        assert {(a.rule, a.service) for a in later.catch_up()} == {("cast", "users")}
+        assert {(a.rule, a.visible_to) for a in later.catch_up()} == {("cast", "users")}
         assert later.broken == {}
         later.close()
 

@@ -197,7 +197,8 @@ def test_groups_have_a_cool_down_each(tmp_path: Path) -> None:
             alert_service.see([seen(*move)], seen(*move).at)
     with closing(private_alert_service(tmp_path)) as alert_service:
         found = sorted(
-            (a.service or "", a.ordinal, a.severity, a.notify, a.held_until is not None) for a in alert_service.alerts()
+            (a.visible_to or "", a.ordinal, a.severity, a.notify, a.held_until is not None)
+            for a in alert_service.alerts()
         )
     assert found == [
         ("a", 1, "warning", RESOLVED, False),

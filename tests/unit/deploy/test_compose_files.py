@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from jsonschema import Draft7Validator
 
 from platform_assets.core.settings import read_env_file
-from platform_assets.index.callers import API_LIMITED, API_READER, ROW_POLICY_FIELD
+from platform_assets.index.callers import API_LIMITED, API_READER
+from platform_assets.index.mappings import ROW
 from platform_assets.local.endpoints import OPENSEARCH_ROLES
 from platform_assets.local.opensearch import security_configuration
 
@@ -207,7 +208,7 @@ def test_init_uses_the_roles_of_the_local_node(generated: Path) -> None:
 
 
 def test_the_node_knows_the_apis_callers_and_what_they_may_see(generated: Path) -> None:
-    """What `serve` relies on: its tokens are checked with its own key, and a limited one sees its services only."""
+    """What `serve` relies on: its tokens are checked with its own key, and a limited one sees its own rows only."""
     serve = read_env_file(generated / "roles" / "serve.env")
     folder = generated / "opensearch" / "security"
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
@@ -218,7 +219,7 @@ def test_the_node_knows_the_apis_callers_and_what_they_may_see(generated: Path) 
         assert found["roles_mapping"][role] == {"backend_roles": [role]}
         assert [one["index_patterns"] for one in found["roles"][role]["index_permissions"]] == [["${attr.jwt.indices}"]]
     [limited] = found["roles"][API_LIMITED]["index_permissions"]
-    assert ROW_POLICY_FIELD in limited["dls"] and "${attr.jwt.services}" in limited["dls"]
+    assert ROW in limited["dls"] and "${attr.jwt.only}" in limited["dls"]
 
 
 def test_certificates_answer_to_their_names_and_to_no_other_use(generated: Path) -> None:

@@ -72,7 +72,7 @@ def test_nobody_is_let_in_without_a_key_not_even_to_what_is_not_there(client: Te
 
 
 def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> None:
-    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER, all_services=True)
+    reader, writer = as_key(home, Role.READER), as_key(home, Role.WRITER, unlimited=True)
     foreign = as_key(home, Role.READER, system="other")
     for path in ADMIN_ONLY:
         assert client.get(path, headers=reader).status_code == 403, path
@@ -83,7 +83,7 @@ def test_roles_reach_their_own_routes_only(client: TestClient, home: Path) -> No
         assert client.get(path, headers=reader).status_code == 503, path  # let in: only the index is missing
     assert client.post("/v1/logs", json={}, headers=reader).status_code == 403
     assert client.post("/v1/logs/events/replay", headers=reader).status_code == 403
-    assert client.get("/v1/status", headers=as_key(home, Role.READER, services=("a",))).status_code == 403
+    assert client.get("/v1/status", headers=as_key(home, Role.READER, only=("a",))).status_code == 403
     refused = trail(home)
     assert {entry["action"] for entry in refused} == {"trace", "trace_revealed", "quarantine", "replay"}
     assert all(entry["outcome"].startswith("refused") for entry in refused)
@@ -300,7 +300,7 @@ GOOD = json.loads(load_contracts()["logs"].table("events").sample)
 def test_a_bad_submission_is_refused_before_the_broker_is_asked(
     client: TestClient, home: Path, body: bytes, status: int, words: str
 ) -> None:
-    writer = as_key(home, Role.WRITER, services=("payments",)) | {"Content-Type": "application/json"}
+    writer = as_key(home, Role.WRITER, only=("payments",)) | {"Content-Type": "application/json"}
     answer = client.post("/v1/logs", content=body, headers=writer)
     assert answer.status_code == status, answer.text
     assert words in answer.json()["detail"]
@@ -309,7 +309,7 @@ def test_a_bad_submission_is_refused_before_the_broker_is_asked(
 
 
 def test_a_writer_for_services_cannot_write_where_there_are_none(client: TestClient, home: Path) -> None:
-    writer = as_key(home, Role.WRITER, services=("payments",))
+    writer = as_key(home, Role.WRITER, only=("payments",))
     line = load_contracts()["logs"].table("access").sample
     answer = client.post("/v1/logs?table=access", content=line, headers=writer | {"Content-Type": "text/plain"})
     assert answer.status_code == 403, answer.text
@@ -317,7 +317,7 @@ def test_a_writer_for_services_cannot_write_where_there_are_none(client: TestCli
 
 
 def test_a_table_is_named_where_several_take_such_a_body(client: TestClient, home: Path) -> None:
-    writer = as_key(home, Role.WRITER, all_services=True)
+    writer = as_key(home, Role.WRITER, unlimited=True)
     several = client.post("/v1/logs", content="a line", headers=writer | {"Content-Type": "text/plain"})
     assert (several.status_code, several.json()["hint"]) == (422, "say which: table=access or table=broker")
     unknown = client.post("/v1/logs?table=secrets", json={}, headers=writer)

@@ -15,9 +15,9 @@ from platform_assets.serve.keys import KeyStore, Role
 
 def test_a_key_is_found_by_its_whole_text_only(tmp_path: Path) -> None:
     store = KeyStore(tmp_path)
-    key, text = store.add("dash", Role.READER, system="logs", services=("payments",), lifetime=timedelta(days=1))
+    key, text = store.add("dash", Role.READER, system="logs", only=("payments",), lifetime=timedelta(days=1))
     assert store.find(text) == key
-    assert key.services == ("payments",)
+    assert key.only == ("payments",)
     assert key.system == "logs"
     last = "A" if text[-1] != "A" else "B"
     for wrong in (
@@ -46,7 +46,7 @@ def test_another_process_s_change_is_seen_at_once(tmp_path: Path) -> None:
     assert server.find("assay_x_y") is None
     first, text = shell.add("one", Role.READER)
     assert server.find(text) == first
-    second, other = shell.add("two", Role.WRITER, all_services=True)
+    second, other = shell.add("two", Role.WRITER, unlimited=True)
     assert shell.revoke(first.id) == first
     assert server.find(text) is None
     assert server.find(other) == second
@@ -69,12 +69,12 @@ def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("role", "rights", "why"),
     [
-        (Role.ADMIN, {"services": ("a",)}, "not limited"),
-        (Role.READER, {"services": ()}, "needs a service"),
-        (Role.READER, {"services": ('a", "b',)}, "not a service"),
-        (Role.WRITER, {"services": ("a",), "personal_data": True}, "reads nothing"),
-        (Role.WRITER, {}, "in whose name it writes"),
-        (Role.WRITER, {"services": ("a",), "all_services": True}, "some services or for all"),
+        (Role.ADMIN, {"only": ("a",)}, "not limited"),
+        (Role.READER, {"only": ()}, "needs a value"),
+        (Role.READER, {"only": ("a\nb",)}, "not a value"),
+        (Role.WRITER, {"only": ("a",), "personal_data": True}, "reads nothing"),
+        (Role.WRITER, {}, "limited to values"),
+        (Role.WRITER, {"only": ("a",), "unlimited": True}, "some values or to none"),
     ],
 )
 def test_rights_that_make_no_sense_are_refused(tmp_path: Path, role: Role, rights: dict[str, object], why: str) -> None:

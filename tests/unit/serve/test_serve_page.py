@@ -173,9 +173,9 @@ def test_what_there_is_to_ask_depends_on_the_key(client: TestClient, tmp_path: P
         return found
 
     assert told(Role.READER, system="other")["systems"] == []
-    assert told(Role.WRITER, all_services=True)["key"]["role"] == "writer"  # type: ignore[index]
+    assert told(Role.WRITER, unlimited=True)["key"]["role"] == "writer"  # type: ignore[index]
     logs = load_contracts()["logs"]
-    [system] = told(Role.READER, services=("users",))["systems"]  # type: ignore[misc]
+    [system] = told(Role.READER, only=("users",))["systems"]  # type: ignore[misc]
     assert [table["table"] for table in system["tables"]] == [table.name for table in logs.tables]
     for found, table in zip(system["tables"], logs.tables, strict=True):
         assert [field["name"] for field in found["fields"]] == [field.name for field in table.fields]

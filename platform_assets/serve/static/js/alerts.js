@@ -6,7 +6,7 @@
 import { ask, seg } from "./api.js";
 import { badge, empty, failed, figure, html, loading, moment, nothing, select, shown, since, tell } from "./parts.js";
 import { Polled } from "./polled.js";
-import { clause, GRAIN_MS, many } from "./text.js";
+import { clause, GRAIN_MS, many, narrow } from "./text.js";
 import { range, times } from "./timerange.js";
 
 const EVERY_MS = 15_000;
@@ -66,7 +66,7 @@ export function alerts(app) {
     if (length) act(alert, "mute", { length: length === "end" ? null : length });
   }
 
-  /** The events of about that time, of its table and service. */
+  /** The events of about that time, of its table and group. */
   function events(alert) {
     const table = app.system.tables.find((one) => one.table === alert.table);
     const names = new Set(table?.fields.map((field) => field.name));

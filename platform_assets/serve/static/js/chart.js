@@ -3,12 +3,11 @@
  *
  * Belongs here: what the API's histograms look like. Drawn by uPlot, which the page loads before this module.
  */
-import { html, levelKind, nothing } from "./parts.js";
+import { html, nothing } from "./parts.js";
 import { count, duration, many, utc, visible } from "./text.js";
 
 const { uPlot } = window;
 const HEIGHT = 132;
-const SEVERITY = ["FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 const REST = "";
 const SMALLEST_DRAG_PX = 5;
 const MOST_BUCKETS = 3000;
@@ -37,48 +36,44 @@ const TIMES = [
 ];
 
 /**
- * Buckets of several tables as one: `{times (s), width (s), levels: [{name, sum, values}]}`, the most severe level first.
- * They begin at multiples of their width; those without events are filled in.
+ * Buckets `{time, total, parts}` of several tables as one: `{times (s), width (s), order, series: [{name, sum, values}]}`, series in
+ * the given `order` of their names (severities, the most severe first), others behind them. Buckets begin at multiples of their
+ * width; those without events are filled in.
  */
-export function merged(histograms) {
+export function merged(histograms, order = []) {
+  const rank = (name) => (name === REST ? order.length + 1 : order.includes(name) ? order.indexOf(name) : order.length);
   const byTime = new Map();
   let width = 0;
   for (const { interval, buckets } of Object.values(histograms)) {
     width = duration(interval);
     for (const bucket of buckets) {
       const at = Date.parse(bucket.time) / 1000;
-      const levels = byTime.get(at) ?? new Map();
-      byTime.set(at, levels);
+      const parts = byTime.get(at) ?? new Map();
+      byTime.set(at, parts);
       let rest = bucket.total;
-      for (const [level, events] of Object.entries(bucket.levels)) {
-        levels.set(level, (levels.get(level) ?? 0) + events);
+      for (const [name, events] of Object.entries(bucket.parts)) {
+        parts.set(name, (parts.get(name) ?? 0) + events);
         rest -= events;
       }
-      if (rest > 0) levels.set(REST, (levels.get(REST) ?? 0) + rest);
+      if (rest > 0) parts.set(REST, (parts.get(REST) ?? 0) + rest);
     }
   }
   const known = [...byTime.keys()].sort((a, b) => a - b);
   const steps = known.length ? (known.at(-1) - known[0]) / width + 1 : 0;
   const times = steps > MOST_BUCKETS ? known : Array.from({ length: steps }, (_, i) => known[0] + i * width);
-  const names = [...new Set([...byTime.values()].flatMap((levels) => [...levels.keys()]))].sort((a, b) => rank(a) - rank(b));
-  const levels = names.map((name) => {
+  const names = [...new Set([...byTime.values()].flatMap((parts) => [...parts.keys()]))].sort((a, b) => rank(a) - rank(b));
+  const series = names.map((name) => {
     const values = times.map((at) => byTime.get(at)?.get(name) ?? 0);
     return { name, values, sum: values.reduce((a, b) => a + b, 0) };
   });
-  return { times, width, levels: levels.filter((one) => one.sum > 0) };
+  return { times, width, order, series: series.filter((one) => one.sum > 0) };
 }
 
-function rank(level) {
-  if (level === REST) return SEVERITY.length + 1;
-  const at = SEVERITY.indexOf(level.toUpperCase());
-  return at < 0 ? SEVERITY.length : at;
-}
+const labelOf = (name) => (name === REST ? "without severity" : visible(name));
 
-const labelOf = (level) => (level === REST ? "without level" : visible(level));
-
-/** The name of a level's colour: levels have their own, other groups one of six by their place. */
-function hue(level, place) {
-  return levelKind(level).split(" ")[1] ?? (level === REST ? "rest" : `hue${(place % 6) + 1}`);
+/** The name of a colour: severities have their own, other groups one of six by their place. */
+function hue(name, place, order) {
+  return name === REST ? "rest" : order.includes(name) ? name : `hue${(place % 6) + 1}`;
 }
 
 /** A colour of the sheet as the canvas takes it; the chart itself may not be on the page yet. */
@@ -97,9 +92,10 @@ function tick(seconds, apart) {
   return apart >= DAY_S || seconds % DAY_S === 0 ? day : clock;
 }
 
-/** A chart that lives as long as its view. `zoom(from, to)` gets ISO times. */
+/** A chart that lives as long as its view. `zoom(from, to)` gets ISO times; `order` as in `merged`. */
 export class Chart {
-  constructor(zoom) {
+  constructor(zoom, order = []) {
+    this.order = order;
     this.node = document.createElement("div");
     this.node.className = "chart";
     this.tip = document.createElement("div");
@@ -120,29 +116,29 @@ export class Chart {
 
   /** Show these histograms (by table) between two ISO times. */
   show(histograms, from, to) {
-    this.shown = { ...merged(histograms), from: Date.parse(from) / 1000, to: Date.parse(to) / 1000 };
+    this.shown = { ...merged(histograms, this.order), from: Date.parse(from) / 1000, to: Date.parse(to) / 1000 };
     this.draw();
   }
 
   draw() {
-    const { times, width, levels, from, to } = this.shown;
+    const { times, width, order, series, from, to } = this.shown;
     this.plot?.destroy();
     this.plot = null;
-    const all = levels.reduce((sum, one) => sum + one.sum, 0);
+    const all = series.reduce((sum, one) => sum + one.sum, 0);
     this.node.setAttribute("role", "img");
     this.node.setAttribute(
       "aria-label",
       all
-        ? `${many(all, "event")} over time: ${levels.map((one) => `${count(one.sum)} ${labelOf(one.name)}`).join(", ")}`
+        ? `${many(all, "event")} over time: ${series.map((one) => `${count(one.sum)} ${labelOf(one.name)}`).join(", ")}`
         : "No events",
     );
     if (!times.length) return;
-    // Sums from the most severe level up; the largest sum is drawn first, and the smaller ones over it.
+    // Sums from the first series up; the largest sum is drawn first, and the smaller ones over it.
     let below = times.map(() => 0);
-    const layers = levels
+    const layers = series
       .map((one, place) => {
         below = below.map((sum, i) => sum + one.values[i]);
-        return { fill: colour(hue(one.name, place)), sums: below.map((sum) => sum || null) };
+        return { fill: colour(hue(one.name, place, order)), sums: below.map((sum) => sum || null) };
       })
       .reverse();
     const [ink, line] = ["dim", "line"].map(colour);
@@ -196,13 +192,13 @@ export class Chart {
 
   /** What the bucket under the pointer holds. */
   point(plot) {
-    const { times, width, levels } = this.shown;
+    const { times, width, series } = this.shown;
     const x = plot.cursor.left;
     const value = plot.posToVal(x, "x");
     const at = x < 0 ? -1 : times.findLastIndex((time) => time <= value);
     this.tip.hidden = at < 0 || value >= times[at] + width;
     if (this.tip.hidden) return;
-    const lines = levels.filter((one) => one.values[at]).map((one) => `${count(one.values[at])} ${labelOf(one.name)}`);
+    const lines = series.filter((one) => one.values[at]).map((one) => `${count(one.values[at])} ${labelOf(one.name)}`);
     const start = new Date(times[at] * 1000).toISOString();
     this.tip.textContent = [`${utc(start, { digits: 0 })} UTC`, ...(lines.length ? lines : ["no events"])].join("\n");
     const right = x > plot.over.clientWidth / 2;
@@ -226,14 +222,14 @@ function short(number) {
   return number >= 1e4 ? `${number / 1e3} k` : count(number);
 }
 
-/** Levels with their sums; choosing one looks for it, where there is something to look in. */
-export function legend(levels, pick) {
+/** Series of `merged` with their sums; choosing one looks for it, where there is something to look in. */
+export function legend({ series, order }, pick) {
   return html`<ul class="legend">
-    ${levels.map((one, place) => {
-      const text = html`<i class="dot ${hue(one.name, place)}"></i>${labelOf(one.name)} <b>${count(one.sum)}</b>`;
-      return html`<li>${one.name === REST || !pick ? html`<span>${text}</span>` : html`<button title="Only this level (Shift: without)"
+    ${series.map((one, place) => {
+      const text = html`<i class="dot ${hue(one.name, place, order)}"></i>${labelOf(one.name)} <b>${count(one.sum)}</b>`;
+      return html`<li>${one.name === REST || !pick ? html`<span>${text}</span>` : html`<button title="Only this (Shift: without)"
         @click=${(event) => pick(one.name, event.shiftKey)}>${text}</button>`}</li>`;
     })}
-    ${levels.length ? nothing : html`<li><span class="dim">no events</span></li>`}
+    ${series.length ? nothing : html`<li><span class="dim">no events</span></li>`}
   </ul>`;
 }

@@ -5,7 +5,7 @@
  */
 import { ask, seg } from "./api.js";
 import { canPick, keyOf, tableOf } from "./hits.js";
-import { badge, copy, facts, failed, html, levelKind, loading, moment, nothing, shown } from "./parts.js";
+import { badge, copy, facts, failed, html, loading, moment, nothing, severityKind, shown } from "./parts.js";
 import { asJson, asText, clause, count, filterable, flatten, many, nameable } from "./text.js";
 
 const VALUE_LENGTH = 5000;
@@ -133,9 +133,9 @@ export class OpenEvent {
       const table = tableOf(this.app.system, hit);
       const same = Object.entries(found.same);
       const names = table.display.filter((name) => name !== table.event_time && !(name in found.same));
-      const line = (one, here) => html`<tr class="${levelKind(one.level)} ${here ? "here" : ""}">
+      const line = (one, here) => html`<tr class="${severityKind(table, one)} ${here ? "here" : ""}">
         <td class="time">${moment(one[table.event_time])}</td>
-        ${names.map((name) => html`<td class=${name === "level" ? levelKind(one[name]) : ""}>${shown(one[name], { limit: 300 })}</td>`)}
+        ${names.map((name) => html`<td class=${name === table.severity?.field ? severityKind(table, one) : ""}>${shown(one[name], { limit: 300 })}</td>`)}
       </tr>`;
       const who = same.map(([name, value], i) => html`${i ? " and " : "the same "}${name} <code>${shown(value, { limit: 80 })}</code>`);
       return html`<p class="dim small">What ${same.length ? who : table.table} wrote before and after, oldest first.</p>
@@ -175,6 +175,7 @@ export class OpenEvent {
             "Silver",
             silver,
             silver && [
+              ...tableOf(this.app.system, hit).origin.map((name) => [name, shown(silver[name], { limit: 80 })]),
               ["commit", asText(silver._seq)],
               ["hash agrees", silver.hash_agrees ? "yes" : "no"],
               ["contract", asText(silver._contract_version)],

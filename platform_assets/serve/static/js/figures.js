@@ -162,7 +162,7 @@ export function figures(app) {
       <span class="grow"></span>
       ${range(params, set, { lasts: LASTS, usual: USUAL })}
     </div>
-    <p class="dim">${mart.description}</p>
+    <p class="dim">${mart.description} ${mart.visibility}</p>
     ${
       where.length
         ? html`<ul class="chosen" aria-label="Chosen values">${where.map(
@@ -218,7 +218,7 @@ export function figures(app) {
       .filter((name) => rows.some((row) => name in row));
     const having = figures.filter((name) => totals?.some((row) => name in row));
     const largest = [...by, ...having, ...(mart.example ? [mart.example] : [])];
-    return html`${found.histogram ? html`<section class="over"><div class="bar"><p class="total">${measure}</p>${legend(merged({ sums: found.histogram }).levels)}</div>${chart.node}</section>` : nothing}
+    return html`${found.histogram ? html`<section class="over"><div class="bar"><p class="total">${measure}</p>${legend(merged({ sums: found.histogram }))}</div>${chart.node}</section>` : nothing}
       ${totals ? html`<h2>In all, by ${listed(by)}${totals.length === TOP ? html` <span class="dim">the ${TOP} largest</span>` : nothing}</h2>${grid(mart, largest, totals, `Sums by ${listed(by)}`)}` : nothing}
       <h2>Rows <span class="dim">the latest ${count(rows.length)}</span></h2>${grid(mart, names, rows, "Rows")}`;
   }
@@ -255,10 +255,10 @@ function histogram(mart, rows, by, measure) {
   const buckets = new Map();
   // Groups are anybody's text, `constructor` too: where they are kept nothing is inherited.
   for (const row of rows) {
-    const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, levels: Object.create(null) };
+    const bucket = buckets.get(row[mart.time]) ?? { time: row[mart.time], total: 0, parts: Object.create(null) };
     buckets.set(row[mart.time], bucket);
     const group = kept.has(name(row)) ? name(row) : OTHERS;
-    bucket.levels[group] = (bucket.levels[group] ?? 0) + Number(row[measure]);
+    bucket.parts[group] = (bucket.parts[group] ?? 0) + Number(row[measure]);
     bucket.total += Number(row[measure]);
   }
   return { interval: WIDTHS[mart.grain], buckets: [...buckets.values()] };

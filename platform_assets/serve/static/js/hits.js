@@ -5,10 +5,9 @@
  * for the rows.
  */
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import { html, levelKind, moment, nothing, shown } from "./parts.js";
+import { html, severityKind, moment, nothing, shown } from "./parts.js";
 import { asText, clause, filterable } from "./text.js";
 
-const LEVEL = "level";
 const CELL_LENGTH = 300;
 const SUMMARY_LENGTH = 600;
 
@@ -21,18 +20,18 @@ export function columns(system, only) {
     const widest = wide(table, names);
     return names.map((name) => ({ name, field: name, kind: kindOf(table, name), wide: name === widest }));
   }
-  const leveled = system.tables.some((table) => table.fields.some((field) => field.name === LEVEL));
+  const severe = system.tables.some((table) => table.severity);
   return [
     { name: "time", kind: "time" },
     { name: "table", kind: "table" },
-    ...(leveled ? [{ name: LEVEL, field: LEVEL, kind: "level" }] : []),
+    ...(severe ? [{ name: "severity", kind: "severity" }] : []),
     { name: "event", kind: "summary", wide: true },
   ];
 }
 
 function kindOf(table, name) {
   if (name === table.event_time) return "time";
-  if (name === LEVEL) return "level";
+  if (name === table.severity?.field) return "severity";
   return table.fields.find((field) => field.name === name)?.type ?? "string";
 }
 
@@ -73,7 +72,7 @@ function row({ system, hit, shape, open, fresh, toggle, pick, detail }) {
     if (event.target.closest("button, a") || getSelection().type === "Range") return;
     toggle(hit);
   };
-  return html`<tr class="hit ${levelKind(hit[LEVEL])} ${opened ? "open" : ""} ${fresh?.has(key) ? "fresh" : ""}" data-key=${key} @click=${click}>
+  return html`<tr class="hit ${severityKind(table, hit)} ${opened ? "open" : ""} ${fresh?.has(key) ? "fresh" : ""}" data-key=${key} @click=${click}>
       <td class="opener"><button aria-expanded=${opened ? "true" : "false"} aria-label=${`Event of ${asText(time)}`}
         @click=${() => toggle(hit)}></button></td>
       ${shape.map((column) => html`<td class="${column.kind} ${column.wide ? "wide" : ""}">${cell(table, hit, column, pick)}</td>`)}
@@ -85,15 +84,16 @@ function cell(table, hit, column, pick) {
   if (column.kind === "time") return moment(hit[table.event_time]);
   if (column.kind === "table") return html`<span class="dim">${hit._table}</span>`;
   if (column.kind === "summary") return summary(table, hit);
-  const value = hit[column.field];
+  const field = column.field ?? table.severity?.field;
+  const value = hit[field];
   if (value === null || value === undefined) return nothing;
   const text =
-    column.kind === "level"
-      ? html`<span class="badge ${levelKind(value)}">${shown(value, { limit: 20 })}</span>`
+    column.kind === "severity"
+      ? html`<span class="badge ${severityKind(table, hit)}">${shown(value, { limit: 20 })}</span>`
       : shown(value, { limit: CELL_LENGTH });
-  if (column.wide || column.kind === "number" || !canPick(table, column.field, value)) return text;
+  if (column.wide || column.kind === "number" || !canPick(table, field, value)) return text;
   return html`<button class="value" tabindex="-1" title="Only this (Shift: without)"
-    @click=${(event) => pick(clause(column.field, value), event.shiftKey)}>${text}</button>`;
+    @click=${(event) => pick(clause(field, value), event.shiftKey)}>${text}</button>`;
 }
 
 /** Whether the index can be asked for this field's value. */
@@ -104,7 +104,7 @@ export function canPick(table, name, value) {
 
 /** The fields that people look at first, in one line. */
 function summary(table, hit) {
-  const names = table.display.filter((name) => name !== table.event_time && name !== LEVEL && asText(hit[name]) !== "");
+  const names = table.display.filter((name) => name !== table.event_time && name !== table.severity?.field && asText(hit[name]) !== "");
   return names.map(
     (name, i) =>
       html`<span class="said" title=${name}>${i ? html`<i>·</i>` : nothing}${shown(hit[name], { limit: SUMMARY_LENGTH })}</span>`,

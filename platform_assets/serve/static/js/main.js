@@ -26,7 +26,7 @@ const VIEWS = [
   { name: "tail", label: "Live tail", make: tail, may: reads },
   { name: "alerts", label: "Alerts", make: alerts, may: reads },
   { name: "figures", label: "Figures", make: figures, may: reads },
-  { name: "status", label: "Freshness", make: status, may: (one) => reads(one) && one.services === null },
+  { name: "status", label: "Freshness", make: status, may: (one) => reads(one) && one.only === null },
   { name: "quarantine", label: "Quarantine", make: quarantine, may: (one) => one.role === "admin" },
 ];
 
@@ -79,7 +79,7 @@ function page() {
   if (!app.me) return html`<main class="alone">${loading("Asking what this key may see")}</main>`;
   return html`${header()}
     <main id="main" tabindex="-1">${app.system ? view?.render() : html`<p class="empty">This key is for no system.</p>`}</main>
-    ${help}${toast}`;
+    ${app.system ? help(app.system) : nothing}${toast}`;
 }
 
 const toast = html`<div id="told" role="status" aria-live="polite"></div>`;
@@ -109,7 +109,7 @@ function header() {
         >`,
       )}
     </nav>
-    <span class="who" title=${`Key ${me.id}, ${me.role}${me.services ? `, only ${me.services.join(", ")}` : ""}`}
+    <span class="who" title=${`Key ${me.id}, ${me.role}${me.only ? `, only ${me.only.join(", ")}` : ""}`}
       ><span class="name">${me.name}</span> <span class="dim">${me.role}</span></span
     >
     <button class="icon" title="Help and keys (?)" aria-label="Help and keys" @click=${showHelp}>?</button>
@@ -170,7 +170,7 @@ async function start() {
 
 // -- where we are ------------------------------------------------------------------------------------------------------------
 
-/** Show what the address says; an address that says nothing useful becomes the first system's search. */
+/** Show what the address says: without a system the first one's, without a view the search, otherwise a page or that there is none. */
 function arrive() {
   if (!app.me) return;
   const place = here();
@@ -214,7 +214,7 @@ async function countAlerts() {
 const typing = (target) => target.closest?.("input, textarea, select, dialog") !== null;
 
 function showHelp() {
-  document.getElementById("help").showModal();
+  document.getElementById("help")?.showModal();
 }
 
 function onKey(event) {

@@ -37,10 +37,11 @@ export const figure = (number) =>
 
 export const badge = (text, kind = "") => html`<span class="badge ${kind}">${text}</span>`;
 
-/** Classes of a level, by its usual name; others are plain. */
-export function levelKind(level) {
-  const name = String(level ?? "").toLowerCase();
-  return ["fatal", "error", "warn", "info", "debug", "trace"].includes(name) ? `level ${name}` : "level";
+/** Classes of how severe a row is, by the scale of its table; empty where the contract gives none. */
+export function severityKind(table, row) {
+  if (!table.severity) return "";
+  const { field, scale } = table.severity;
+  return `severity ${Object.hasOwn(scale, row[field] ?? "") ? scale[row[field]] : ""}`;
 }
 
 const WORDS = {

@@ -1,5 +1,5 @@
 /**
- * Where the reader is, in the address's fragment: `#/logs/search?q=level%3AERROR&last=1h`.
+ * Where the reader is, in the address's fragment: `#/orders/search?q=status%3A500&last=1h`.
  *
  * Belongs here: reading and writing it. Everything that can be shared is in it, and the key never is.
  */

@@ -10,7 +10,7 @@ import { hitTable, keyOf, listKeys } from "./hits.js";
 import { copy, empty, failed, html, loading, moment, nothing, save, tell } from "./parts.js";
 import { Person } from "./person.js";
 import { asked, question, wrong } from "./querybar.js";
-import { clause, count, csv, narrowed } from "./text.js";
+import { anyOf, count, csv, listed, narrowed } from "./text.js";
 import { range } from "./timerange.js";
 
 const PAGE = 100;
@@ -20,6 +20,15 @@ const EXPORT_PAGE = 1000;
 
 /** The question that only this event answers. */
 const alone = (hit) => ({ table: hit._table, q: `id:"${hit.id}"`, last: "7d" });
+
+/** The API's counts by severity as the chart takes them. */
+const bySeverity = (histogram) =>
+  Object.fromEntries(
+    Object.entries(histogram).map(([table, { interval, buckets }]) => [
+      table,
+      { interval, buckets: buckets.map(({ time, total, severities }) => ({ time, total, parts: severities })) },
+    ]),
+  );
 
 /** UTC as an address likes it: a plus would be a space there. */
 const asZ = (iso) => iso.replace("+00:00", "Z");
@@ -40,7 +49,7 @@ export function search(app) {
   const event = new OpenEvent(app, pick, (hit) =>
     app.link("search", { ...(person.asked ? alone(hit) : frozen()), open: keyOf(hit) }),
   );
-  const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }));
+  const chart = new Chart((from, to) => set({ from, to, last: "", as_of: "" }), app.system.severities);
 
   let params = {};
   let put = ""; // the question that was asked, to know when it changes
@@ -75,7 +84,7 @@ export function search(app) {
       if (asking !== mine) return;
       answer = { ...found, of };
       more = null; // it was about the answer before
-      chart.show(found.histogram, found.from, found.to);
+      chart.show(bySeverity(found.histogram), found.from, found.to);
     } catch (error) {
       if (asking !== mine || error.name === "AbortError") return;
       problem = error;
@@ -132,6 +141,25 @@ export function search(app) {
     app.update();
   }
 
+  /** Looks for a severity, where the tables of the answer agree on the field that says it. */
+  function severityPicker() {
+    const scales = app.system.tables.filter((one) => answer.tables.includes(one.table) && one.severity).map((one) => one.severity);
+    if (new Set(scales.map((one) => one.field)).size !== 1) return null;
+    const values = (rank) => scales.flatMap(({ scale }) => Object.keys(scale).filter((value) => scale[value] === rank));
+    return (rank, without) => pick(anyOf(scales[0].field, [...new Set(values(rank))]), without);
+  }
+
+  /** What a limited key does not see of the tables that are asked. */
+  function closed() {
+    const { only } = app.me;
+    const names = app.system.tables
+      .filter((one) => !one.row_policy && (!params.table || one.table === params.table))
+      .map((one) => one.table);
+    if (only === null || !names.length) return nothing;
+    return html`<p class="dim small" id="closed">This key is limited to ${listed(only)}. It sees no row of ${listed(names)}: no row policy
+      says which of them are its own.</p>`;
+  }
+
   const toggle = (hit) => app.go("search", { ...params, open: params.open === keyOf(hit) ? "" : keyOf(hit) }, { replace: true });
 
   function results() {
@@ -158,12 +186,12 @@ export function search(app) {
     if (!answer || problem) return nothing;
     const { total, from, to, took_ms: took, hits } = answer;
     const otherDay = from.slice(0, 10) !== to.slice(0, 10);
-    const levels = merged(answer.histogram).levels;
+    const counted = merged(bySeverity(answer.histogram), app.system.severities);
     return html`<section class="over" aria-label="Events over time">
       <div class="bar">
         <p class="total"><strong id="total">${total.exact ? "" : "over "}${count(total.value)}</strong> ${total.value === 1 ? "event" : "events"}
           <span class="dim">${moment(asZ(from), { digits: 0 })} – ${moment(asZ(to), { digits: 0, date: otherDay })} · ${count(took)} ms</span></p>
-        ${legend(levels, (level, without) => pick(clause("level", level), without))}
+        ${legend(counted, severityPicker())}
         <span class="grow"></span>
         <span class="pair">${
           person.asked
@@ -204,7 +232,7 @@ export function search(app) {
     },
     render: () => html`<div class="search ${asking ? "busy" : ""}">
       <div class="ask">${question(app.system, params, set)} ${range(params, set)} ${person.render()}</div>
-      ${wrong(problem, params.q)} ${summary()}
+      ${closed()} ${wrong(problem, params.q)} ${summary()}
       <div aria-busy=${asking ? "true" : "false"}>${results()}</div>
     </div>`,
   };

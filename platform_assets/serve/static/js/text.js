@@ -152,6 +152,13 @@ export function clause(field, value) {
   return `${NAME.test(field) ? field : quoted(field)}:${BARE.test(text) ? text : quoted(text)}`;
 }
 
+/** `field:(a b)`: the field is any of these values. */
+export function anyOf(field, values) {
+  if (values.length === 1) return clause(field, values[0]);
+  const [name] = clause(field, "x").split(/:x$/);
+  return `${name}:(${values.map((one) => (BARE.test(one) ? one : quoted(one))).join(" ")})`;
+}
+
 /** What stands between the blanks of a query, parentheses and quotation marks as a whole. */
 function parts(query) {
   const found = [""];
