@@ -45,7 +45,7 @@ class Sighting:
     since: datetime
     breach: bool
     value: Decimal | float
-    threshold: float
+    threshold: float | None
     severity: Severity | None = None
     late: bool = False  # the windows had passed when the rows came that filled them
     past: bool = False  # and nobody evaluates them any more: found by reading silver again
@@ -80,7 +80,7 @@ class Alert:
     updated_at: datetime
     resolved_at: datetime | None
     value: float
-    threshold: float
+    threshold: float | None
     summary: str
     runbook: str
     cool_down_s: float
@@ -288,7 +288,8 @@ def summary(system: str, seen: Sighting) -> str:
     window = rule.window if rule.kind is Kind.WINDOW else rule.after
     own = {**seen.words, "rule": rule.name, "system": system, "table": rule.table, "window": span(window)}
     data = {} if rule.kind is Kind.PLATFORM else seen.group
-    return fill(rule.summary, data, own, {"value": float(seen.value), "threshold": seen.threshold})
+    limit = {} if seen.threshold is None else {"threshold": seen.threshold}
+    return fill(rule.summary, data, own, {"value": float(seen.value), **limit})
 
 
 def span(length: timedelta) -> str:

@@ -98,11 +98,12 @@ class Rule:
     seen_within: timedelta = timedelta(days=1)  # silence: only of groups that were seen so recently
 
     @property
-    def threshold(self) -> float:
-        """The limit for people, in the measure's unit (seconds for silence, 0 where the condition is yes or no)."""
+    def threshold(self) -> float | None:
+        """The limit for people, in the measure's unit (seconds for silence); None where the condition is yes or no."""
         if self.kind is Kind.SILENCE:
             return self.after.total_seconds()
-        return float(next((limit for limit in (self.above, self.below) if limit is not None), 0))
+        limit = self.below if self.above is None else self.above
+        return None if limit is None else float(limit)
 
     def breached_by(self, value: Decimal | float) -> bool:
         """Whether a value is beyond the threshold."""

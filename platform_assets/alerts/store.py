@@ -36,7 +36,7 @@ TRIES = 20
 
 _TYPES = {
     "bool": pa.bool_(), "str": pa.string(), "str | None": pa.string(), "int": pa.int64(), "float": pa.float64(),
-    "datetime": UTC_MICROS, "datetime | None": UTC_MICROS,
+    "float | None": pa.float64(), "datetime": UTC_MICROS, "datetime | None": UTC_MICROS,
 }  # fmt: skip
 SCHEMA: pa.Schema = pa.schema(
     [pa.field(f.name, _TYPES[str(f.type)], nullable="None" in str(f.type)) for f in fields(Alert)]

@@ -21,6 +21,7 @@ from platform_assets.alerts.incident import Sighting
 from platform_assets.alerts.platform import PLATFORM_SYSTEM, RUN_FAILED, sighting
 from platform_assets.alerts.read import parse_rules
 from platform_assets.alerts.service import AlertService
+from platform_assets.alerts.text import neutral
 from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
 from platform_assets.index.client import connect
@@ -57,7 +58,9 @@ def _site(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     alert_service.publish()
     alert_service.close()
     with closing(AlertService(own, PLATFORM_SYSTEM)) as own_alert_service:
-        own_alert_service.see([sighting(RUN_FAILED, "purge", now, breach=True, detail="run 1a2b failed")])
+        own_alert_service.see(
+            [sighting(RUN_FAILED, "purge", now, breach=True, detail=neutral("run 1a2b failed (see its log)"))]
+        )
         own_alert_service.publish()
     keys = KeyStore(home)
     server = uvicorn.Server(

@@ -48,7 +48,9 @@ def test_alerts_are_acknowledged_and_muted_by_those_who_may(visit: Visit, site: 
     card = page.locator(f"[data-alert='{site.alert}']")
     expect(page.locator("nav .count")).to_have_text("2")
     own = page.locator(".alert", has_text="the platform itself")
-    expect(own).to_contain_text("purge: run 1a2b failed")
+    expect(own).to_contain_text("purge: run 1a2b failed (see its log)")
+    expect(own).not_to_contain_text("limit")
+    expect(card).to_contain_text("value 11 (limit 10)")
     expect(card).to_contain_text("Runbook: many.md")  # a page that the API does not have
     with page.expect_popup() as opened:
         own.get_by_role("link", name="Runbook").click()

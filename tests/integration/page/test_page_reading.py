@@ -192,6 +192,34 @@ def test_dragging_over_the_chart_looks_closer(visit: Visit, site: Site) -> None:
     expect(page.locator("#q")).to_have_value("level:ERROR")
 
 
+def test_an_address_that_leads_nowhere_says_so(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place())
+    expect(page.locator("tr.hit").first).to_be_visible()
+    for place in (f"{site.system}/serach?last=1h", "nosystem/search", f"{site.system}/quarantine"):
+        page.goto(f"{site.url}/#/{place}")
+        expect(page.locator(".empty")).to_contain_text("There is no such page")
+        expect(page.locator("tr.hit")).to_have_count(0)
+    page.get_by_role("link", name="Search", exact=True).click()
+    expect(page.locator("tr.hit").first).to_be_visible()
+
+
+def test_a_limited_key_is_told_of_the_tables_that_it_sees_nothing_of(visit: Visit, site: Site) -> None:
+    limited = site.key(Role.READER, only=("payments", "users"))["X-API-Key"]
+    page = visit.log_in(limited, "#/logs/search?table=access")
+    expect(page.locator("#closed")).to_contain_text("limited to payments and users. It sees no row of access")
+    page.goto(f"{site.url}/#/logs/search?table=events")
+    expect(page.locator("#closed")).to_have_count(0)
+    assert all("404" in said for said in visit.wrong), "logs has no index here"
+    visit.wrong.clear()
+
+
+def test_the_help_speaks_of_the_system_s_own_fields(visit: Visit, site: Site) -> None:
+    page = visit.log_in(site.reader, site.place())
+    page.get_by_role("button", name="Help and keys").click()
+    expect(page.locator("#help")).to_contain_text("level:ERROR,FATAL")
+    expect(page.locator("#help")).to_contain_text("attributes.region:eu")
+
+
 def test_the_documentation_of_the_api_comes_from_here_too(visit: Visit, site: Site) -> None:
     visit.page.goto(f"{site.url}/docs")
     expect(visit.page.get_by_text(f"/v1/{site.system}/search", exact=True)).to_be_visible()

@@ -119,10 +119,10 @@ export function alerts(app) {
 
   const card = (alert) => html`<article class="alert ${alert.state} ${KINDS[alert.severity] ?? ""}" data-alert=${alert.alert_id}>
     <div class="head">${badge(alert.severity, alert.state === "open" ? KINDS[alert.severity] : "")}
-      <h3>${shown(alert.summary, { limit: 500 })}</h3></div>
+      <h3>${shown(narrow(alert.summary), { limit: 500 })}</h3></div>
     <p class="dim small">${alert.system === system ? nothing : html`<b>the platform itself</b> · `}${shown(alert.rule)}${alert.table ? html` · ${shown(alert.table)}` : nothing}${named(alert)}
       · opened ${since(alert.opened_at)}${alert.resolved_at ? html` · resolved ${since(alert.resolved_at)}` : html` · seen ${since(alert.updated_at)}`}
-      · value <b>${figure(alert.value)}</b> (limit ${figure(alert.threshold)})</p>
+      ${alert.threshold === null ? nothing : html`· value <b>${figure(alert.value)}</b> (limit ${figure(alert.threshold)})`}</p>
     ${alert.late ? html`<p class="small">${badge("late")} the events came when their time had passed</p>` : nothing}
     ${alert.held_until ? html`<p class="small">${badge("not told")} not worse than what was told; held until ${moment(alert.held_until, { digits: 0 })} UTC</p>` : nothing}
     ${alert.acknowledged_at ? html`<p class="small">${badge("acknowledged", "good")} by ${shown(alert.acknowledged_by)} ${since(alert.acknowledged_at)}</p>` : nothing}

@@ -9,7 +9,7 @@ import { ask, key, onRefused } from "./api.js";
 import { figures } from "./figures.js";
 import { help } from "./help.js";
 import { login } from "./login.js";
-import { failed, html, loading, nothing, select } from "./parts.js";
+import { empty, failed, html, loading, nothing, select } from "./parts.js";
 import { quarantine } from "./quarantine.js";
 import { fragment, go, here } from "./route.js";
 import { search } from "./search.js";
@@ -29,6 +29,13 @@ const VIEWS = [
   { name: "status", label: "Freshness", make: status, may: (one) => reads(one) && one.only === null },
   { name: "quarantine", label: "Quarantine", make: quarantine, may: (one) => one.role === "admin" },
 ];
+
+/** What an address shows that leads nowhere, or to what the key may not see. */
+const NO_VIEW = {
+  name: "nowhere",
+  label: "No such page",
+  make: () => ({ enter() {}, leave() {}, render: () => empty("There is no such page", "It may be for another key, or the address is mistyped.") }),
+};
 
 function reads(one) {
   return one.role !== "writer";
@@ -95,7 +102,7 @@ function header() {
             "System",
             systems.map((one) => [one.system, one.system]),
             system?.system,
-            (name) => go(name, view.name, {}),
+            (name) => go(name, view.name === NO_VIEW.name ? "search" : view.name, {}),
             "system",
           )
         : html`<span class="system" title=${system?.description ?? ""}>${system?.system}</span>`
@@ -174,8 +181,11 @@ async function start() {
 function arrive() {
   if (!app.me) return;
   const place = here();
-  const system = app.systems.find((one) => one.system === place.system) ?? app.systems[0] ?? null;
-  const known = VIEWS.find((one) => one.name === place.view && one.may(app.me)) ?? VIEWS.find((one) => one.may(app.me));
+  const named = app.systems.find((one) => one.system === place.system);
+  const system = named ?? app.systems[0] ?? null;
+  const usual = VIEWS.find((one) => one.may(app.me));
+  const wanted = place.view ? VIEWS.find((one) => one.name === place.view && one.may(app.me)) : usual;
+  const known = usual && ((place.system && !named) || !wanted ? NO_VIEW : wanted);
   if (!system || !known) {
     app.system = null;
     problem =

@@ -48,6 +48,9 @@ export const visible = (text, how) =>
     .map((piece) => piece.text)
     .join("");
 
+/** Full-width look-alikes as the signs they stand for: messages to chats need them, a page that shows text as text does not. */
+export const narrow = (text) => text.replace(/[\uff01-\uff5e]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - 0xfee0));
+
 /** The first `limit` characters, never half of one. */
 export function cut(text, limit) {
   if (text.length <= limit) return text;
