@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from platform_assets.core.ansi import SEQUENCE
 
-Reading = Callable[[re.Match[str]], str | None]
+Reading = Callable[[re.Match[str], str], str | None]
 """The character that a match stands for; None if it is no encoding."""
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint32]
@@ -130,7 +130,9 @@ def _undone(copy: Copy, pattern: re.Pattern[str], reading: Reading) -> tuple[Cop
     stops: list[int] = []
 
     def one(match: re.Match[str]) -> str:
-        character = reading(match)
+        # What ends where this match begins was a character of its own already.
+        joined = bool(stops) and stops[-1] == match.start()
+        character = reading(match, "" if joined else match.string[match.start() - 1 : match.start()])
         if character is None:
             return match[0]
         begins.append(match.start())
@@ -151,7 +153,7 @@ def _undone(copy: Copy, pattern: re.Pattern[str], reading: Reading) -> tuple[Cop
     return Copy(text, copy.first[kept], last[kept]), starts, ends
 
 
-def _character(match: re.Match[str]) -> str | None:
+def _character(match: re.Match[str], _before: str = "") -> str | None:
     kind = match.lastgroup or ""
     value = match[kind]
     match kind:
@@ -190,13 +192,13 @@ def _from_bytes(encoded: bytes) -> str:
     return _from_code(code)
 
 
-def _punctuation_only(match: re.Match[str]) -> str | None:
+def _punctuation_only(match: re.Match[str], _before: str) -> str | None:
     character = _character(match)
     return None if character is not None and character.isalnum() else character
 
 
-def _not_behind_letters(match: re.Match[str]) -> str | None:
-    before = match.string[match.start() - 1 : match.start()]
+def _not_behind_letters(match: re.Match[str], before: str) -> str | None:
+    """`q=30` is a name and its value; the second of `=3B=26` is encoded like the first."""
     return None if before.isalpha() or before == "_" else _character(match)
 
 
