@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transform_samples import ACCESS, BROKER, EVENTS, MASKER, accepted, bronze, encoded, rejected, transform
 
@@ -125,6 +125,8 @@ def transformers() -> object:
 
 
 @QUICK
+# 42980: `q=30` in front of units that stand behind a letter of the unit before (`=3B=26`).
+@example(secrets=[_encoding(42980)])
 @given(secrets=st.lists(st.integers(0, 2**32).map(_encoding), min_size=20, max_size=30))
 def test_no_encoding_of_personal_data_is_left(transformers: dict[str, Transformer], secrets: list[str]) -> None:
     texts = [f"to ({secret}), ok" for secret in secrets]
