@@ -14,7 +14,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-find-links --custom-compile-command "make lock"
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install lint format test faults demo bench peer lock clean
+.PHONY: help install lint format test faults fuzz demo bench peer lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -57,6 +57,10 @@ test: $(DEV)  ## every test; starts a real Kafka broker and OpenSearch node for 
 
 faults: $(DEV)  ## 500 kills in random order instead of 25, a worker that sleeps for a minute instead of 2 s
 	ASSAY_KILLS=500 ASSAY_SLEEP=60 $(BIN)/pytest tests/faults --timeout=7200
+
+fuzz: $(DEV)  ## the property tests on 20 times as many examples, drawn anew in each run
+	ASSAY_EXAMPLES=300 $(BIN)/pytest -n 2 --hypothesis-profile default -k "test_transform_properties or test_transform_encodings" \
+	  tests/unit/transform --timeout=7200
 
 demo: $(RUN)  ## the whole platform on simulated logs; ONCE=1 ends after the proof
 	$(BIN)/assay demo $(if $(ONCE),--once)

@@ -14,12 +14,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 import support
 
 from platform_assets.core.settings import Settings
 from platform_assets.local import lifecycle
+
+# The same examples in each run, so that a check fails for what was changed; `make fuzz` draws new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 # Small enough for two sets of services beside the tests on one machine.
 _HEAPS = {"ASSAY_OPENSEARCH_HEAP_MB": "1024", "ASSAY_KAFKA_HEAP_MB": "512"}
