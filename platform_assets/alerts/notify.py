@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -159,7 +158,7 @@ def message(alert: Alert, values: Mapping[str, str]) -> tuple[str, str, str]:
     return title, "\n".join(plain(line, 500) for line in lines)[:TEXT_LENGTH], kind
 
 
-def runbook(page: str, values: Mapping[str, str] = os.environ) -> str:
+def runbook(page: str, values: Mapping[str, str]) -> str:
     """Where the page is: below `ASSAY_RUNBOOK_URL`, else `ASSAY_API_URL`, else in the project or the system's folder.
 
     A page that is nowhere is only named: no link leads into the void.

@@ -20,6 +20,7 @@ import click
 
 from platform_assets.cli.session import Interrupted, Session
 from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import variable
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Local services": {
@@ -116,7 +117,7 @@ class Root(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run, and end the process."""
-        session = Session(debug=bool(os.environ.get("ASSAY_DEBUG")))
+        session = Session(debug=bool(variable("ASSAY_DEBUG")))
         try:
             extra.pop("standalone_mode", None)
             result = super().main(args, prog_name, standalone_mode=False, obj=session, **extra)

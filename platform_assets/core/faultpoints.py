@@ -11,6 +11,8 @@ import signal
 from collections import Counter
 from typing import Final
 
+from platform_assets.core.settings import variable
+
 INGEST_POINTS: Final = (
     "after_consume",
     "bronze_file_written",
@@ -44,7 +46,7 @@ _reached: Counter[str] = Counter()
 
 def fault_point(name: str) -> None:
     """Dies here if the environment asks for it. `name` must be one of `POINTS`."""
-    wanted = os.environ.get("ASSAY_FAULT")
+    wanted = variable("ASSAY_FAULT")
     if wanted is None:
         return
     if name not in POINTS:

@@ -1,9 +1,11 @@
-"""How the platform reaches its services and its lake, wherever they run.
+"""How the platform reaches its services and its lake, wherever they run: the one module that touches the environment.
 
-Belongs here: addresses, credentials and folders, read from the environment first and from the home of the local
-services second. Does not: starting services (`local/`), or tuning a client (`stream/`, `index/`).
+Belongs here: addresses, credentials and folders, read from the environment first and from the home of the local services
+second; single variables for those who have no home yet; the environment of child processes. Does not belong here: starting
+services (`local/`), or tuning a client (`stream/`, `index/`).
 
-Loading never fails and needs neither environment nor network; a value that is missing is an error when it is used.
+Loading needs neither environment nor network. A value that is missing or malformed is an error when it is used, and the
+error names the variable, never its content.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +32,14 @@ _PLACES = ("ASSAY_HOME", "ASSAY_LAKE", "ASSAY_SYSTEMS", "ASSAY_DBT_PROJECT")
 _UP = "start local services with `assay up`"
 
 
+class Values(dict[str, str]):
+    """Variables by name. The representation shows the names alone, because any value may be a secret."""
+
+    def __repr__(self) -> str:
+        """The names, sorted."""
+        return f"Values({', '.join(sorted(self))})"
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where everything is and who we are there. Holds secrets: its representation does not show them."""
@@ -37,15 +48,18 @@ class Settings:
     lake_path: Path
     values: Mapping[str, str] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        """Keep the values from being shown."""
+        object.__setattr__(self, "values", Values(self.values))
+
     @classmethod
     def load(cls, home: Path | None = None) -> Settings:
         """Read the environment, `<home>/secrets.env` and `<home>/local/endpoints.json`; absent files are no error.
 
         `home` defaults to `$ASSAY_HOME`, and that to `.assay` in the current folder. `$ASSAY_LAKE` moves the lake.
         """
-        home = (home or Path(os.environ.get("ASSAY_HOME") or ".assay")).absolute()
-        values = {**_read_endpoints(home / ENDPOINTS_FILE), **read_env_file(home / SECRETS_FILE)}
-        values.update({name: value for name, value in os.environ.items() if name.startswith("ASSAY_") and value})
+        home = (home or Path(variable("ASSAY_HOME") or ".assay")).absolute()
+        values = {**_read_endpoints(home / ENDPOINTS_FILE), **read_env_file(home / SECRETS_FILE), **environment()}
         return cls(home, Path(values.get("ASSAY_LAKE") or home / "lake").absolute(), values)
 
     @property
@@ -54,7 +68,20 @@ class Settings:
         root = self.values.get("ASSAY_SYSTEMS")
         if root and not Path(root).is_dir():
             raise AssayError(
-                f"ASSAY_SYSTEMS={root} is no folder", "unset it, or name the folder that holds the systems"
+                "ASSAY_SYSTEMS does not name a folder", "unset it, or name the folder that holds the systems"
+            )
+        return Path(root) if root else None
+
+    @property
+    def dbt_project(self) -> Path | None:
+        """The dbt project that `$ASSAY_DBT_PROJECT` names, for macros and settings of one's own; None means the platform's.
+
+        Raises AssayError when it is none.
+        """
+        root = self.values.get("ASSAY_DBT_PROJECT")
+        if root and not (Path(root) / "dbt_project.yml").is_file():
+            raise AssayError(
+                "ASSAY_DBT_PROJECT does not name a dbt project", "unset it, or name the folder of dbt_project.yml"
             )
         return Path(root) if root else None
 
@@ -103,7 +130,7 @@ class Settings:
         except ValueError:
             share = 0.0
         if not 0 < share <= 1:
-            raise AssayError(f"{name}={text} is no share", "a number above 0, at most 1; 0.8 is the default")
+            raise AssayError(f"{name} is not a number above 0 and at most 1", "correct or unset it; 0.8 is the default")
         return share
 
     @property
@@ -143,10 +170,50 @@ class Settings:
         return value
 
 
+def variable(name: str) -> str | None:
+    """One variable of the environment; None when it is not set or empty."""
+    return os.environ.get(name) or None
+
+
+def environment() -> Values:
+    """The platform's own variables (`ASSAY_...`) of the environment that are not empty."""
+    return Values({name: value for name, value in os.environ.items() if name.startswith("ASSAY_") and value})
+
+
 def inherited_environment() -> dict[str, str]:
-    """The `ASSAY_` variables of the environment for a process with another current folder: paths are absolute."""
-    found = {name: value for name, value in os.environ.items() if name.startswith("ASSAY_") and value}
-    return {name: str(Path(value).absolute()) if name in _PLACES else value for name, value in found.items()}
+    """`environment` for a process with another current folder: paths are absolute."""
+    found = environment().items()
+    return {name: str(Path(value).absolute()) if name in _PLACES else value for name, value in found}
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment for a process with another current folder, and `more`."""
+    return {**os.environ, **inherited_environment(), **more}
+
+
+@contextmanager
+def exported(name: str, value: str) -> Iterator[None]:
+    """Set a variable of this process's environment for the block, for libraries that read it. Not for several threads at once."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def whole_number(values: Mapping[str, str], name: str, least: int, most: int | None = None) -> int | None:
+    """The number in `values[name]`; None when there is none. Raises AssayError unless it is from `least` to `most`."""
+    text = values.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= (most if most is not None else int(text)):
+        wanted = f"from {least} on" if most is None else f"from {least} to {most}"
+        raise AssayError(f"{name} is not a whole number {wanted}", f"correct or unset {name}")
+    return int(text)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

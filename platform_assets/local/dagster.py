@@ -23,7 +23,7 @@ import psutil
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import make_folder, tail, write_text
-from platform_assets.core.settings import inherited_environment
+from platform_assets.core.settings import child_environment, variable
 from platform_assets.local.patience import Patience, family, living, sizes, work
 from platform_assets.local.progress import Tell, waiting_for
 
@@ -176,18 +176,17 @@ def _await_healthy(dagster: Dagster, logs: Path, tell: Tell) -> None:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    return {
+    ours = {
         # Dagster looks at 5 failed runs a tick: a bad backfill would be told of for hours.
-        "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
-        "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "100",
-        **os.environ,
-        **inherited_environment(),
+        "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": variable("DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT") or "50",
+        "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": variable("DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT") or "100",
         "ASSAY_HOME": str(home.absolute()),
         "DAGSTER_HOME": str(dagster_home(home)),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
     }
+    return child_environment(ours)
 
 
 def _last_words(logs: Path) -> str:

@@ -6,7 +6,6 @@ sees of it (`cli/demo.py`).
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.settings import variable
 from platform_assets.local.patience import Patience
 from platform_assets.local.progress import waiting_for
 
@@ -151,7 +151,7 @@ def caught_up(settings: Settings, contract: Contract) -> bool:
 
 def shared_data() -> Path:
     """`$ASSAY_SHARED_DATA`, else `../shared/data` beside the checkout; it need not exist."""
-    configured = os.environ.get("ASSAY_SHARED_DATA")
+    configured = variable("ASSAY_SHARED_DATA")
     return Path(configured) if configured else Path(__file__).resolve().parents[3] / "shared" / "data"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import errno
 import json
-import os
 import random
 import secrets
 import socket
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import write_private, write_text
-from platform_assets.core.settings import ENDPOINTS_FILE, SECRETS_FILE, read_env_file
+from platform_assets.core.settings import ENDPOINTS_FILE, SECRETS_FILE, environment, read_env_file, whole_number
 from platform_assets.local.layout import Layout
 
 HOST = "127.0.0.1"
@@ -81,8 +80,7 @@ def choose_ports(layout: Layout) -> Ports:
     Raises AssayError when a configured port is malformed, taken, or configured twice.
     """
     kept = json.loads(layout.ports.read_text(encoding="utf-8")) if layout.ports.is_file() else {}
-    configured = {name: value for name, variable in _CONFIGURED.items() if (value := os.environ.get(variable))}
-    chosen = {name: _configured_port(name, value) for name, value in configured.items()}
+    chosen = {name: port for name in _CONFIGURED if (port := _configured_port(name)) is not None}
     if len(set(chosen.values())) < len(chosen):
         raise AssayError(f"{' and '.join(_CONFIGURED.values())} are the same port", "give each its own")
     for name in Ports.__dataclass_fields__:
@@ -97,13 +95,12 @@ def choose_ports(layout: Layout) -> Ports:
     return ports
 
 
-def _configured_port(name: str, value: str) -> int:
+def _configured_port(name: str) -> int | None:
     variable = _CONFIGURED[name]
-    if not value.isdecimal() or not 0 < int(value) < 65_536:
-        raise AssayError(f"{variable} is not a port: {value!r}", "give a number between 1 and 65535")
-    if not _free(int(value)):
-        raise AssayError(f"port {value} for {name} is taken", f"free it, or set {variable} to another port")
-    return int(value)
+    port = whole_number(environment(), variable, 1, 65_535)
+    if port is not None and not _free(port):
+        raise AssayError(f"port {port} for {name} is taken", f"free it, or set {variable} to another port")
+    return port
 
 
 def _pick(taken: set[int]) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import locked, open_to_all, others_reach
+from platform_assets.core.settings import variable
 from platform_assets.local.lock import versions
 
 _CHOSEN = "ASSAY_JAVA_HOME"
@@ -48,7 +49,7 @@ def find_java() -> Java:
     Raises AssayError when none reaches the minimum of `versions.toml`.
     """
     minimum = int(versions()["java"]["minimum"])
-    if chosen := os.environ.get(_CHOSEN):
+    if chosen := variable(_CHOSEN):
         java = _inspect(Path(chosen))
         if java is None or java.major < minimum:
             raise AssayError(f"{_CHOSEN} names no Java {minimum} or newer", f"correct or unset {_CHOSEN}")
@@ -79,7 +80,7 @@ def reachable_java(java: Java, runtime: Path) -> Java:
 
 
 def _homes() -> Iterator[Path]:
-    if value := os.environ.get("JAVA_HOME"):
+    if value := variable("JAVA_HOME"):
         yield Path(value)
     if on_path := shutil.which("java"):
         yield Path(on_path).resolve().parent.parent

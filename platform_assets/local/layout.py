@@ -16,6 +16,7 @@ from pathlib import Path
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import make_folder, others_reach
+from platform_assets.core.settings import variable
 from platform_assets.local.tls import Certificates
 
 _RUN_AS = "ASSAY_RUN_AS"
@@ -25,7 +26,7 @@ _SHARED_STATE = Path("/var/lib/assay")
 
 def cache_folder() -> Path:
     """`$ASSAY_CACHE`, else `~/.cache/assay`: what was downloaded, shared by all homes."""
-    configured = os.environ.get("ASSAY_CACHE")
+    configured = variable("ASSAY_CACHE")
     return Path(configured).absolute() if configured else Path.home() / ".cache" / "assay"
 
 
@@ -63,7 +64,7 @@ def run_as() -> RunAs:
     if os.geteuid() != 0:
         # A container's user may have no name.
         return RunAs(os.geteuid(), os.getegid(), f"user {os.geteuid()}")
-    configured = os.environ.get(_RUN_AS)
+    configured = variable(_RUN_AS)
     for name in (configured,) if configured else ("nobody", "daemon"):
         try:
             entry = pwd.getpwnam(name)

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import locked, tail
-from platform_assets.core.settings import Settings
+from platform_assets.core.settings import Settings, child_environment
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.kafka_access import check_kafka
@@ -205,7 +205,7 @@ def _spawn_supervisor(layout: Layout, owned: bool) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 (the arguments are ours)
             [sys.executable, "-m", "platform_assets.local.supervisor", str(layout.home), *owner],
             # The package must be found there as it was here, installed or not.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.STDOUT,

@@ -19,6 +19,7 @@ import bcrypt
 
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import write_private
+from platform_assets.core.settings import variable
 from platform_assets.index.callers import API_LIMITED, API_READER, JWT_AUDIENCE, JWT_ISSUER
 from platform_assets.index.mappings import ROW
 from platform_assets.local.artifacts import Runtime
@@ -230,9 +231,9 @@ def _users(path: Path, secrets: Mapping[str, str]) -> dict[str, Any]:
     return users
 
 
-def _patterns(variable: str, default: tuple[str, ...]) -> list[str]:
+def _patterns(name: str, default: tuple[str, ...]) -> list[str]:
     """Index patterns of a role: `logs-*,assay-*` from the environment, else the default."""
-    return [item.strip() for item in os.environ.get(variable, "").split(",") if item.strip()] or list(default)
+    return [item.strip() for item in (variable(name) or "").split(",") if item.strip()] or list(default)
 
 
 def _roles() -> dict[str, Any]:

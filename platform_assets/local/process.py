@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from platform_assets.core.settings import variable
 from platform_assets.local.layout import RunAs
 from platform_assets.local.patience import Patience, family, work
 
@@ -81,8 +82,8 @@ def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:
     Only the main thread may call this: the kernel ties the child to the *thread* that forked it.
     """
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(command.home), **command.environment}
-    if "TZ" in os.environ:
-        environment["TZ"] = os.environ["TZ"]
+    if zone := variable("TZ"):
+        environment["TZ"] = zone
     launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(user.uid), str(user.gid), str(os.getpid())]
     if command.output.exists():
         command.output.replace(command.output.with_suffix(".1.out"))

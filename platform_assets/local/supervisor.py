@@ -30,7 +30,7 @@ from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.core.errors import AssayError, one_line
 from platform_assets.core.files import locked, tail
-from platform_assets.core.settings import Settings
+from platform_assets.core.settings import Settings, environment, whole_number
 from platform_assets.local import kafka, opensearch
 from platform_assets.local.artifacts import ensure_runtime
 from platform_assets.local.crashes import Crashes
@@ -342,13 +342,8 @@ def _settings(home: Path, endpoints: Endpoints, secrets: Mapping[str, str]) -> S
 
 def _heap(variable: str, least: int, most: int, share: float) -> int:
     """Heap in MiB: configured, else `share` of the memory between `least` and `most`."""
-    configured = os.environ.get(variable)
-    if configured:
-        if not configured.isdecimal() or int(configured) < 256:
-            raise AssayError(
-                f"{variable} is not a number of MiB from 256 on: {configured!r}", f"correct or unset {variable}"
-            )
-        return int(configured)
+    if (configured := whole_number(environment(), variable, 256)) is not None:
+        return configured
     return int(min(max(psutil.virtual_memory().total / (1 << 20) * share, least), most))
 
 

@@ -8,7 +8,6 @@ dbt keeps settings of a run in global variables: one build at a time in a proces
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stdout
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.core.errors import AssayError, one_line
+from platform_assets.core.settings import exported
 from platform_assets.marts.project import DATABASE, PARSED, flags, manifest_path
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -109,14 +109,11 @@ def _invoke(
 
     # Nobody reads what dbt would write of the run.
     whole = ["--quiet", "--no-write-json", *command, "--exclude", "source:*", *flags(project, target)]
-    with _ONE_AT_A_TIME:
-        before = os.environ.get(DATABASE)
-        os.environ[DATABASE] = str(database)
+    with _ONE_AT_A_TIME, exported(DATABASE, str(database)):
         try:
             with redirect_stdout(StringIO()):
                 done = dbtRunner(manifest=_parsed(project), callbacks=[_listener(told)] if told else []).invoke(whole)
         finally:
-            _restore(before)
             _close()
     if done.exception is not None:
         raise AssayError(
@@ -139,13 +136,6 @@ def _result(found: Any) -> NodeResult:
     words = one_line(found.message or found.status)
     is_test = str(found.node.resource_type) == "test"
     return NodeResult(found.node.name, is_test, str(found.status), words, found.failures or 0, found.execution_time)
-
-
-def _restore(before: str | None) -> None:
-    if before is None:
-        os.environ.pop(DATABASE, None)
-    else:
-        os.environ[DATABASE] = before
 
 
 def _close() -> None:

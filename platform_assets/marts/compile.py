@@ -13,18 +13,16 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-LIMIT = "ASSAY_DBT_FILE_SECONDS"
-"""The environment variable with the seconds of processor time that a file may take."""
 STOPPED = 2
 """What dbt exits with when an error has ended it."""
 _LOOK_SECONDS = 0.5
 
 
 def main() -> None:
-    """dbt with this process's arguments."""
+    """dbt with this process's arguments; the first of them is the processor time in seconds that one file may take."""
     from dbt.cli.main import cli
 
-    threading.Thread(target=_watch, args=(float(os.environ[LIMIT]),), daemon=True).start()
+    threading.Thread(target=_watch, args=(float(sys.argv.pop(1)),), daemon=True).start()
     cli()
 
 

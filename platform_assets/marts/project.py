@@ -24,7 +24,7 @@ from pathlib import Path
 
 from platform_assets.contracts.read import load_systems
 from platform_assets.core.errors import AssayError, Mistake
-from platform_assets.core.settings import Settings
+from platform_assets.core.settings import Settings, child_environment
 from platform_assets.marts import compile as compiling
 from platform_assets.marts.assembled import assemble, origin, unread
 from platform_assets.marts.broken import without_broken
@@ -33,8 +33,6 @@ DATABASE = "ASSAY_GOLD_DATABASE"
 """The environment variable from which `profiles.yml` reads the path of the run's database."""
 MANIFEST, PARSED, BROKEN = "manifest.json", "partial_parse.msgpack", "broken.json"
 """What dbt tells others of the project, all that it knows itself, and what it could not read."""
-PROJECT = "ASSAY_DBT_PROJECT"
-"""The environment variable that names another project: for macros and settings of one's own."""
 _READ = ("*.sql", "*.yml")
 _COMPILE_SECONDS = 600
 _FILE_SECONDS = 30
@@ -48,22 +46,16 @@ def project_folder() -> Path:
 
     Raises AssayError when there is no project, or no such folder of systems.
     """
-    base = _base()
-    if (systems := Settings.load().systems) is None:
+    settings = Settings.load()
+    base = settings.dbt_project or _packaged()
+    if (systems := settings.systems) is None:
         return base
     systems = systems.absolute()
     return assemble(base, systems, load_systems(systems).contracts, _private() / "projects")
 
 
-def _base() -> Path:
-    """The dbt project that `$ASSAY_DBT_PROJECT` names; else that beside the package in a checkout, or within it when installed.
-
-    Raises AssayError when there is none.
-    """
-    if named := os.environ.get(PROJECT):
-        if not (Path(named) / "dbt_project.yml").is_file():
-            raise AssayError(f"{PROJECT}={named} is no dbt project", "unset it, or name the folder of dbt_project.yml")
-        return Path(named)
+def _packaged() -> Path:
+    """The platform's dbt project: beside the package in a checkout, within it when installed. Raises AssayError without one."""
     for folder in (_PACKAGE.parent / "dbt_project", _PACKAGE / "dbt_project"):
         if (folder / "dbt_project.yml").is_file():
             return folder
@@ -160,12 +152,12 @@ def _compile(project: Path, target: Path) -> None:
     """In a process of its own: dbt is heavy, and keeps settings of its last run."""
     # Python's warnings would hide the end of dbt's words, which is quoted.
     command = [
-        sys.executable, "-W", "ignore", "-m", compiling.__name__, "--quiet", "compile",
+        sys.executable, "-W", "ignore", "-m", compiling.__name__, str(_FILE_SECONDS), "--quiet", "compile",
         "--select", "resource_type:model", "--no-populate-cache",
         *flags(project, target),
     ]  # fmt: skip
     # An empty database, so that SQL which depends on data cannot be compiled.
-    environment = {**os.environ, DATABASE: str(target / "gold.duckdb"), compiling.LIMIT: str(_FILE_SECONDS)}
+    environment = child_environment({DATABASE: str(target / "gold.duckdb")})
     try:
         done = subprocess.run(  # noqa: S603 (our own interpreter and project)
             command, capture_output=True, text=True, check=False, timeout=_COMPILE_SECONDS, stdin=subprocess.DEVNULL,

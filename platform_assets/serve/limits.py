@@ -21,7 +21,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from platform_assets.core.errors import AssayError
-from platform_assets.core.settings import Settings
+from platform_assets.core.settings import Settings, whole_number
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of a submission."""
@@ -75,16 +75,13 @@ class Rates:
             try:
                 return parse(text)
             except ValueError as error:
-                raise AssayError(f"{name}={text} is not a rate", "write it like 3000/minute") from error
+                raise AssayError(f"{name} is not a rate", "write it like 3000/minute") from error
 
-        at_once = settings.values.get("ASSAY_API_AT_ONCE", "8")
-        if not (at_once.isascii() and at_once.isdecimal() and int(at_once) > 0):
-            raise AssayError(f"ASSAY_API_AT_ONCE={at_once} is not a number of requests", "write it like 8")
         return cls(
             rate("ASSAY_API_RATE", "3000/minute"),
             rate("ASSAY_API_PERSONAL_RATE", "30/minute"),
             rate("ASSAY_API_REFUSED_RATE", "60/minute"),
-            int(at_once),
+            whole_number(settings.values, "ASSAY_API_AT_ONCE", 1) or 8,
         )
 
 

@@ -26,7 +26,6 @@ from platform_assets.core.settings import Settings
 from platform_assets.index.client import connect
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.demo import shared_data
-from platform_assets.marts.project import PROJECT
 from platform_assets.marts.refresh import refresh
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
@@ -121,7 +120,7 @@ def asked(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     Worker(own, contract).drain()
     worker = connect(own.opensearch_url, own.opensearch_auth("ingest"), own.opensearch_ca)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(PROJECT, str(private_project(home, contract.system)))
+        patch.setenv("ASSAY_DBT_PROJECT", str(private_project(home, contract.system)))
         report = refresh(own, contract)
         assert (report.index_error, report.more) == (None, False)
         worker.indices.refresh(index=f"{contract.system}-*")

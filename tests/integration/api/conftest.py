@@ -12,7 +12,6 @@ from support import private_project, private_system, publish
 
 from platform_assets.core.settings import Settings
 from platform_assets.index.client import connect
-from platform_assets.marts.project import PROJECT
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 
@@ -33,7 +32,7 @@ def api(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     index_rows(worker, f"{contract.system}-errors_minute", columns, MINUTES)
     index_rows(worker, f"{contract.system}-messages_minute", MESSAGE_COLUMNS, MESSAGES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(PROJECT, str(private_project(home, contract.system)))
+        patch.setenv("ASSAY_DBT_PROJECT", str(private_project(home, contract.system)))
         with TestClient(create_app(own, {contract.system: contract})) as client:
             made = Api(own, contract, client, KeyStore(home))
             made.drain()

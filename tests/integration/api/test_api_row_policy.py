@@ -26,7 +26,6 @@ from platform_assets.index.callers import CallerPool, token
 from platform_assets.index.client import connect
 from platform_assets.index.names import read_alias
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.marts.project import PROJECT
 from platform_assets.serve.app import create_app
 from platform_assets.serve.keys import KeyStore, Role
 
@@ -114,7 +113,7 @@ def city(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     worker = connect(own.opensearch_url, own.opensearch_auth("ingest"), own.opensearch_ca)
     _marts(worker, system)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(PROJECT, str(_project(home, system)))
+        patch.setenv("ASSAY_DBT_PROJECT", str(_project(home, system)))
         with TestClient(create_app(own, {system: contract})) as client:
             made = Api(own, contract, client, KeyStore(home))
             made.drain()

@@ -19,7 +19,7 @@ from platform_assets.contracts.read import load_contracts
 PROJECT = Path(__file__).parents[3]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 IDS = [path.relative_to(PROJECT).as_posix() for path in PAGES]
-INNER = {"ASSAY_GOLD_DATABASE", "ASSAY_DBT_FILE_SECONDS", "ASSAY_FAULT"}
+INNER = {"ASSAY_GOLD_DATABASE", "ASSAY_FAULT"}
 """Between parts of the platform, and for its tests."""
 ROLES = re.compile(r"^(ASSAY_KAFKA|ASSAY_OPENSEARCH)_(?:PRODUCER|INGEST|ADMIN|READER)_(USER|PASSWORD)$")
 

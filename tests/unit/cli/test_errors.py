@@ -87,7 +87,7 @@ def test_wrong_use_is_one_line(home: Path, arguments: list[str], code: int, expe
 
 def test_a_folder_of_systems_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_SYSTEMS", "/nowhere")
-    assert "ASSAY_SYSTEMS=/nowhere is no folder" in one_line(run("contract", "check"))
+    assert "ASSAY_SYSTEMS does not name a folder" in one_line(run("contract", "check"))
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,5 @@ def test_the_budget_is_exceeded_above_its_share(opened: int, exceeded: bool) -> 
 @pytest.mark.parametrize("text", ["0", "1.5", "-1", "half", "nan"])
 def test_a_share_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     assert Settings(tmp_path, tmp_path, {}).index_shards_share == 0.8
-    with pytest.raises(AssayError, match="is no share"):
+    with pytest.raises(AssayError, match="ASSAY_INDEX_SHARDS_SHARE is not a number"):
         _ = Settings(tmp_path, tmp_path, {"ASSAY_INDEX_SHARDS_SHARE": text}).index_shards_share

@@ -128,7 +128,7 @@ def test_configured_ports_are_not_given_away(layout: Layout, monkeypatch: pytest
 @pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])
 def test_a_port_that_is_none_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ASSAY_OPENSEARCH_PORT", value)
-    with pytest.raises(AssayError, match="ASSAY_OPENSEARCH_PORT is not a port"):
+    with pytest.raises(AssayError, match="ASSAY_OPENSEARCH_PORT is not a whole number"):
         choose_ports(layout)
 
 

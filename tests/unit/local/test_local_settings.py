@@ -8,12 +8,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from platform_assets.core.errors import AssayError
-from platform_assets.core.settings import Settings, inherited_environment, read_env_file
+from platform_assets.core.settings import (
+    Settings,
+    child_environment,
+    environment,
+    exported,
+    inherited_environment,
+    read_env_file,
+    variable,
+    whole_number,
+)
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -104,7 +114,17 @@ def test_a_broker_without_sasl_needs_no_password(tmp_path: Path, monkeypatch: py
 
 def test_secrets_do_not_show_in_the_representation(tmp_path: Path) -> None:
     write_home(tmp_path, ASSAY_KAFKA_INGEST_PASSWORD="very-secret")
-    assert "very-secret" not in repr(Settings.load(tmp_path))
+    settings = Settings.load(tmp_path)
+    for shown in (
+        repr(settings),
+        str(settings),
+        repr(settings.values),
+        f"{settings.values}",
+        f"{settings.values!s:>9}",
+    ):
+        assert "very-secret" not in shown
+    assert "ASSAY_KAFKA_INGEST_PASSWORD" in repr(settings.values)
+    assert "very-secret" not in repr(replace(settings, values={"ASSAY_X": "very-secret"}).values)
 
 
 def test_retired_keys_stay_known_and_the_current_one_is_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,8 +174,55 @@ def test_a_process_with_another_current_folder_gets_absolute_paths(
     monkeypatch.setenv("ASSAY_SYSTEMS", "mine/systems")
     monkeypatch.setenv("ASSAY_DBT_PROJECT", "/elsewhere")
     monkeypatch.setenv("ASSAY_API_RATE", "10")
-    assert inherited_environment() == {
+    expected = {
         "ASSAY_SYSTEMS": str(tmp_path / "mine" / "systems"),
         "ASSAY_DBT_PROJECT": "/elsewhere",
         "ASSAY_API_RATE": "10",
     }
+    assert inherited_environment() == expected
+    assert child_environment({"ASSAY_API_RATE": "20"}) == {**os.environ, **expected, "ASSAY_API_RATE": "20"}
+    assert environment() == {**expected, "ASSAY_SYSTEMS": "mine/systems"}
+
+
+def test_a_variable_is_exported_for_a_block_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with exported("ASSAY_ONE", "1"):
+        with pytest.raises(ZeroDivisionError), exported("ASSAY_ONE", "2"):
+            assert os.environ["ASSAY_ONE"] == "2"
+            raise ZeroDivisionError
+        assert os.environ["ASSAY_ONE"] == "1"
+    assert "ASSAY_ONE" not in os.environ
+    monkeypatch.setenv("ASSAY_ONE", "")
+    assert variable("ASSAY_ONE") is None
+
+
+@pytest.mark.parametrize("text", ["0", "11", "-1", "1.5", "five", "\N{ARABIC-INDIC DIGIT FIVE}", " 5"])
+def test_a_malformed_number_names_its_variable_and_not_its_content(text: str) -> None:
+    with pytest.raises(AssayError) as error:
+        whole_number({"ASSAY_N": text}, "ASSAY_N", 1, 10)
+    assert str(error.value).startswith("ASSAY_N is not a whole number from 1 to 10")
+
+
+def test_a_number_may_be_absent_and_has_limits() -> None:
+    assert whole_number({"ASSAY_N": "10"}, "ASSAY_N", 1, 10) == 10
+    assert whole_number({"ASSAY_N": "999999"}, "ASSAY_N", 1) == 999_999
+    assert whole_number({"ASSAY_N": ""}, "ASSAY_N", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("ASSAY_SYSTEMS", lambda s: s.systems),
+        ("ASSAY_DBT_PROJECT", lambda s: s.dbt_project),
+        ("ASSAY_INDEX_SHARDS_SHARE", lambda s: s.index_shards_share),
+        ("ASSAY_OPENSEARCH_JWT_KEY", lambda s: s.opensearch_jwt_key),
+        ("ASSAY_HMAC_KEY", lambda s: s.hmac_key),
+    ],
+)
+def test_malformed_values_load_and_are_named_not_shown_when_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, use: Callable[[Settings], object]
+) -> None:
+    monkeypatch.setenv(name, "/no-such-thing")
+    settings = Settings.load(tmp_path)
+    with pytest.raises(AssayError, match=name) as error:
+        use(settings)
+    assert "no-such-thing" not in str(error.value)

@@ -24,7 +24,7 @@ from platform_assets.contracts.model import Contract, Field, FieldType, Format, 
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import SEQ
 from platform_assets.marts.graph import Graph, read_graph
-from platform_assets.marts.project import PROJECT, project_folder
+from platform_assets.marts.project import project_folder
 from platform_assets.marts.refresh import RefreshReport, refresh
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.session import session
@@ -89,7 +89,7 @@ class ChainLab:
         (folder / "marts.yml").write_text(yaml.safe_dump(properties))
         sources = {"version": 2, "sources": [{"name": "market", "tables": [{"name": "trades"}]}]}
         (folder / "sources.yml").write_text(yaml.safe_dump(sources))
-        patch.setenv(PROJECT, str(self.project))
+        patch.setenv("ASSAY_DBT_PROJECT", str(self.project))
         self.silver = Lake(self.root).tables(TRADES).silver
         self.con = session()
         self._seq = self._rows = 0

@@ -16,7 +16,7 @@ from platform_assets.contracts.model import FieldType
 from platform_assets.marts.columns import Merge
 from platform_assets.marts.index import MartDocuments
 from platform_assets.marts.marts import Mart, declared_marts, load_marts
-from platform_assets.marts.project import PROJECT, project_folder
+from platform_assets.marts.project import project_folder
 
 HISTOGRAM = "STRUCT(bucket INTEGER, requests BIGINT)[]"
 
@@ -150,7 +150,7 @@ def test_contract_check_and_refresh_refuse_the_mart(tmp_path: Path, monkeypatch:
     project = shutil.copytree(
         project_folder(), tmp_path / "dbt", ignore=shutil.ignore_patterns("target", "models", "logs")
     )
-    monkeypatch.setenv(PROJECT, str(write(project, {"name": "x", "data_type": "uuid"}, system="logs")))
+    monkeypatch.setenv("ASSAY_DBT_PROJECT", str(write(project, {"name": "x", "data_type": "uuid"}, system="logs")))
     monkeypatch.setenv("ASSAY_HOME", str(tmp_path / "home"))
     for command in (["contract", "check", "logs"], ["gold", "refresh", "logs"]):
         done = CliRunner().invoke(assay, command)

@@ -15,7 +15,7 @@ from platform_assets.core.errors import AssayError
 from platform_assets.core.transactions import REFRESH, SEQ
 from platform_assets.marts.build import BuildFailed
 from platform_assets.marts.marts import declared_marts, load_marts
-from platform_assets.marts.project import PROJECT, project_folder
+from platform_assets.marts.project import project_folder
 from platform_assets.tables.layout import Lake
 
 HOUR = timedelta(hours=1)
@@ -230,8 +230,8 @@ def test_what_a_mart_declares_must_be_there(tmp_path: Path, monkeypatch: pytest.
     [mistake] = found.mistakes
     assert "errors_hour and failures_minute and failures_hour are each" in mistake.message
     assert set(found.valid) == set(MARTS) and not any(mart.main for mart in found.valid.values())
-    monkeypatch.setenv(PROJECT, str(tmp_path))
-    with pytest.raises(AssayError, match="is no dbt project"):
+    monkeypatch.setenv("ASSAY_DBT_PROJECT", str(tmp_path))
+    with pytest.raises(AssayError, match="ASSAY_DBT_PROJECT does not name a dbt project"):
         project_folder()
     (tmp_path / "dbt_project.yml").touch()
     assert project_folder() == tmp_path

@@ -23,7 +23,7 @@ from platform_assets.ingest.maintain import maintain
 from platform_assets.marts.figure import find_document, find_rows
 from platform_assets.marts.index import MartDocuments
 from platform_assets.marts.marts import Slot, load_marts
-from platform_assets.marts.project import PROJECT, project_folder
+from platform_assets.marts.project import project_folder
 from platform_assets.marts.trace import FigureTrace, NoLongerTraceable, trace_figure
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.maintain import drop
@@ -239,7 +239,7 @@ def test_a_model_that_counts_no_row_by_itself_says_so(tmp_path: Path, monkeypatc
         " columns: [{name: minute, description: d, data_type: timestamptz}, {name: service, description: d, data_type: varchar},"
         " {name: errors, description: d, data_type: bigint}]}]"
     )
-    monkeypatch.setenv(PROJECT, str(project))
+    monkeypatch.setenv("ASSAY_DBT_PROJECT", str(project))
     lab = GoldLab(tmp_path / "lake")
     lab.log(fail(NOON), fail(NOON), {"at": NOON})
     lab.refresh()

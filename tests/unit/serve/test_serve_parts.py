@@ -106,8 +106,9 @@ def test_a_rate_is_counted_for_each_caller_and_says_when_to_come_back() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("ASSAY_API_RATE", "often"), ("ASSAY_API_AT_ONCE", "0")])
 def test_a_malformed_limit_is_named(tmp_path: Path, name: str, value: str) -> None:
-    with pytest.raises(AssayError, match=f"{name}={value}"):
+    with pytest.raises(AssayError, match=f"{name} is not a ") as refused:
         Rates.of(Settings(tmp_path, tmp_path, {name: value}))
+    assert value not in str(refused.value).replace("3000/minute", "")
 
 
 def test_what_is_asked_at_once_is_counted_for_each_caller_until_it_ends() -> None:
