@@ -20,7 +20,7 @@ _STYLES = {"critical": "bold red", "warning": "yellow", "info": ""}
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def alerts() -> None:
-    """See alerts, acknowledge and mute them, try out where they go."""
+    """List, acknowledge and mute alerts, and test rules and targets."""
 
 
 @alerts.command("list", cls=Command, examples=("assay alerts list", "assay alerts list logs --all --json"))
@@ -84,7 +84,7 @@ def _note(alert: Alert) -> str:
 @json_option
 @pass_session
 def ack(session: Session, system: str, alert_id: str, as_json: bool) -> None:
-    """Say that you look after an alert: no more reminders."""
+    """Acknowledge an alert: it sends no more reminders."""
     alert_service = _alert_service(session, system)
     try:
         _show(alert_service.acknowledge(alert_id, getpass.getuser()), as_json)
@@ -95,13 +95,13 @@ def ack(session: Session, system: str, alert_id: str, as_json: bool) -> None:
 @alerts.command(cls=Command, examples=("assay alerts mute logs 5ee470b2de2fd9063110 --for 2h",))
 @click.argument("system")
 @click.argument("alert_id")
-@click.option("--for", "length", required=True, metavar="DURATION", help="For how long: 30m, 2h, 1d; `off` ends it.")
+@click.option("--for", "length", required=True, metavar="DURATION", help="How long: 30m, 2h, 1d; `off` unmutes.")
 @json_option
 @pass_session
 def mute(session: Session, system: str, alert_id: str, length: str, as_json: bool) -> None:
     """Send no messages about an alert for a while.
 
-    It is stored and shown all the same, and people are told of it if it is still open when that time is over.
+    The alert is still stored and shown, and a message follows if it is open when that time ends.
     """
     from platform_assets.alerts.read import duration
 
@@ -121,9 +121,9 @@ def mute(session: Session, system: str, alert_id: str, length: str, as_json: boo
 @click.option("--send", is_flag=True, help="Send a test message to every target of ASSAY_ALERT_URLS.")
 @pass_session
 def test(session: Session, system: str | None, send: bool) -> None:
-    """Check the rules, and the targets of messages.
+    """Check alert rules and the targets of messages.
 
-    Exits with 1 when a rule is wrong or a target does not take the message.
+    Exits with 1 if a rule is invalid or a target does not accept the message.
     """
     from platform_assets.alerts.buckets import session as engine
     from platform_assets.alerts.notify import targets

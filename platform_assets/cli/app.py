@@ -179,4 +179,4 @@ def _say(message: str, hint: str = "") -> None:
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(None, "--version", "-V", package_name="assay", prog_name="assay")
 def assay() -> None:
-    """Events from their topic to tables and search, exactly once, and the proof of it."""
+    """Deliver events exactly once from topics to tables and search, and prove it."""

@@ -29,17 +29,19 @@ if TYPE_CHECKING:
     cls=Command, examples=("assay backup /mnt/backup/2026-01-15", "assay backup /mnt/backup/today --secrets --json")
 )
 @click.argument("dest", type=click.Path(path_type=Path))
-@click.option("--link", is_flag=True, help="Hard-link the tables' files: quick, but of no help when this disk is lost.")
 @click.option(
-    "--secrets", is_flag=True, help="Take secrets.env too. Without it masking keys and passwords are yours to keep."
+    "--link", is_flag=True, help="Hard-link the tables' files: fast, but no protection against the loss of this disk."
+)
+@click.option(
+    "--secrets", is_flag=True, help="Include secrets.env. Otherwise keep masking keys and passwords yourself."
 )
 @json_option
 @pass_session
 def backup(session: Session, dest: Path, link: bool, secrets: bool, as_json: bool) -> None:
-    """Copy the lake and what lies beside it into the new folder DEST.
+    """Back up the lake and its metadata into the new folder DEST.
 
-    Tables, accepted contracts, Dagster's database, audit. Workers may go on meanwhile. Every file is read again and checked.
-    Kafka and OpenSearch are not copied.
+    It contains the tables, the accepted contracts, Dagster's database and the audit trail. Workers may keep running.
+    Every copied file is read back and verified. Kafka and OpenSearch are not backed up.
     """
     from platform_assets.backup.backup import backup as run
     from platform_assets.cli import render
@@ -65,15 +67,15 @@ def backup(session: Session, dest: Path, link: bool, secrets: bool, as_json: boo
     ),
 )
 @click.argument("source", metavar="SRC", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--secrets", is_flag=True, help="Put the backup's secrets.env in place too.")
-@click.option("--reindex", "index", is_flag=True, help="Then build every index anew, as `assay reindex` does.")
+@click.option("--secrets", is_flag=True, help="Restore the backup's secrets.env too.")
+@click.option("--reindex", "index", is_flag=True, help="Then rebuild every index, as `assay reindex` does.")
 @json_option
 @pass_session
 def restore(session: Session, source: Path, secrets: bool, index: bool, as_json: bool) -> None:
-    """Put a backup in place: into a home without a lake.
+    """Restore a backup into a home without a lake.
 
-    Nothing is overwritten. Afterwards the worker goes on where the backup ends, as far as Kafka still has the records. An index
-    that was filled before has to be built anew.
+    Nothing is overwritten. Afterwards the worker continues where the backup ends, provided that Kafka still has the
+    records. An index that was filled before must be rebuilt.
     """
     from platform_assets.alerts.platform import PLATFORM_SYSTEM
     from platform_assets.backup.restore import restore as run
@@ -109,11 +111,11 @@ def restore(session: Session, source: Path, secrets: bool, index: bool, as_json:
 @json_option
 @pass_session
 def reindex(session: Session, system: str, table: str | None, as_json: bool) -> None:
-    """Build a system's indices anew from the lake.
+    """Rebuild a system's indices from the lake.
 
-    Of events, of gold and of alerts: for one that was filled from another lake, or before a restore, or whose periods the
-    contract has changed. The old one serves until the new one is complete; workers may go on meanwhile. TABLE is a table of
-    events, a mart, or `alerts`; the system `assay` has alerts only.
+    Needed for an index of events, gold or alerts that was filled from another lake or before a restore, or whose
+    periods the contract has changed. The old index serves searches until the new one is complete, and workers may
+    keep running. TABLE is a table of events, a mart, or `alerts`; the system `assay` has only alerts.
     """
     from platform_assets.cli import render
 

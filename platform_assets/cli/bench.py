@@ -26,8 +26,8 @@ NAMES = ("start", "live", "drain", "rebuild", "prove", "idle", "gold", "alert", 
 def bench(session: Session, name: str, options: tuple[str, ...], as_json: bool) -> None:
     """Measure latency, throughput and idle cost.
 
-    NAME is start, live, drain, rebuild, prove, idle, gold, alert, api, peer or all. A benchmark starts services of its own
-    unless --home names some. Only its result goes to standard output.
+    NAME is start, live, drain, rebuild, prove, idle, gold, alert, api, peer or all. A benchmark starts its own
+    services unless --home names a home whose services run. Only the result goes to standard output.
     """
     from platform_assets.cli import render
 

@@ -25,7 +25,7 @@ _WORDS = {
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def contract() -> None:
-    """Look at contracts before they are in force."""
+    """Check contracts before they take effect."""
 
 
 @contract.command(cls=Command, examples=("assay contract check", "assay contract check logs --json"))
@@ -34,12 +34,12 @@ def contract() -> None:
 @pass_session
 @click.pass_context
 def check(ctx: click.Context, session: Session, system: str | None, as_json: bool) -> None:
-    """Check all that systems declare; list every mistake.
+    """Check all declarations of systems; list every mistake.
 
-    Contracts with the SQL that they compile to, rules for alerts, reports and marts: each mistake of each file with its line
-    where there is one. Tables and marts without a row policy are named: no limited key sees their rows. Also whether each
-    contract may follow the accepted one: a change that breaks readers needs a higher major version, any other change a higher
-    version. The worker accepts a contract when it starts, by the same rules. Exits with 1 when anything is wrong.
+    It checks contracts with the SQL that they compile to, alert rules, reports and marts, and lists each mistake with
+    its line number if there is one. It names tables and marts without a row policy, whose rows no limited key sees. It
+    also checks each contract against the accepted one: a change that breaks readers needs a new major version, any
+    other change a higher version. The worker applies the same rules when it starts. Exits with 1 if there is a mistake.
     """
     from platform_assets.cli import render
     from platform_assets.contracts.registry import compare_contract
@@ -112,7 +112,7 @@ def _show(verdict: Verdict) -> None:
 @pass_session
 @click.pass_context
 def docs(ctx: click.Context, session: Session, only_check: bool, folder: Path | None) -> None:
-    """Write the pages and dbt sources of the contracts anew."""
+    """Regenerate the contracts' pages and dbt sources."""
     from platform_assets.contracts.docs import write_pages
     from platform_assets.contracts.export import write_sources
     from platform_assets.marts.project import project_folder

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, examples=("assay demo", "assay demo --once", "assay demo --rate 5000 --port 3333"))
-@click.option("--once", is_flag=True, help="End when everything that was sent is proved; exit 1 if it does not hold.")
+@click.option(
+    "--once", is_flag=True, help="Stop when all records that were sent are proved; exit 1 if the proof fails."
+)
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), default=500.0, show_default=True, help="Events a second."
 )
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
 def demo(ctx: click.Context, session: Session, once: bool, rate: float, port: int | None) -> None:
     """Run the whole platform on simulated logs.
 
-    Starts Kafka, OpenSearch and Dagster, lets three invented services write logs, sends real ones where there are some, and
-    shows what arrives, until Ctrl-C; then everything that it started ends. With --once it also sends bad input, waits for two
-    runs of the worker and for an alert to open and resolve, and proves the result. `assay dev` is the same without the logs.
+    Starts Kafka, OpenSearch and Dagster, simulates three services that write logs, sends recorded logs if there are
+    any, and shows what arrives. Ctrl-C stops everything that it started. With --once it also sends invalid input,
+    waits for two worker runs and for an alert to open and resolve, and proves the result. `assay dev` does the same
+    without simulated logs.
     """
     from platform_assets.local.demo import (
         SYSTEM,

@@ -31,11 +31,11 @@ More = Callable[[], list[str]]
 @PORT
 @pass_session
 def dev(session: Session, port: int | None) -> None:
-    """Run the whole platform for the systems there are.
+    """Run the whole platform for the available systems.
 
-    Starts Kafka, OpenSearch, Dagster with its UI, and the page, and shows what arrives, until Ctrl-C; then everything that it
-    started ends, and the exit code is 0. The systems are those that come with the platform, or those in the folder that
-    ASSAY_SYSTEMS names.
+    Starts Kafka, OpenSearch, Dagster with its UI, and the web page, and shows what arrives. Ctrl-C stops everything
+    that it started; the exit code is then 0. The systems are those in the folder that ASSAY_SYSTEMS names, or else
+    those that come with the platform.
     """
     from platform_assets.local.dev import platform
 

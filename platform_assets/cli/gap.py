@@ -17,13 +17,13 @@ from platform_assets.core.errors import AssayError
 @click.argument("table")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.option("--reason", required=True, help="Why it is accepted; kept in bronze with your name and the time.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @pass_session
 def accept_gap(
     session: Session, system: str, table: str, partition: int, reason: str, yes: bool, as_json: bool
 ) -> None:
-    """Accept lost offsets, so that the worker goes on.
+    """Accept lost offsets so that the worker continues.
 
     A worker stops a partition when the broker no longer has the next offset. The loss is recorded in bronze and shows in every
     proof.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def gold() -> None:
-    """Build marts from silver, or see how far they are."""
+    """Refresh marts from silver, or show their state."""
 
 
 @gold.command(cls=Command, examples=("assay gold refresh", "assay gold refresh logs --day 2026-01-15"))
@@ -30,10 +30,10 @@ def gold() -> None:
 @pass_session
 @click.pass_context
 def refresh(ctx: click.Context, session: Session, system: str | None, day: datetime | None, as_json: bool) -> None:
-    """Take in what silver has gained since the last refresh.
+    """Refresh marts with the silver rows since the last refresh.
 
-    Only slots that new rows change are built. Nothing is published when a model or a test fails. A mart whose model cannot be
-    refreshed exactly is refused, and named; the others are refreshed, and the command exits with 1.
+    Only slots that new rows affect are recomputed. Nothing is published if a model or a test fails. A mart whose
+    model cannot be refreshed exactly is refused and named; the others are refreshed, and the command exits with 1.
     """
     from platform_assets.cli import render
     from platform_assets.marts.refresh import refresh as run
@@ -60,7 +60,7 @@ def refresh(ctx: click.Context, session: Session, system: str | None, day: datet
 @json_option
 @pass_session
 def status(session: Session, system: str | None, as_json: bool) -> None:
-    """Show how far gold is behind silver, and its marts."""
+    """Show the marts and how far they are behind silver."""
     from platform_assets.cli import render
     from platform_assets.core.serialization import plain
     from platform_assets.marts.graph import read_graph

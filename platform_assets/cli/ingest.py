@@ -20,17 +20,20 @@ FOREVER = 1e9
 
 @click.command(cls=Command, examples=("assay ingest logs --once", "assay ingest logs --seconds 60"))
 @click.argument("system")
-@click.option("--once", is_flag=True, help="Carry what the topics hold now, then end.")
+@click.option("--once", is_flag=True, help="Ingest what the topics hold now, then stop.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Follow for so long.  [default: until Ctrl-C]"
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long to follow the topics.  [default: until Ctrl-C]",
 )
 @json_option
 @pass_session
 def ingest(session: Session, system: str, once: bool, seconds: float | None, as_json: bool) -> None:
-    """Run a system's worker here, without Dagster.
+    """Run a system's worker in this process, without Dagster.
 
-    A worker that runs already hands over to this one, and this one to the next that starts. With --once, an index that is away is
-    waited for until Ctrl-C; when it refuses for good, the exit code is 1, and the lake has everything.
+    A worker that is already running hands over to this one, and this one hands over to the next. With --once, the
+    command waits for an unavailable index until Ctrl-C; if the index rejects documents permanently, the exit code is
+    1, and the tables are complete all the same.
     """
     if once and seconds is not None:
         raise click.UsageError("--once ends by itself: leave out --seconds")
@@ -116,7 +119,7 @@ def _show(out: Console, report: IngestReport) -> None:
 def rebuild(session: Session, system: str, table: str, day: datetime, as_json: bool) -> None:
     """Rebuild a day of silver and index from bronze.
 
-    The worker may go on meanwhile; the rows are those that it wrote, unless the contract has changed since.
+    The worker may keep running. The rebuilt rows equal those that it wrote, unless the contract has changed since.
     """
     from platform_assets.cli import render
     from platform_assets.ingest.rebuild import rebuild as run

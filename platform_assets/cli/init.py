@@ -23,10 +23,10 @@ _NAME = "SYSTEM_NAME"
 )
 @pass_session
 def init(session: Session, system: str, folder: Path | None) -> None:
-    """Write a small system to begin with.
+    """Create a small system to start from.
 
-    A contract with one table, an alert rule with its runbook, a mart and a report, all valid and with comments. Nothing that is
-    there already is overwritten.
+    It has a contract with one table, an alert rule with its runbook, a mart and a report, all valid and with
+    comments. Existing files are not overwritten.
     """
     named = folder or Path(session.settings.values.get("ASSAY_SYSTEMS") or "systems")
     target = named / system

@@ -28,7 +28,7 @@ def keys() -> None:
     ),
 )
 @click.argument("name")
-@click.option("--role", type=click.Choice(["reader", "writer", "admin"]), required=True, help="What it is for.")
+@click.option("--role", type=click.Choice(["reader", "writer", "admin"]), required=True, help="The role of the key.")
 @click.option("--system", help="Only this system.  [default: every system]")
 @click.option(
     "--only",
@@ -36,8 +36,10 @@ def keys() -> None:
     help="Limit it to rows in which the table's row policy field has one of these values.  [default: no limit]",
 )
 @click.option("--unlimited", is_flag=True, help="Let a writer write any row; without it, a writer needs --only.")
-@click.option("--personal-data", is_flag=True, help="May search by clear personal values; each search is audited.")
-@click.option("--expires", metavar="TIME", help="Ends after 24h, 90d, 52w.  [default: never]")
+@click.option(
+    "--personal-data", is_flag=True, help="May search for clear values of personal data; each such search is audited."
+)
+@click.option("--expires", metavar="TIME", help="Lifetime, such as 24h, 90d or 52w.  [default: never]")
 @json_option
 @pass_session
 def add(
@@ -51,7 +53,7 @@ def add(
     expires: str | None,
     as_json: bool,
 ) -> None:
-    """Make a key and show it, once."""
+    """Create a key and show it once."""
     from platform_assets.cli import render
     from platform_assets.index.times import parse_duration
     from platform_assets.serve.audit import Audit
@@ -85,7 +87,7 @@ def add(
 @json_option
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
-    """Show the keys there are, without their secrets."""
+    """List the keys, without their secrets."""
     from platform_assets.cli import render
     from platform_assets.serve.keys import KeyStore
 
@@ -114,7 +116,7 @@ def _row(key: Key) -> tuple[str, ...]:
 @json_option
 @pass_session
 def revoke(session: Session, key_id: str, as_json: bool) -> None:
-    """End a key, at once."""
+    """Revoke a key, with immediate effect."""
     from platform_assets.cli import render
     from platform_assets.serve.audit import Audit
     from platform_assets.serve.keys import KeyStore

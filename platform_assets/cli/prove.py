@@ -48,11 +48,15 @@ EXAMPLES = 3
 )
 @click.argument("system", required=False)
 @click.option("--table", "tables", multiple=True, help="Only this table (may be repeated).")
-@click.option("--quick", is_flag=True, help="Do not transform bronze again; everything else is compared.")
-@click.option("--gold", is_flag=True, help="Audit marts instead: make slots anew from silver and compare them.")
+@click.option("--quick", is_flag=True, help="Do not transform bronze again; compare everything else.")
+@click.option("--gold", is_flag=True, help="Audit marts instead: recompute slots from silver and compare them.")
 @click.option("--mart", "marts", multiple=True, help="With --gold: only this mart (may be repeated).")
 @click.option(
-    "--sample", type=click.IntRange(1, 100_000), default=5, show_default=True, help="With --gold: slots of each mart."
+    "--sample",
+    type=click.IntRange(1, 100_000),
+    default=5,
+    show_default=True,
+    help="With --gold: number of slots per mart.",
 )
 @json_option
 @pass_session
@@ -73,8 +77,8 @@ def prove(
     Offsets = bronze = silver + quarantine + duplicates = index, by ids and content hashes at fixed offsets; the worker may go
     on meanwhile. Exits with 1 when it does not hold.
 
-    With --gold it audits marts: the newest slot of each and some by chance are made anew from the rows of silver that the mart
-    has taken in, whole and from nothing, and compared with what is published, value for value.
+    With --gold it audits marts: the newest slot of each mart and some random slots are recomputed in full from the
+    silver rows that the mart has consumed, and compared with the published values.
     """
     from platform_assets.cli import render
 

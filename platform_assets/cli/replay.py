@@ -10,14 +10,14 @@ from platform_assets.cli.session import Command, Session, json_option, pass_sess
 @click.command(cls=Command, examples=("assay replay logs --dry-run", "assay replay logs --table events"))
 @click.argument("system")
 @click.option("--table", "tables", multiple=True, help="Only this table (may be repeated).")
-@click.option("--dry-run", is_flag=True, help="Tell what would become of each reject and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen to each reject, and change nothing.")
 @json_option
 @pass_session
 def replay(session: Session, system: str, tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Put rejects through the present contract again.
+    """Process rejects again with the current contract.
 
-    What is accepted now moves to silver and the index; the rest stays. The worker may go on meanwhile, and a second replay
-    changes nothing.
+    Records that are now accepted move to silver and the index; the others stay in quarantine. The worker may keep
+    running, and a second replay changes nothing.
     """
     from platform_assets.cli import render
     from platform_assets.reconcile.replay import replay as run

@@ -31,13 +31,13 @@ FORMATS = ("html", "csv", "json")
     help="What is written.  [default: as the suffix of --output says, else json]",
 )
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file, not to the screen."
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of the terminal."
 )
 @pass_session
 def report(
     session: Session, system: str, name: str | None, day: str | None, form: str | None, output: Path | None
 ) -> None:
-    """Make a report of one day, or list a system's reports."""
+    """Create a daily report, or list a system's reports."""
     from platform_assets.cli import render
     from platform_assets.marts.graph import marts_of
     from platform_assets.marts.project import project_folder

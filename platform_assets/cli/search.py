@@ -36,15 +36,15 @@ Row = dict[str, Any]
 @click.argument("query", default="")
 @click.option("--table", "name", help="Only this table.  [default: every table that has the fields]")
 @click.option("--last", metavar="TIME", help="Events of the last 90s, 15m, 24h, 7d or 2w.")
-@click.option("--from", "since", metavar="TIME", help="Events from then on; a day or ISO 8601, in UTC.")
-@click.option("--to", "until", metavar="TIME", help="Events before then.")
+@click.option("--from", "since", metavar="TIME", help="Events from this time on: a day or ISO 8601, in UTC.")
+@click.option("--to", "until", metavar="TIME", help="Events before this time.")
+@click.option("--as-of", metavar="TIME", help="The end of the period of --last; for a day, its end.  [default: now]")
 @click.option(
-    "--as-of", metavar="TIME", help="What --last counts back from; a day is seen from its end.  [default: now]"
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N", help="Maximum number of rows."
 )
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N", help="Rows at most.")
-@click.option("--cursor", help="Go on behind an earlier page of the same search (needs --table).")
+@click.option("--cursor", help="Continue after an earlier page of the same search (needs --table).")
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV, every field of the tables.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV with every field of the tables.")
 @pass_session
 @click.pass_context
 def search(
@@ -64,11 +64,11 @@ def search(
 ) -> None:
     """Find events, newest first.
 
-    QUERY holds words, "phrases" and field:value, all of which must hold; a leading - or NOT negates, OR and parentheses
-    combine. A value may be a list (level:ERROR,FATAL or level:(ERROR FATAL)), a comparison (status:>=500), a range
-    (latency_ms:100..250), a pattern (host:web-*), or * for present at all. Names that are no plain words go into quotation
-    marks: attributes."x request id":7. Personal data is stored as keyed hashes: where the key is at hand, its clear value
-    finds them.
+    QUERY consists of words, "phrases" and field:value terms, all of which must match; a leading - or NOT negates, OR
+    and parentheses combine. A value may be a list (level:ERROR,FATAL or level:(ERROR FATAL)), a comparison
+    (status:>=500), a range (latency_ms:100..250), a pattern (host:web-*), or * for any value. Put field names with special
+    characters into quotation marks: attributes."x request id":7. Personal data is stored as keyed hashes; where the key
+    is available, you can search for the clear value.
     """
     if as_json and as_csv:
         raise click.UsageError("either --json or --csv", ctx)

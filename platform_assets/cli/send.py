@@ -49,16 +49,19 @@ class Sent:
 )
 @click.argument("table")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Records a second at most.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Maximum number of records per second."
+)
 @json_option
 @pass_session
 def send(session: Session, table: str, files: tuple[str, ...], rate: float | None, as_json: bool) -> None:
     """Publish the records of files to a table's topic.
 
-    TABLE is `system.table` or the topic's name. A FILE holds lines, JSON lines, or records of several lines as the table's
-    contract says; `-` is standard input, whose records are sent as they come (one of several lines when the next begins, or
-    at the end). Files compressed with gzip, zstd, bzip2 or xz are unpacked, whatever their names; other binary files are
-    refused before anything is sent. Bytes are sent as they are: what is wrong with them is found out, and kept, by the worker.
+    TABLE is `system.table` or the topic's name. A FILE holds lines, JSON lines or multi-line records, as the table's
+    contract says. `-` is standard input, whose records are sent as they arrive (a multi-line record when the next one
+    begins, or at the end). Files compressed with gzip, zstd, bzip2 or xz are decompressed, whatever their names;
+    other binary files are rejected before anything is sent. Records are sent unchanged; the worker validates them and
+    quarantines invalid ones.
     """
     from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for

@@ -21,24 +21,22 @@ from platform_assets.core.errors import AssayError
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0 picks a free one."
 )
 @click.option("--certificate", type=click.Path(exists=True, dir_okay=False), help="TLS: the certificate chain, PEM.")
 @click.option("--private-key", type=click.Path(exists=True, dir_okay=False), help="TLS: its key, PEM.")
-@click.option(
-    "--behind-proxy", is_flag=True, help="Something else speaks TLS before this address: allow plain HTTP on it."
-)
+@click.option("--behind-proxy", is_flag=True, help="A proxy terminates TLS in front of this address: allow plain HTTP.")
 @pass_session
 def serve(
     session: Session, host: str, port: int, certificate: str | None, private_key: str | None, behind_proxy: bool
 ) -> None:
-    """Serve the HTTP API and the page for operators until Ctrl-C.
+    """Serve the HTTP API and the web page until Ctrl-C.
 
-    The page is at /, the API's documentation at /docs. Keys come from `assay keys add`; changes of keys are seen at once.
-    When a contract, a rule, a report or a mart changes, the server takes the change within seconds and no request is dropped; a
-    system whose contract is wrong is left out until it is put right.
+    The web page is at / and the API's documentation at /docs. `assay keys add` creates keys; changes of keys take
+    effect at once. Changes of contracts, rules, reports and marts take effect within seconds, without dropping a
+    request; a system whose contract is invalid is disabled until it is corrected.
 
-    Without TLS it listens on this machine only: keys must not cross a network in clear.
+    Without TLS it listens on the loopback address only, because keys must not cross a network unencrypted.
     """
     from platform_assets.serve.reload import Reloading
     from platform_assets.serve.server import listening, make_server

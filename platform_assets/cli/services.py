@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def up(session: Session, as_json: bool) -> None:
     """Start Kafka and OpenSearch, and create topics and templates.
 
-    Waits until both are healthy. They go on until `assay down`; a second call changes nothing. The first start downloads
+    Waits until both are healthy. They run until `assay down`; a second call changes nothing. The first start downloads
     them (172 MB).
     """
     from platform_assets.cli import render
@@ -51,10 +51,11 @@ def up(session: Session, as_json: bool) -> None:
 @json_option
 @pass_session
 def prepare(session: Session, security: Path | None, as_json: bool) -> None:
-    """Create topics and templates on services that run elsewhere.
+    """Create topics and index templates on external services.
 
-    Also Kafka's users and rights where ASSAY_KAFKA_INTERNAL_BOOTSTRAP and ASSAY_KAFKA_INTERNAL_PASSWORD name the broker's own
-    listener. A second call changes nothing. `assay up` does all of it for services here.
+    If ASSAY_KAFKA_INTERNAL_BOOTSTRAP and ASSAY_KAFKA_INTERNAL_PASSWORD give access to the broker's internal listener,
+    it creates Kafka's users and permissions too. A second call changes nothing. `assay up` does all of this for local
+    services.
     """
     from platform_assets.cli import render
     from platform_assets.local.prepare import prepare, prepare_users

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="How long.  [default: until Ctrl-C]")
 @click.option(
-    "--bad", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share of events spoilt on purpose."
+    "--bad",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Share of events that are made invalid on purpose.",
 )
 @click.option(
     "--duplicates", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Share of events sent twice."
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     metavar="[SERVICE:SECONDS]",
     help="That service has trouble for so long from now on; without a value one of them always has.",
 )
-@click.option("--seed", type=int, help="The same seed draws the same events.")
+@click.option("--seed", type=int, help="The same seed gives the same events.")
 @pass_session
 def simulate(
     session: Session,
@@ -53,7 +57,7 @@ def simulate(
     burst: str,
     seed: int | None,
 ) -> None:
-    """Publish invented events of a system at a steady rate."""
+    """Publish simulated events of a system at a constant rate."""
     from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for
     from platform_assets.local.simulation import load_simulator

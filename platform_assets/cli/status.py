@@ -22,18 +22,20 @@ _STYLES = {"healthy": "green", "starting": "yellow", "down": "red", "failed": "b
 )
 @click.argument("system", required=False)
 @click.option(
-    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Show it again every so often until Ctrl-C."
+    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Repeat at this interval until Ctrl-C."
 )
 @json_option
 @pass_session
 @click.pass_context
 def status(ctx: click.Context, session: Session, system: str | None, watch: float | None, as_json: bool) -> None:
-    """Show services, and how far each table is.
+    """Show the services and the state of each table.
 
-    By table: lag, watermark, rows in silver, rejects of today and yesterday and all of them, documents that the index refused
-    (not indexed), duplicates ever dropped with other values than the row that stays (conflicts), and what the index still lacks.
+    For each table: lag, watermark, rows in silver, rejects (today and yesterday, and in total), documents that the
+    index rejected (not indexed), dropped duplicates whose values differed from those of the stored row (conflicts),
+    and how far the index is behind.
 
-    Below them what is wrong with contracts, rules, reports and marts: what is wrong stands still, the others go on.
+    Below the tables: mistakes in contracts, rules, reports and marts. What has a mistake is disabled; everything else
+    runs.
 
     Exits with 1 when the local services are not all healthy.
     """

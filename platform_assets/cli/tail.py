@@ -36,17 +36,18 @@ SETTLED_S = 90.0
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="The last record of several lines counts as complete after so long without a new line.",
+    help="The last multi-line record is complete after this time without a new line.",
 )
-@click.option("--accept-loss", is_flag=True, help="Go on with what there is, where the rest of a file cannot be found.")
+@click.option("--accept-loss", is_flag=True, help="Continue with what exists if the rest of a file cannot be found.")
 @pass_session
 def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: float, accept_loss: bool) -> None:
     """Follow growing files into a table's topic until Ctrl-C.
 
-    Survives rotation, also to compressed files, truncation and restarts: where it was is kept under the home. A file is read
-    from its beginning the first time. When the rest of a file cannot be found, or a file may not be read, the command raises
-    the alert `tail_stopped`, follows the other files, and ends with 1. A crash between the broker's acknowledgement and the note
-    of it sends the last records again; tables with a key drop them.
+    Handles rotation (also to compressed files), truncation and restarts; its position in each file is stored in the
+    home folder. A file is read from its beginning the first time. If the rest of a file cannot be found, or a file
+    cannot be read, the command raises the alert `tail_stopped`, follows the other files, and exits with 1. After a
+    crash between the broker's acknowledgement and the saved position, the last records are sent again; tables with a
+    key drop them.
     """
     from platform_assets.cli import render
     from platform_assets.cli.publish import producer_for

@@ -35,13 +35,18 @@ _VERDICTS = {
 )
 @click.argument("system")
 @click.argument("what", metavar="DOCUMENT_ID|MART")
-@click.option("--reveal", is_flag=True, help="Show the bytes as they arrived; they hold personal data in clear.")
+@click.option("--reveal", is_flag=True, help="Show the original bytes, which contain personal data in clear.")
 @click.option("--at", metavar="TIME", help="The mart's minute, hour or day (UTC).")
 @click.option("--where", metavar="COLUMN=VALUE", multiple=True, help="Rows of the mart with this value; repeatable.")
-@click.option("--id", "document", help="The row of the mart whose document in the index has this id.")
-@click.option("--column", help="Only rows of silver that add to this number of the mart.")
+@click.option("--id", "document", help="The row of the mart whose index document has this id.")
+@click.option("--column", help="Only silver rows that contribute to this column of the mart.")
 @click.option(
-    "--sample", type=click.IntRange(0, 1000), default=5, show_default=True, metavar="N", help="Documents to name."
+    "--sample",
+    type=click.IntRange(0, 1000),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Number of documents to list.",
 )
 @json_option
 @pass_session
@@ -62,9 +67,9 @@ def trace(
     DOCUMENT_ID is what `assay search` shows: the topic's beginning, partition and offset. The way goes from the index to silver,
     bronze and the topic, with the file that holds each row.
 
-    A figure is a row of a MART: --at says of which time, --where of which key. The
-    answer is which rows of silver it counts, as the mart's own models say: how many, from which topics, partitions and
-    offsets, and some to trace on. Of all rows of the time each is run through the models: tens of thousands a second.
+    A figure is a row of a MART: --at selects the time, --where the key. The answer lists the silver rows behind the
+    figure according to the mart's own models: how many there are, their topics, partitions and offsets, and some to
+    trace further. Every row of that time is run through the models, at tens of thousands of rows per second.
     """
     from platform_assets.cli import render
     from platform_assets.cli.figure import is_figure, trace_mart, wrong_usage
