@@ -1,6 +1,6 @@
 """How often a process may crash before it is given up: one rule for the services and for Dagster.
 
-Belongs here: the rule. Does not: starting processes again (`supervisor.py`, `dagster.py`).
+Belongs here: the rule. Does not: starting processes again (`supervisor.py`).
 """
 
 from __future__ import annotations

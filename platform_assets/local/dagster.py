@@ -1,7 +1,7 @@
 """Dagster on one machine: its home folder, and starting, asking and ending it.
 
 Belongs here: instance settings into a home, waiting until Dagster is healthy. Does not: owning its processes
-(`dagster_supervisor.py`), what Dagster runs (`platform_assets/defs`), nor the services it talks to (`supervisor.py`).
+(`dagster_processes.py`), what Dagster runs (`platform_assets/defs`), nor the services it talks to (`services.py`).
 """
 
 from __future__ import annotations
@@ -132,13 +132,13 @@ def start_dagster(home: Path, port: int | None = None, *, workspace: Path | None
     command = [
         sys.executable,
         "-m",
-        f"{__name__}_supervisor",
+        f"{__name__}_processes",
         str(home.absolute()),
         str(chosen),
         str(loaded),
         str(os.getpid()),
     ]
-    with append_to(folder / OUTPUT / "supervisor.log") as output:
+    with append_to(folder / OUTPUT / "supervisor.out") as output:
         supervisor = subprocess.Popen(  # noqa: S603 (the arguments are ours)
             command,
             cwd=_PROJECT,
@@ -161,7 +161,7 @@ def start_dagster(home: Path, port: int | None = None, *, workspace: Path | None
 def _await_healthy(dagster: Dagster, logs: Path, tell: Tell) -> None:
     problem: str | None = None
     # Heartbeats and polling use the processor too, so a problem that never changes is no progress however busy they are.
-    patience = Patience(lambda: (problem, sizes(sorted(logs.glob("*.log"))), work(dagster.processes())))
+    patience = Patience(lambda: (problem, sizes(_outputs(logs)), work(dagster.processes())))
     stuck = Patience(lambda: problem, STUCK_SECONDS)
     broken = Patience(lambda: problem, BROKEN_SECONDS)
     while (problem := dagster.problem()) is not None:
@@ -189,8 +189,12 @@ def _environment(home: Path) -> dict[str, str]:
     return child_environment(ours)
 
 
+def _outputs(logs: Path) -> list[Path]:
+    return sorted([*logs.glob("*.log"), *logs.glob("supervisor.out")])
+
+
 def _last_words(logs: Path) -> str:
-    for path in sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(_outputs(logs), key=lambda path: path.stat().st_mtime, reverse=True):
         if said := tail(path, 1):
             return said
     return "it said nothing"

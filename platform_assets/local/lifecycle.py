@@ -31,8 +31,9 @@ from platform_assets.local.patience import QUIET_SECONDS, Patience, family, size
 from platform_assets.local.process import stop
 from platform_assets.local.progress import Tell, waiting_for
 from platform_assets.local.search_access import check_opensearch
+from platform_assets.local.services import Services
 from platform_assets.local.state import State, read_state
-from platform_assets.local.supervisor import Supervisor, log_to
+from platform_assets.local.supervisor import log_to
 
 _DOWN_QUIET_S = 60
 """A supervisor that is told to end is killed when neither it nor a server has done anything for so long."""
@@ -192,7 +193,7 @@ def _foreground(layout: Layout, on_healthy: Callable[[Status], None] | None) -> 
         if on_healthy is not None:
             on_healthy(status(layout.home))
 
-    if Supervisor(layout.home, tell).run() != 0:
+    if Services(layout.home, tell).run() != 0:
         raise _failure(layout, os.getpid())
     return status(layout.home)
 
@@ -203,7 +204,7 @@ def _spawn_supervisor(layout: Layout, owned: bool) -> subprocess.Popen[bytes]:
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 (the arguments are ours)
-            [sys.executable, "-m", "platform_assets.local.supervisor", str(layout.home), *owner],
+            [sys.executable, "-m", "platform_assets.local.services", str(layout.home), *owner],
             # The package must be found there as it was here, installed or not.
             env=child_environment({"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}),
             stdin=subprocess.DEVNULL,

@@ -29,7 +29,8 @@ _LAUNCHER = Path(__file__).with_name("launcher.py")
 class Command:
     """A server's command line and where it runs. Arguments are visible to every user: no secret belongs in them.
 
-    `environment` is what the server gets besides a path, a language and a home.
+    `environment` is what the server gets besides a path, a language and a home. `append`: its output follows that of its last
+    start; otherwise it replaces it, and one older output is kept.
     """
 
     arguments: Sequence[str]
@@ -37,6 +38,7 @@ class Command:
     output: Path
     home: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    append: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _boot() -> str:
 
 
 def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:
-    """Start a server as `user`; it dies with the calling thread's process. Its output replaces that of its last start.
+    """Start a server as `user`; it dies with the calling thread's process.
 
     Only the main thread may call this: the kernel ties the child to the *thread* that forked it.
     """
@@ -85,9 +87,10 @@ def spawn(command: Command, user: RunAs) -> subprocess.Popen[bytes]:
     if zone := variable("TZ"):
         environment["TZ"] = zone
     launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(user.uid), str(user.gid), str(os.getpid())]
-    if command.output.exists():
+    if command.output.exists() and not command.append:
         command.output.replace(command.output.with_suffix(".1.out"))
-    descriptor = os.open(command.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Appending, so that the file may be shortened while it is written.
+    descriptor = os.open(command.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 (the arguments are ours)
             [*launcher, *command.arguments],

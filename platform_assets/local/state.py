@@ -1,7 +1,7 @@
 """What the supervisor says of itself, as a file that every command may read.
 
 Belongs here: the shape of `<home>/local/state.json`, reading and writing it. Does not: deciding what is true
-(`supervisor.py` writes, `lifecycle.py` checks).
+(`services.py` writes, `lifecycle.py` checks).
 """
 
 from __future__ import annotations

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import itertools
-import shutil
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from platform_assets.core.errors import AssayError
 from platform_assets.local import dagster as local
-from platform_assets.local import dagster_supervisor as owner
 from platform_assets.local.dagster import prepare_dagster_home
-from platform_assets.local.dagster_supervisor import Supervisor, code_servers
+from platform_assets.local.dagster_processes import code_servers, supervisor
 
 WORKSPACE = Path(__file__).parents[3] / "workspace.yaml"
 
@@ -62,47 +57,15 @@ def test_a_taken_port_is_refused_or_avoided() -> None:
         assert local.free_port(None) != port
 
 
-@pytest.fixture
-def supervisor(tmp_path: Path) -> Supervisor:
-    """It has started nothing."""
+def test_web_server_and_daemon_wait_for_the_code_servers_and_all_are_needed(tmp_path: Path) -> None:
     prepare_dagster_home(tmp_path)
-    return Supervisor(tmp_path, 3000, WORKSPACE)
-
-
-def test_a_long_log_keeps_one_copy(supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "LOG_BYTES", 10)
-    output = tmp_path / "dagster" / local.OUTPUT
-    for number in range(200):
-        (output / "daemon.log").write_text(f"{number:020}")
-        supervisor._shorten_logs()
-    assert {path.name: path.read_text() for path in output.iterdir()} == {
-        "daemon.log": "",
-        "daemon.1.log": f"{199:020}",
+    (tmp_path / "dagster" / "schedules").mkdir()  # a home that was used before
+    children = {child.name: child for child in supervisor(tmp_path, 3000, WORKSPACE).prepare()}
+    assert {name: list(child.after) for name, child in children.items()} == {
+        "code-assay": [],
+        "code-gold": [],
+        "webserver": ["code-assay", "code-gold"],
+        "daemon": ["code-assay", "code-gold"],
     }
-
-
-def test_a_log_that_cannot_be_shortened_ends_nothing(
-    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(owner, "LOG_BYTES", 10)
-    monkeypatch.setattr(shutil, "copy2", full)
-    (tmp_path / "dagster" / local.OUTPUT / "daemon.log").write_text("x" * 20)
-    for _ in range(3):
-        supervisor._shorten_logs()
-    assert [record.message for record in caplog.records if "No space left" in record.message] == [
-        f"cannot shorten {tmp_path / 'dagster' / local.OUTPUT / 'daemon.log'}: [Errno 28] No space left on device"
-    ]
-
-
-def test_only_crashes_in_quick_succession_end_dagster(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(0, 200)
-    monkeypatch.setattr(owner.time, "monotonic", lambda: float(next(clock)))
-    monkeypatch.setattr(
-        owner.subprocess, "Popen", lambda *_, **__: SimpleNamespace(poll=lambda: 1, returncode=1, pid=1)
-    )
-    assert all(supervisor._watch("daemon") for _ in range(50))
-    clock = itertools.count(next(clock), 1)
-    assert not all(supervisor._watch("daemon") for _ in range(6))
+    assert all(child.restart.essential and child.command().append for child in children.values())
+    assert not children["code-assay"].ready()

@@ -24,8 +24,9 @@ from platform_assets.local import lifecycle
 from platform_assets.local.crashes import MAX_CRASHES, WINDOW_S, Crashes
 from platform_assets.local.layout import Layout
 from platform_assets.local.process import Command, ProcessId
+from platform_assets.local.services import Services, asked
 from platform_assets.local.state import State, read_state
-from platform_assets.local.supervisor import Child, Supervisor, _Ended
+from platform_assets.local.supervisor import Child, Ended
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -48,7 +49,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def child(ready: Callable[[], bool] = lambda: True, process: subprocess.Popen[bytes] | None = None) -> Child:
     nowhere = Path("/nonexistent")
-    return Child("kafka", lambda: Command([], nowhere, nowhere, nowhere), ready, nowhere, nowhere, process)
+    return Child("kafka", lambda: Command([], nowhere, nowhere, nowhere), ready, nowhere, nowhere, process=process)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where psutil adds the boot's time of day")
@@ -94,7 +95,7 @@ def test_servers_are_ended_on_a_full_disk(
     def full(_state: State, _path: Path) -> None:
         raise FULL
 
-    supervisor = Supervisor(layout.home)
+    supervisor = Services(layout.home).supervisor
     supervisor.children = [child(process=sleeper)]
     monkeypatch.setattr(State, "write", full)
     supervisor._end("stopped")
@@ -112,15 +113,15 @@ def test_what_a_full_disk_did_not_take_is_said_later(layout: Layout, monkeypatch
 
     def pause(_seconds: float) -> None:
         if next(rounds) == 4:
-            raise _Ended
+            raise Ended
 
-    supervisor = Supervisor(layout.home)
+    supervisor = Services(layout.home).supervisor
     supervisor.children = [one := child()]
     one.not_before = time.monotonic() + 60
     monkeypatch.setattr(State, "write", write)
-    monkeypatch.setattr(supervisor, "_pause", pause)
-    monkeypatch.setattr(supervisor, "_mend", lambda found: setattr(found, "restarts", 1))
-    with pytest.raises(_Ended):
+    monkeypatch.setattr(supervisor, "pause", pause)
+    monkeypatch.setattr(supervisor, "_mend", lambda found: setattr(found, "starts", 2))
+    with pytest.raises(Ended):
         supervisor._watch()
     assert said == ["degraded"] * 3
 
@@ -144,7 +145,7 @@ def test_whatever_a_starting_server_answers_it_is_asked_again(layout: Layout, er
             raise answer
         return bool(answer)
 
-    supervisor, one = Supervisor(layout.home), child(ready)
+    supervisor, one = Services(layout.home).supervisor, child(asked(ready))
     supervisor._advance(one)
     assert not one.healthy
     assert one.trouble
@@ -241,7 +242,7 @@ def test_up_waits_for_the_end_of_services_that_are_ending(
 
 
 def test_a_supervisor_whose_owner_is_gone_does_not_begin(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "platform_assets.local.supervisor", str(tmp_path / "home"), "1"]
+    command = [sys.executable, "-m", "platform_assets.local.services", str(tmp_path / "home"), "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "the owner is gone" in done.stderr
     assert not (tmp_path / "home").exists()
