@@ -169,7 +169,7 @@ def test_the_guide_says_what_compose_says(compose: dict[str, Any]) -> None:
     limits = {
         name: float(service["mem_limit"][:-1]) * sizes[service["mem_limit"][-1]] for name, service in services.items()
     }
-    said = re.search(r"memory limits sum up to ([\d.]+) GiB", guide)
+    said = re.search(r"memory limits add up to ([\d.]+) GiB", guide)
     assert said is not None
     assert float(said[1]) == sum(limits.values()) - limits["prepare"]  # which ends
     rows = re.findall(r"^\| `(\w+)`[^|]*\| ([\w, ]+) \|.*\| (yes)? ?\|$", guide, re.M)
