@@ -30,6 +30,7 @@ from platform_assets.contracts.model import (
     Table,
 )
 from platform_assets.contracts.periods import MAX_INDICES, indices_needed
+from platform_assets.contracts.times import time_mistakes
 from platform_assets.contracts.types import TYPES
 from platform_assets.core.errors import Mistake, Mistakes
 
@@ -61,8 +62,6 @@ RESERVED_SYSTEMS = frozenset(
 )
 RESERVED_TABLES = frozenset({"alerts"})
 """`<system>-alerts` is the index of the system's alerts."""
-TIME_SPECIFIERS = frozenset("aAbBdHIjmMpSyYzfgn%-")
-"""What DuckDB's strptime reads without a time zone's name (`%Z` is refused: names are ambiguous)."""
 
 
 def mistakes_of(contract: Contract, partial: Collection[str] = ()) -> Iterator[Mistake]:
@@ -140,7 +139,7 @@ def _table(table: Table) -> Iterator[Mistake]:
 def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
     if field.computed is not None:
         yield from _computed(table, field, place)
-    elif not field.source or "\x00" in field.source:
+    elif not field.composed_of and (not field.source or "\x00" in field.source):
         yield from _wrong(f"{place}.physicalName", "is empty or holds a NUL", "the name in the message")
     if field.index not in TYPES[field.type].indexes:
         yield from _wrong(
@@ -156,10 +155,7 @@ def _field(table: Table, field: Field, place: str) -> Iterator[Mistake]:
     yield from bound_mistakes(table, field, place)
     if field.pattern is not None:
         yield from _found(check_regex, field.pattern, f"{place}.pattern")
-    if field.time_format is not None:
-        if field.type is not FieldType.TIMESTAMP:
-            yield from _wrong(f"{place}.customProperties[timeFormat]", f"does not fit type {field.type}", "timestamp")
-        yield from _found(_time_format, field.time_format, f"{place}.customProperties[timeFormat]")
+    yield from time_mistakes(table, field, place)
 
 
 def _computed(table: Table, field: Field, place: str) -> Iterator[Mistake]:
@@ -173,7 +169,12 @@ def _computed(table: Table, field: Field, place: str) -> Iterator[Mistake]:
         yield from _wrong(where, f"a computed column cannot be {role}", "a field of the message")
     if field.mask is not Mask.NONE or field.pii:
         yield from _wrong(where, "a computed column cannot be personal or masked", "one that is made of public fields")
-    words = {"timeFormat": field.time_format is not None, "nullValues": field.null_values, "textToo": field.text_too}
+    words = {
+        "timeFormat": bool(field.time_formats),
+        "composedOf": bool(field.composed_of),
+        "nullValues": field.null_values,
+        "textToo": field.text_too,
+    }
     for name in (name for name, given in words.items() if given):
         said = "says how a message writes a value, and a computed column is in no message"
         yield from _wrong(f"{place}.customProperties[{name}]", said, "leave it out")
@@ -344,15 +345,6 @@ def _periods(table: Table, place: str) -> Iterator[Mistake]:
             f"'{table.index_period}' would make {indices:,} indices within retention and lateness",
             f"a longer period: {MAX_INDICES} are allowed",
         )
-
-
-def _time_format(text: str, place: str) -> None:
-    used = re.findall(r"%(-?.|$)", text, re.DOTALL)
-    for specifier in used:
-        if not specifier or specifier.lstrip("-") not in TIME_SPECIFIERS:
-            raise at(place, f"'%{specifier}' is not supported", "DuckDB's strptime: %Y %m %d %H %M %S %f %g %z %b …")
-    if not {"Y", "d"} <= {specifier.lstrip("-") for specifier in used} and "j" not in used:
-        raise at(place, f"'{text}' does not give a full date", "%Y, %m or %b, %d")
 
 
 def check_regex(pattern: str, place: str) -> re.Pattern[str]:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from platform_assets.contracts.bounds import fell, greatest, least, rose, told_greatest, told_least
 from platform_assets.contracts.errors import ContractError
-from platform_assets.contracts.model import Contract, Field, IndexType, Mask, Table
+from platform_assets.contracts.model import ISO, Contract, Field, IndexType, Mask, Table
 
 _ADAPTER: TypeAdapter[Contract] = TypeAdapter(Contract)
 
@@ -216,11 +216,14 @@ def _field_changes(old: Field, new: Field) -> Iterator[str]:
     for attribute, name in (
         ("type", "type"),
         ("source", "name in the message"),
-        ("time_format", "time format"),
+        ("ambiguous_time", "moment of times that clocks show twice"),
+        ("skipped_time", "treatment of times that clocks skip"),
+        ("composed_of", "fields that it is composed of"),
     ):
         before, after = getattr(old, attribute), getattr(new, attribute)
         if before != after:
             yield f"the {name} changed from {_say(before)} to {_say(after)}"
+    yield from _time_changes(old, new)
     if old.mask is not Mask.NONE and old.pii and not new.pii:
         yield "is no longer classified as pii"
     if new.required and not old.required:
@@ -251,6 +254,18 @@ def _field_changes(old: Field, new: Field) -> Iterator[str]:
         yield f"{lost[0]!r} no longer stands for absent"
     if old.index is not IndexType.NONE and new.index is not old.index:
         yield f"the index changed from {old.index} to {new.index}"
+
+
+def _time_changes(old: Field, new: Field) -> Iterator[str]:
+    """A zone or formats by which the same text would be another time, or none. Formats may be added behind the others."""
+    before, after = old.time_formats or (ISO,), new.time_formats or (ISO,)
+    if after[: len(before)] != before:
+        yield f"the time formats changed from {_say(before)} to {_say(after)}"
+    zones = [field.time_zone if field.has_clock_changes else "UTC" for field in (old, new)]
+    if zones[0] != zones[1]:
+        yield f"the time zone changed from {zones[0]} to {zones[1]}"
+    elif old.time_zone is not None and new.time_zone is None:
+        yield "times without a zone are no longer read"
 
 
 def _say(value: object) -> str:

@@ -13,7 +13,17 @@ from pathlib import Path
 import jinja2
 
 from platform_assets.contracts.field_roles import visibility
-from platform_assets.contracts.model import Contract, Field, Format, IndexType, Mask, SeverityField, SeverityRank, Table
+from platform_assets.contracts.model import (
+    Contract,
+    Field,
+    Format,
+    IndexType,
+    Mask,
+    SeverityField,
+    SeverityRank,
+    SkippedTime,
+    Table,
+)
 from platform_assets.contracts.types import type_name
 
 _PAGE = """\
@@ -151,6 +161,9 @@ def _scrubbed(mask: Mask) -> str:
     return "scrubbed, also of network addresses" if mask is Mask.SCRUB_ADDRESSES else "scrubbed"
 
 
+_SKIPPED = {SkippedTime.REJECT: "rejected", SkippedTime.SHIFT: "shifted forward"}
+
+
 def _search(field: Field) -> str:
     return "not searchable" if field.index is IndexType.NONE else str(field.index)
 
@@ -173,8 +186,14 @@ def _checks(field: Field) -> str:
         found.append(f"at most {field.max_length} characters")
     if field.pattern is not None:
         found.append(f"matches `{field.pattern}`")
-    if field.time_format is not None:
-        found.append(f"written as `{field.time_format}`")
+    if field.time_formats:
+        found.append("written as " + " or ".join(f"`{written}`" for written in field.time_formats))
+    if field.composed_of:
+        found.append("composed of " + ", ".join(f"`{name}`" for name in field.composed_of))
+    if field.has_clock_changes:
+        found.append(
+            f"without a zone of {field.time_zone}: twice shown {field.ambiguous_time}, skipped {_SKIPPED[field.skipped_time]}"
+        )
     if field.text_too:
         found.append("a number or a text")
     if field.null_values:

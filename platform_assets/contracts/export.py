@@ -14,7 +14,7 @@ import yaml
 
 from platform_assets.contracts.arrow import SILVER_SYSTEM_COLUMNS
 from platform_assets.contracts.field_roles import visibility
-from platform_assets.contracts.model import Contract, Field, FieldType, Mask, Table
+from platform_assets.contracts.model import EPOCHS, ISO, Contract, Field, FieldType, Mask, Table
 from platform_assets.contracts.types import BOUNDS, TYPES, sql_type
 
 _SYSTEM_SQL_TYPES = {
@@ -164,7 +164,13 @@ def _row_property(field: Field) -> dict[str, Any]:
 
 def _message_property(field: Field) -> dict[str, Any]:
     types = [TYPES[field.type].message, *(["string"] if field.text_too else [])]
-    return _property(field, types) | _checks(field)
+    epochs = [written for written in field.time_formats if written in EPOCHS]
+    if epochs:
+        types = ["number", *(["string"] if len(epochs) < len(field.time_formats) else [])]
+    found = _property(field, types) | _checks(field)
+    if field.time_formats not in ((), (ISO,)) or field.time_zone is not None:
+        found.pop("format", None)  # with a zone, and nothing else, it would say
+    return found
 
 
 def _property(field: Field, types: list[str]) -> dict[str, Any]:

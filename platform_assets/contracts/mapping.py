@@ -2,7 +2,7 @@
 
 Belongs here: reading values of a document and refusing what the platform would not honour. Does not belong here:
 loading files, service levels (`service_levels.py`), rules and allowed values (`quality.py`), what fields are for
-(`field_roles.py`), checks across fields.
+(`field_roles.py`), how times are written (`times.py`), checks across fields.
 
 Standard properties where there is one: `name` (system), `version`, `team`, `schema` (tables) with
 `physicalName` (topic); `properties` with `physicalName` (name in the message), `logicalType` and its options,
@@ -25,7 +25,8 @@ from open_data_contract_standard.model import (
 )
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.field_roles import PROPERTIES, read_roles
+from platform_assets.contracts.field_roles import PROPERTIES as ROLE_PROPERTIES
+from platform_assets.contracts.field_roles import read_roles
 from platform_assets.contracts.logical import stored_type
 from platform_assets.contracts.model import (
     Contract,
@@ -41,6 +42,8 @@ from platform_assets.contracts.model import (
 from platform_assets.contracts.periods import with_periods
 from platform_assets.contracts.quality import allowed_values, rule_of
 from platform_assets.contracts.service_levels import ServiceLevels, duration
+from platform_assets.contracts.times import PROPERTIES as TIME_PROPERTIES
+from platform_assets.contracts.times import read_times
 from platform_assets.contracts.types import BOUNDS, TYPES
 from platform_assets.contracts.values import block, blocks, bound, choice, flag, text, texts, whole
 from platform_assets.core.errors import Mistakes
@@ -51,14 +54,13 @@ PII = "pii"
 TABLE_PROPERTIES = (
     "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
     "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
-    "indexPeriod", "historyPeriod", *PROPERTIES,
+    "indexPeriod", "historyPeriod", *ROLE_PROPERTIES,
 )  # fmt: skip
-FIELD_PROPERTIES = ("mask", "index", "timeFormat", "nullValues", "textToo", "computed")
+FIELD_PROPERTIES = ("mask", "index", "nullValues", "textToo", "computed", *TIME_PROPERTIES)
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
 FIXED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "format": ("i64", "f64"),
     "timezone": (True, False),
-    "defaultTimezone": ("UTC", "Etc/UTC"),
 }
 _FLAT = "flat fields; what is nested goes into the object property"
 _AS_IS = "values as they are in the message; gold's models transform"
@@ -231,22 +233,23 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...],
         found.note(at(f"{place}.classification", f"is {item.classification!r}", ", ".join(CLASSIFICATIONS)))
     mask = found.get(choice, Mask, custom.get("mask", Mask.NONE), f"{place}.customProperties[mask]")
     enum, pattern = found.get(allowed_values, item, place) or ((), None)
-    where = f"{place}.customProperties[timeFormat]"
-    given = custom.get("timeFormat")
-    time_format = None if given is None else found.get(text, given, where, "a strptime format")
     if (stored := found.get(stored_type, item, place)) is None:
         return None
     type_, precision, scale = stored
     scrubbed = mask is not None and mask.scrubs and type_ is FieldType.STRING
     index = custom.get("index", IndexType.TEXT if scrubbed else TYPES[type_].indexes[0])
     limits = _limits(item.logicalTypeOptions or {}, type_, place, found)
+    times = read_times(custom, (item.logicalTypeOptions or {}).get("defaultTimezone"), place, found)
+    made = "computed" in custom or "composedOf" in custom
+    if "composedOf" in custom and item.physicalName is not None:
+        found.note(at(f"{place}.physicalName", "is given, but the time is composed of other fields", "leave it out"))
     computed = (found.get(_computed, custom, item, place) or "") if "computed" in custom else None
     return Field(
         name=name,
         type=type_,
         description=(item.description or "").strip(),
         required=bool(item.required),
-        source="" if "computed" in custom else item.physicalName or name,
+        source="" if made else item.physicalName or name,
         # Not understood is no mask, and what should have one is a mistake already.
         mask=mask or (Mask.HMAC if item.classification == PII else Mask.NONE),
         pii=item.classification == PII,
@@ -256,10 +259,10 @@ def _field(item: SchemaProperty, name: str, place: str, absent: tuple[str, ...],
         precision=precision,
         scale=scale,
         text_too=found.get(flag, custom.get("textToo", False), f"{place}.customProperties[textToo]") or False,
-        time_format=time_format,
-        null_values=_null_values(custom, place, () if item.required or "computed" in custom else absent, found),
+        null_values=_null_values(custom, place, () if item.required or made else absent, found),
         examples=tuple(v if isinstance(v, str | int | float | bool) else str(v) for v in item.examples or []),
         computed=computed,
+        **times,
         **limits,
     )
 

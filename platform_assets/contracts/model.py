@@ -51,6 +51,28 @@ class Mask(StrEnum):
         return self in (Mask.SCRUB, Mask.SCRUB_ADDRESSES)
 
 
+ISO = "iso"
+"""The time format of ISO 8601; without a zone too where the field declares one."""
+EPOCHS = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
+"""Time formats that are numbers: seconds, milliseconds, microseconds, nanoseconds since 1970 (UTC)."""
+_UTC = (None, "UTC", "Etc/UTC")
+
+
+class AmbiguousTime(StrEnum):
+    """Which moment a time without a zone is that clocks show twice, as they are put back in between."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+    REJECT = "reject"
+
+
+class SkippedTime(StrEnum):
+    """What becomes of a time without a zone that clocks skip, as they are put forward."""
+
+    REJECT = "reject"
+    SHIFT = "shift"  # forward, by as much as the clocks were put forward
+
+
 class Grain(StrEnum):
     """The length of a silver partition in event time."""
 
@@ -116,10 +138,21 @@ class Field:
     scale: int = 0  # of a decimal: digits after the point
     text_too: bool = False  # a decimal that JSON messages may also give as a string
     max_length: int | None = None  # characters
-    time_format: str | None = None  # DuckDB strptime format; None: ISO 8601 with a zone
+    time_formats: tuple[str, ...] = ()  # DuckDB strptime formats, ISO, EPOCHS; the first that fits; empty: ISO
+    time_zone: str | None = None  # IANA name, of times that are written without a zone; None: UTC, and ISO needs a zone
+    ambiguous_time: AmbiguousTime = AmbiguousTime.EARLIEST
+    skipped_time: SkippedTime = SkippedTime.REJECT
+    composed_of: tuple[
+        str, ...
+    ] = ()  # integer fields of year, month, day, hour, minute, of which the last may be missing
     null_values: tuple[str, ...] = ()  # texts that stand for "absent", e.g. "-"; in JSON only strings do
     examples: tuple[str | int | float | bool, ...] = ()  # for people; never checked against data
     computed: str | None = None  # SQL over other fields of the row, for a column that is in no message
+
+    @property
+    def has_clock_changes(self) -> bool:
+        """Whether times are of a zone whose clocks are put forward and back."""
+        return self.time_zone not in _UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +221,12 @@ class Table:
     @property
     def sent(self) -> tuple[Field, ...]:
         """The fields that are read from messages."""
-        return tuple(field for field in self.fields if field.computed is None)
+        return tuple(field for field in self.fields if field.computed is None and not field.composed_of)
+
+    @property
+    def composed(self) -> tuple[Field, ...]:
+        """The times that are composed of other fields."""
+        return tuple(field for field in self.fields if field.composed_of)
 
     @property
     def computed(self) -> tuple[tuple[Field, str], ...]:

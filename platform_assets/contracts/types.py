@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from platform_assets.contracts.model import Field, FieldType, IndexType
+from platform_assets.contracts.model import EPOCHS, Field, FieldType, IndexType
 
 MAX_PRECISION = 38
 _PRODUCTS_FROM = 19  # precision from which DuckDB multiplies with 128 bits
@@ -111,6 +111,9 @@ def type_name(field: Field) -> str:
 
 def decoded_types(field: Field) -> tuple[str, ...]:
     """The types that DuckDB finds in a message's JSON for valid values of a field."""
+    if epochs := [one for one in field.time_formats if one in EPOCHS]:
+        texts = () if len(epochs) == len(field.time_formats) else TYPES[field.type].decoded
+        return (*texts, *TYPES[FieldType.NUMBER].decoded)
     return TYPES[field.type].decoded + (("VARCHAR",) if field.text_too else ())
 
 

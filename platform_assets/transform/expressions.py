@@ -76,13 +76,14 @@ def rule_mistakes(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[tupl
 def computed_mistakes(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[tuple[str, str]]:
     """(place below the table, mistake) of each computed column that cannot be computed.
 
-    A column may use fields of the message and columns that are declared before it. Masked fields are in clear where expressions
-    run, so none may be used: what is made of them would be stored in clear.
+    A column may use fields of the message, times that are composed of them, and columns that are declared before it. Masked
+    fields are in clear where expressions run, so none may be used: what is made of them would be stored in clear.
     """
-    columns = {field.name: operand_type(field) for field in table.sent if field.mask is Mask.NONE}
+    sent = (*table.sent, *table.composed)
+    columns = {field.name: operand_type(field) for field in sent if field.mask is Mask.NONE}
     hidden = {
         field.name: f"{field.name} is masked, and what is computed of it would be stored in clear"
-        for field in table.sent
+        for field in sent
         if field.mask is not Mask.NONE
     }
     later = {

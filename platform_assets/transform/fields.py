@@ -1,7 +1,7 @@
 """One field of a contract: how its value is read from text, and the tests it must pass, in SQL.
 
 Belongs here: casts and checks of single fields. Does not belong here: finding the text in the message (`decode_json.py`,
-`decode_regex.py`), computed columns (`computed.py`), the order of all reasons (`select.py`).
+`decode_regex.py`), reading times (`times.py`), computed columns (`computed.py`), the order of all reasons (`select.py`).
 
 JSON values are tested by their JSON type before any cast, because DuckDB's casts are generous ("12" is 12, 1.7 is 2).
 Timestamps keep microseconds: further digits are cut off.
@@ -19,8 +19,8 @@ from platform_assets.transform.decimals import decimal_value, has_more_digits
 from platform_assets.transform.reasons import FieldFault, Reason
 from platform_assets.transform.scrub import scrub_text
 from platform_assets.transform.sql import identifier, literal, matches, one_of
+from platform_assets.transform.times import clock_cases, moment
 
-_ISO_TIME = r"\d{4}-\d{2}-\d{2}[T ](?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 _MIN_MICROS, _MAX_MICROS = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999: what readers can hold
 _INTEGER_TEXT = r"[+-]?\d+"
 NUMBER_TEXT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -55,7 +55,7 @@ def value_expression(source: Source) -> str:
         case FieldType.BOOLEAN:
             return f"CASE lower({text}) WHEN 'true' THEN true WHEN 'false' THEN false END"
         case FieldType.TIMESTAMP:
-            return _timestamp(field, text)
+            return moment(field, text)
 
 
 def stored_expression(field: Field) -> str:
@@ -82,16 +82,6 @@ def fault_cases(source: Source, table: Table) -> list[tuple[str, str]]:
         cases.append((f"{column} < 0", literal(Reason.BEFORE_1970)))
         cases.append((f"{column} > epoch_us(_landed_at) + {micros(table.max_ahead)}", literal(Reason.FUTURE)))
     return cases
-
-
-def _timestamp(field: Field, text: str) -> str:
-    if field.time_format is None:
-        parsed = f"CASE WHEN regexp_full_match({text}, {literal(_ISO_TIME)}) THEN try_cast({text} AS TIMESTAMPTZ) END"
-    else:
-        parsed = f"try_strptime({text}, {literal(field.time_format)})"
-        if not any(zone in field.time_format for zone in ("%z", "%Z")):
-            parsed = f"{parsed} AT TIME ZONE 'UTC'"
-    return parsed
 
 
 def _type_cases(source: Source) -> list[tuple[str, str]]:
@@ -131,6 +121,7 @@ def _reading_cases(field: Field, text: str) -> list[tuple[str, str]]:
         cases.append((f"{text} IS NOT NULL AND {column} IS NULL", named))
         cases.append((f"{text} IS NOT NULL AND {has_more_digits(text, field)}", literal(FieldFault.SCALE.of(field))))
     elif field.type is FieldType.TIMESTAMP:
+        cases += clock_cases(field, text, column)
         unreadable = f"{column} IS NULL OR {no_time(column)}"
         cases.append((f"{text} IS NOT NULL AND ({unreadable})", literal(FieldFault.TIME.of(field))))
     return cases

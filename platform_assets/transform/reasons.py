@@ -49,6 +49,8 @@ class FieldFault(StrEnum):
     PATTERN = "pattern"
     LENGTH = "length"
     TIME = "time"
+    SKIPPED_TIME = "skipped_time"
+    AMBIGUOUS_TIME = "ambiguous_time"
     SCALE = "scale"
     COMPUTED = "computed"
 
@@ -97,7 +99,10 @@ def _sentences(table: Table) -> dict[Reason, str]:
 
 
 def _describe_field(fault: FieldFault, field: Field) -> str:
-    time = f"by {field.time_format}" if field.time_format else "as ISO 8601 with a zone"
+    written = f"by {' or '.join(field.time_formats)}" if field.time_formats else "as ISO 8601"
+    time = written if field.time_formats or field.time_zone else f"{written} with a zone"
+    if field.composed_of:
+        time = f"from {', '.join(field.composed_of)}"
     article = "an" if field.type is FieldType.INTEGER else "a"
     return {
         FieldFault.MISSING: f"{field.name} is required and is absent or null",
@@ -108,6 +113,8 @@ def _describe_field(fault: FieldFault, field: Field) -> str:
         FieldFault.LENGTH: f"{field.name} is longer than {field.max_length} characters",
         FieldFault.SCALE: f"{field.name} has more than {field.scale} digits after the point",
         FieldFault.TIME: f"{field.name} cannot be read {time}",
+        FieldFault.SKIPPED_TIME: f"{field.name} is a time that the clocks of {field.time_zone} skipped",
+        FieldFault.AMBIGUOUS_TIME: f"{field.name} is a time that the clocks of {field.time_zone} showed twice",
         FieldFault.COMPUTED: f"{field.name} cannot be computed: its expression fails on the record's values",
     }[fault]
 

@@ -14,9 +14,10 @@ from platform_assets.contracts.model import Format, Grain, InvalidBytes, Table
 from platform_assets.transform import decode_json, decode_regex
 from platform_assets.transform.computed import broken, computed_cases, computed_stages
 from platform_assets.transform.excerpt import excerpt_expression
-from platform_assets.transform.fields import fault_cases, micros, stored_expression, value_expression
+from platform_assets.transform.fields import Source, fault_cases, micros, stored_expression, value_expression
 from platform_assets.transform.reasons import Reason, rule_code
 from platform_assets.transform.sql import escaped, first_true, identifier, literal, select
+from platform_assets.transform.times import composed_text
 
 
 def compile_select(table: Table) -> str:
@@ -26,7 +27,7 @@ def compile_select(table: Table) -> str:
     column if any, `event_partition, _history, _reason`. `_reason` is null for rows that keep the contract.
     Fields masked by HMAC are still in clear: only `Transformer` may hand them on. Pure: the same table gives the same text.
     """
-    sources = _decoder(table).sources(table)
+    sources = _sources(table)
     values = ", ".join(f"{value_expression(source)} AS {identifier(source.field.name)}" for source in sources)
     cases = [("_structure IS NOT NULL", "_structure")]
     for source in sources:
@@ -65,6 +66,14 @@ def compile_excerpt(table: Table) -> str:
     """
     excerpt = excerpt_expression(table, _decoder(table).sources(table))
     return _chain(_decoded(table), ["_seq, _kafka_partition, _offset", f"{excerpt} AS _excerpt"], "decoded")
+
+
+def _sources(table: Table) -> list[Source]:
+    """Where each field's text stands: of those that were sent, then of the times that are composed of them."""
+    sent = _decoder(table).sources(table)
+    texts = {source.field.name: source.text for source in sent}
+    composed = [Source(field, composed_text([texts[name] for name in field.composed_of])) for field in table.composed]
+    return [*sent, *composed]
 
 
 def _decoder(table: Table) -> ModuleType:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from apilab import START, Api, ids, index_rows
@@ -48,7 +49,8 @@ schema:
       - {property: severity, value: {field: quality, scale: {good: info, doubtful: warning, wrong: critical}}}
       - {property: origin, value: [sensor]}
     properties:
-      - {name: at, logicalType: timestamp, required: true, partitioned: true}
+      - {name: at, logicalType: timestamp, required: true, partitioned: true,
+         customProperties: [{property: timeFormat, value: [epoch_ms, iso]}]}
       - {name: district, logicalType: string}
       - {name: sensor, logicalType: string, required: true}
       - {name: quality, logicalType: string, enum: [{value: good}, {value: doubtful}, {value: wrong}]}
@@ -58,7 +60,14 @@ schema:
     customProperties:
       - {property: format, value: json}
     properties:
-      - {name: at, logicalType: timestamp, required: true, partitioned: true}
+      - {name: at, logicalType: timestamp, required: true, partitioned: true,
+         logicalTypeOptions: {defaultTimezone: Asia/Kolkata},
+         customProperties: [{property: composedOf, value: [year, month, day, hour, minute]}]}
+      - {name: year, logicalType: integer, required: true}
+      - {name: month, logicalType: integer, required: true}
+      - {name: day, logicalType: integer, required: true}
+      - {name: hour, logicalType: integer, required: true}
+      - {name: minute, logicalType: integer, required: true}
       - {name: district, logicalType: string}
       - {name: sensor, logicalType: string, required: true}
 """
@@ -85,7 +94,7 @@ QUALITY = ("good", "good", "doubtful", "wrong")
 def message(number: int) -> bytes:
     """Every fourth has no district: nobody who is limited sees it. `service` names another district than its own."""
     row = {
-        "at": (START + timedelta(minutes=number)).isoformat(),
+        "at": round((START + timedelta(minutes=number)).timestamp() * 1000),
         "district": DISTRICTS[number % 4],
         "sensor": f"s{number % 8}",
         "quality": QUALITY[number // 4 % 4],
@@ -95,8 +104,14 @@ def message(number: int) -> bytes:
 
 
 def visit(number: int) -> bytes:
-    at = (START + timedelta(minutes=number)).isoformat()
-    return json.dumps({"at": at, "district": DISTRICTS[number % 3], "sensor": "s1"}).encode()
+    """Written by the clocks of its district, which are those of Kolkata."""
+    row = clock(START + timedelta(minutes=number))
+    return json.dumps(row | {"district": DISTRICTS[number % 3], "sensor": "s1"}).encode()
+
+
+def clock(moment: datetime) -> dict[str, Any]:
+    local = moment.astimezone(ZoneInfo("Asia/Kolkata"))
+    return {name: getattr(local, name) for name in ("year", "month", "day", "hour", "minute")}
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +199,14 @@ def test_counts_over_time_are_by_the_severity_that_the_contract_declares(city: A
     assert sum(one["total"] for one in plain) == VISITS
 
 
+def test_times_are_what_messages_mean_by_epochs_and_composed_fields(city: Api) -> None:
+    for table, count in (("readings", READINGS), ("visits", VISITS)):
+        found = city.get("search", city.key(), table=table, **DAY)["hits"]
+        moments = sorted(datetime.fromisoformat(hit["at"]) for hit in found)
+        exact = [START + timedelta(minutes=n) for n in range(count)]
+        assert moments == [one.replace(second=0) if table == "visits" else one for one in exact]
+
+
 def test_around_a_row_is_what_its_origin_wrote(city: Api) -> None:
     hit = city.get("search", city.key(), sensor="s3", table="readings", **DAY)["hits"][5]
     around = city.get(f"context/{hit['id']}", city.key(), size=3)
@@ -205,9 +228,10 @@ def test_a_limited_writer_writes_its_values_only(city: Api) -> None:
             "?table=readings", writer, 403, json=[row | {"district": "Mitte"}, row | {"district": district}]
         )
         assert "writes for Mitte, Köpenick only" in refused["detail"]
-    refused = city.post("?table=visits", writer, 403, json=row | {"district": "Mitte"})
+    look = clock(datetime.now(UTC)) | {"sensor": "s9", "district": "Mitte"}
+    refused = city.post("?table=visits", writer, 403, json=look)
     assert "visits has no row policy" in refused["detail"]
-    city.post("?table=visits", city.key(Role.WRITER), 201, json=row)
+    city.post("?table=visits", city.key(Role.WRITER), 201, json=look)
 
 
 def test_an_incident_is_visible_to_the_value_of_its_group(city: Api) -> None:

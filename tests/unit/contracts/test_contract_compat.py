@@ -72,7 +72,7 @@ BREAKING: dict[str, tuple[Any, str]] = {
         "events: the attributes' mask changed from scrub_addresses to scrub",
     ),
     "source changed": (lambda c: with_field(c, "events", "host", source="h"), "the name in the message changed"),
-    "time format": (lambda c: with_field(c, "broker", "event_time", time_format="%Y"), "the time format changed"),
+    "time format": (lambda c: with_field(c, "broker", "event_time", time_formats=("%Y",)), "the time formats changed"),
     "made required": (lambda c: with_field(c, "events", "host", required=True), "events.host: became required"),
     "made optional": (lambda c: with_field(c, "events", "service", required=False), "events.service: became optional"),
     "enum lost a value": (lambda c: with_field(c, "events", "level", enum=("INFO",)), "lost the allowed value TRACE"),
@@ -113,7 +113,7 @@ BREAKING: dict[str, tuple[Any, str]] = {
     ),
     "cut elsewhere": (
         lambda c: with_table(c, "broker", frame_start=r"^\["),
-        r"broker: the frameStart changed from ^\[\d{4}-\d{2}-\d{2}  to ^\[",
+        r"broker: the frameStart changed from ^\[\d{4}-\d{2}-\d{2}[ T] to ^\[",
     ),
     "history sooner": (lambda c: with_table(c, "events", lateness=timedelta(days=1)), "lateness was lowered"),
     "key": (lambda c: with_table(c, "events", key=("trace_id",)), "the key changed from service, event_id to trace_id"),
