@@ -101,6 +101,8 @@ def _show(out: Console, table: Table, found: Trace) -> None:
         line("survivor", found.survivor)
     for document in found.documents:
         line("document", f"{document['id']} in {document['index']}, version {document['version']}")
+    if found.silver is not None and table.origin:
+        line("origin", ", ".join(f"{name} {render.one_line(found.silver[name], 80)}" for name in table.origin))
     if found.silver is not None:
         _silver(line, under, table, found.silver)
     for reject in found.quarantine:

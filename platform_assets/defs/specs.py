@@ -14,6 +14,7 @@ import pyarrow as pa
 from dagster import AssetKey, AssetSpec, MetadataValue, TableColumn, TableColumnConstraints, TableSchema
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, QUARANTINE_SCHEMA, silver_schema
+from platform_assets.contracts.field_roles import visibility
 from platform_assets.contracts.model import Contract, Field, Format, Grain, IndexType, Table
 from platform_assets.defs.partitions import DAYS
 from platform_assets.defs.policies import freshness
@@ -179,6 +180,7 @@ def documentation(contract: Contract, table: Table) -> str:
         f"- **topic** `{table.topic}`, {'JSON objects' if table.format is Format.JSON else 'text records'}",
         f"- **event time** `{table.event_time}`, one partition {'a day' if table.grain is Grain.DAY else 'an hour'}",
         f"- **key** {', '.join(f'`{name}`' for name in table.key) or 'none: equal records are distinct'}",
+        f"- **readers** {visibility(table.row_policy)}",
         f"- **fresh** within {_words(table.freshness_warn)}, late after {_words(table.freshness_fail)}",
         f"- **history** when more than {_words(table.lateness)} late at landing",
         f"- **kept** {table.retention.days} days ({table.bronze_retention.days} in bronze)",

@@ -208,7 +208,7 @@ def _mart(system: str, model: dict[str, Any]) -> Mart:
             meta.get("example"),
             IndexPeriod(meta.get("index_period", _INDEX_PERIODS[Slot(meta["grain"])][0])),
             bool(meta.get("main", False)),
-            meta.get("row_policy"),
+            _row_policy(meta.get("row_policy")),
             _reads(meta.get("reads")),
         )
     except ValueError as error:
@@ -251,6 +251,13 @@ def _columns(given: Any, key: tuple[str, ...]) -> tuple[Column, ...]:
         raise AssayError(wrong[0].message, mistakes=wrong)
     check_columns(tuple(columns))
     return tuple(columns)
+
+
+def _row_policy(declared: Any) -> str | None:
+    """The name of a column, or none. Raises ValueError for anything else."""
+    if declared is not None and not isinstance(declared, str):
+        raise ValueError(f"`row_policy` is {declared!r}; it is the name of a column")
+    return declared
 
 
 def _reads(declared: Any) -> Reads | None:

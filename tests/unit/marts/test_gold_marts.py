@@ -212,6 +212,30 @@ def test_a_mart_says_what_it_needs() -> None:
     assert {mart.grain for mart in MARTS.values() if mart.index} == {"minute", "hour", "day"}
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("nothing", "has no column nothing"),
+        ("events", "the row_policy events is of type bigint"),
+        ("minute", "the row_policy minute is of type timestamptz"),
+        ("[service]", "row_policy"),
+    ],
+)
+def test_a_row_policy_is_a_column_of_text(tmp_path: Path, column: str, said: str) -> None:
+    models = tmp_path / "models" / "logs"
+    models.mkdir(parents=True)
+    text = (project_folder() / "models" / "logs" / "marts.yml").read_text()
+    assert {mart.row_policy for mart in MARTS.values()} == {"service"}
+    first = "index: true, row_policy: service}"
+    (models / "marts.yml").write_text(text.replace(first, first.replace("service", column), 1))
+    found = declared_marts(tmp_path, "logs")
+    [mistake] = found.mistakes
+    assert mistake.message.startswith("the model errors_minute: ") and said in mistake.message
+    assert set(found.valid) == set(MARTS) - {"errors_minute"}
+    (models / "marts.yml").write_text(text.replace(first, "index: true}", 1))
+    assert declared_marts(tmp_path, "logs").valid["errors_minute"].row_policy is None
+
+
 def test_what_a_mart_declares_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = tmp_path / "models" / "logs"
     models.mkdir(parents=True)
