@@ -23,6 +23,7 @@ from platform_assets.alerts.late import PAST
 from platform_assets.alerts.model import AlertError
 from platform_assets.contracts.types import UTC_MICROS
 from platform_assets.core.faultpoints import fault_point
+from platform_assets.core.lake import require_layout
 from platform_assets.core.transactions import REVISION
 from platform_assets.tables.table import Conflict, LakeTable
 
@@ -50,9 +51,9 @@ class AlertStore:
     """The incidents of one system. Threads may share it."""
 
     def __init__(self, lake: Path, system: str) -> None:
-        lake.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_layout(lake).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.system = system
-        self.table = LakeTable(lake / "alerts" / system, SCHEMA)
+        self.table = LakeTable(lake / "alerts" / system, SCHEMA, lake=lake)
         self._con: duckdb.DuckDBPyConnection = session(files=True)
         self._lock = threading.RLock()
         self._known: dict[str, Alert] = {}

@@ -18,6 +18,7 @@ from platform_assets.backup.backup import Progress
 from platform_assets.backup.copy import copy_file, sync_folders
 from platform_assets.backup.manifest import HOME, LAKE, SECRETS, Manifest
 from platform_assets.core.errors import AssayError
+from platform_assets.core.lake import LAYOUT_FILE, holds_nothing, require_layout
 from platform_assets.core.settings import SECRETS_FILE, Settings, read_env_file
 from platform_assets.tables.archive import mark_restored
 from platform_assets.tables.files import sync
@@ -46,14 +47,15 @@ def restore(
 ) -> RestoreReport:
     """Put a backup's lake and home files in place. Nothing that is there is overwritten.
 
-    Raises AssayError when the home has a lake or one of the files already, when a file is not what the manifest says, or when
-    the backup holds no secrets and they are asked for; then the home is as before.
+    Raises AssayError when the backup's lake has another layout, when the home has a lake or one of the files already, when a file
+    is not what the manifest says, or when the backup holds no secrets and they are asked for; then the home is as before.
     """
     started = time.perf_counter()
     source = source.absolute()
     manifest = Manifest.read(source)
     if secrets and not manifest.part(SECRETS):
         raise AssayError(f"{source} holds no secrets", "restore without --secrets; `assay backup --secrets` takes them")
+    require_layout(source / LAKE)
     places = _places(settings, manifest, secrets)
     report = RestoreReport(
         str(settings.lake_path), manifest.created, manifest.assay, {t.path: t.version for t in manifest.tables}
@@ -78,6 +80,7 @@ def restore(
             sync(place.parent)
         sync_folders(partial)
         if settings.lake_path.exists():
+            (settings.lake_path / LAYOUT_FILE).unlink(missing_ok=True)
             settings.lake_path.rmdir()  # empty, or `_places` would have refused
         partial.rename(settings.lake_path)
         sync(settings.lake_path.parent)
@@ -99,7 +102,7 @@ def _quiet(_phase: str, _done: int, _total: int) -> None:
 
 def _places(settings: Settings, manifest: Manifest, secrets: bool) -> dict[str, Path]:
     """Where files outside of the lake go, by their path in the backup. Raises AssayError when something is in the way."""
-    if settings.lake_path.exists() and (not settings.lake_path.is_dir() or any(settings.lake_path.iterdir())):
+    if not holds_nothing(settings.lake_path):
         raise AssayError(f"{settings.lake_path} is not empty", "move it away, or restore into another home (--home)")
     places = {f"{HOME}/{name}": settings.home / name for name in manifest.part(HOME)}
     if secrets:

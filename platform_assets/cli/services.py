@@ -77,7 +77,7 @@ def _show_topics(out: Console, prepared: TopicReport) -> None:
             out.print(f"{'':<12}{topic} has {name}={actual}, its contract says {wanted}", soft_wrap=True)
 
 
-@click.command(cls=Command, examples=("assay down",))
+@click.command(cls=Command, any_lake=True, examples=("assay down",))
 @json_option
 @pass_session
 def down(session: Session, as_json: bool) -> None:

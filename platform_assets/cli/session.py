@@ -105,10 +105,20 @@ class Session:
 class Command(click.Command):
     """A command with the options that every command has, and examples at the end of its help."""
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str] = (), any_lake: bool = False, **kwargs: Any) -> None:
+        """`any_lake`: the command works, too, where the lake has another layout than this release."""
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+        self.any_lake = any_lake
         self.params += [_home_option(), _debug_option()]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless the home's lake has another layout. Raises AssayError."""
+        if not self.any_lake:
+            from platform_assets.core.lake import require_layout
+
+            require_layout(ctx.ensure_object(Session).settings.lake_path)
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as they would be typed."""

@@ -14,6 +14,7 @@ from platform_assets.contracts.errors import ContractError
 from platform_assets.contracts.model import Contract
 from platform_assets.core.errors import AssayError
 from platform_assets.core.files import locked, write_private
+from platform_assets.core.lake import begin_lake, require_layout
 from platform_assets.core.settings import Settings
 
 
@@ -51,11 +52,12 @@ def accept_contract(settings: Settings, contract: Contract) -> Verdict:
     Raises AssayError when it breaks readers without a higher major version, was changed without a higher version, or is
     older than what was accepted (a worker of a former release must not write beside its successor).
     """
+    require_layout(settings.lake_path)
     path = accepted_file(settings, contract.system)
     verdict = _evaluate(path, contract)
     if verdict.state == "unchanged":
         return verdict
-    settings.lake_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    begin_lake(settings.lake_path)
     path.parent.mkdir(exist_ok=True, mode=0o700)
     with locked(path.with_suffix(".lock")):
         verdict = _evaluate(path, contract)  # another worker may have been faster

@@ -21,6 +21,7 @@ from platform_assets.contracts.checks import IDENTIFIER, RESERVED_TABLES
 from platform_assets.contracts.document import Declared, Document, parse_document, read_text, understood
 from platform_assets.contracts.model import FieldType, IndexPeriod
 from platform_assets.core.errors import AssayError, Mistake, Mistakes, one_line
+from platform_assets.core.lake import require_layout
 from platform_assets.marts.assembled import origin
 from platform_assets.marts.columns import Column, check_columns, read_column
 from platform_assets.tables.table import LakeTable
@@ -84,7 +85,7 @@ class Mart:
     def table(self, lake: Path) -> LakeTable:
         """Its Delta table under the lake's root."""
         schema = self.schema.append(pa.field(PARTITION, pa.string()))
-        return LakeTable(lake / "gold" / self.system / self.name, schema, PARTITION)
+        return LakeTable(require_layout(lake) / "gold" / self.system / self.name, schema, PARTITION, lake=lake)
 
     def partition(self, slot: datetime) -> str:
         """The partition of its Delta table that holds a slot."""
@@ -118,7 +119,9 @@ REFRESH_LOG_SCHEMA: pa.Schema = pa.schema(
 
 def refresh_log_table(lake: Path, system: str) -> LakeTable:
     """The refresh_log of a system's marts."""
-    return LakeTable(lake / "gold" / system / REFRESH_LOG, REFRESH_LOG_SCHEMA, "refreshed_date")
+    return LakeTable(
+        require_layout(lake) / "gold" / system / REFRESH_LOG, REFRESH_LOG_SCHEMA, "refreshed_date", lake=lake
+    )
 
 
 def load_marts(project: Path, system: str) -> tuple[Mart, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, FEED_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Table
+from platform_assets.core.lake import require_layout
 from platform_assets.tables.table import LakeTable
 
 KEY_FOLDER = "_keys"
@@ -27,22 +28,22 @@ class TableSet:
     @cached_property
     def bronze(self) -> LakeTable:
         """Raw bytes with coordinates, by landing date."""
-        return LakeTable(self._path("bronze"), BRONZE_SCHEMA, "landed_date")
+        return LakeTable(self._path("bronze"), BRONZE_SCHEMA, "landed_date", lake=self.root)
 
     @cached_property
     def silver(self) -> LakeTable:
         """The contract's rows, by event partition."""
-        return LakeTable(self._path("silver"), silver_schema(self.contract), "event_partition")
+        return LakeTable(self._path("silver"), silver_schema(self.contract), "event_partition", lake=self.root)
 
     @cached_property
     def quarantine(self) -> LakeTable:
         """Rejects with their reasons, by landing date."""
-        return LakeTable(self._path("quarantine"), QUARANTINE_SCHEMA, "landed_date")
+        return LakeTable(self._path("quarantine"), QUARANTINE_SCHEMA, "landed_date", lake=self.root)
 
     @cached_property
     def feed(self) -> LakeTable:
         """Which bronze ranges fed which silver partition (a superset)."""
-        return LakeTable(self._path("feed"), FEED_SCHEMA)
+        return LakeTable(self._path("feed"), FEED_SCHEMA, lake=self.root)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class Lake:
     root: Path
 
     def tables(self, contract: Table) -> TableSet:
-        """The Delta tables of one contract table (opened lazily, created on first use)."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """The Delta tables of one contract table (opened lazily, created on first use).
+
+        Raises AssayError when the lake has another layout.
+        """
+        require_layout(self.root).mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
         return TableSet(self.root, contract)

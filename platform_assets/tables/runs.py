@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from platform_assets.core.lake import require_layout
 from platform_assets.tables.files import older
 
 RUNS = "_runs"
@@ -22,7 +23,7 @@ _FORGOTTEN_S = 86_400
 @contextmanager
 def run_folder(lake: Path, name: str) -> Iterator[Path]:
     """A folder in the lake, open to its owner only (it holds rows); it goes away with the context."""
-    runs = lake / RUNS
+    runs = require_layout(lake) / RUNS
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     for dead in older(runs.iterdir(), time.time() - _FORGOTTEN_S):
         shutil.rmtree(dead, ignore_errors=True)

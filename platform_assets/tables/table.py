@@ -22,6 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from platform_assets.core.errors import AssayError
+from platform_assets.core.lake import begin_lake
 from platform_assets.tables.files import DataFile, overlapping, split_by_partition, sync, sync_log, write_file
 from platform_assets.tables.widen import widen_decimals
 
@@ -46,13 +47,17 @@ class Conflict(AssayError):
 class LakeTable:
     """A Delta table in a local folder. Safe for several threads; several processes meet in the compare-and-set.
 
-    `schema` is the Arrow schema with the partition column; `partition_by` names that column or is None.
+    `schema` is the Arrow schema with the partition column; `partition_by` names that column or is None. `lake` is the root of
+    the lake that it is in, which records its layout before its first table is made.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, partition_by: str | None = None) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, partition_by: str | None = None, *, lake: Path | None = None
+    ) -> None:
         self.path = path
         self.schema = schema
         self.partition_by = partition_by
+        self._lake = lake
         self._lock = threading.RLock()
         self._delta: DeltaTable | None = None
         self._synced = -1  # the last log entry that this handle knows to be on the disk
@@ -66,6 +71,8 @@ class LakeTable:
     def _table(self) -> DeltaTable:
         if self._delta is None:
             if created := not self.exists():
+                if self._lake is not None:
+                    begin_lake(self._lake)
                 made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
                 self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
                 with suppress(CommitFailedError):  # another process has created it at the same moment
