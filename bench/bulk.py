@@ -136,10 +136,10 @@ def _simulated(table: Table, events: int) -> pa.Table:
         return pa.repeat(pa.scalar(value, type_) if not isinstance(value, pa.Scalar) else value, events)
 
     columns = {
-        "topic_id": same("bench-topic-id-0000000", pa.string()),
-        "kafka_partition": same(0, pa.int32()),
-        "offset": at,
-        "span": same(1, pa.int64()),
+        "_source": same("bench-topic-id-0000000", pa.string()),
+        "_shard": same(0, pa.int32()),
+        "_position": at,
+        "_span": same(1, pa.int64()),
         "kind": same("record", pa.string()),
         "record_time": same(now, now.type),
         "key": pa.nulls(events, pa.binary()),

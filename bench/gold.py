@@ -33,7 +33,7 @@ SELECT
     CAST(hash(i) % 100000 AS DOUBLE) / 100 AS latency_ms,
     'request ' || i || ' for order ' || hash(i) % 1000 AS message,
     '{{"route":"/r' || i % 12 || '"}}' AS attributes,
-    'AAAAAAAAAAAAAAAAAAAAAA' AS _topic_id, 0 AS _kafka_partition, i AS _offset, {seq} AS _seq,
+    'AAAAAAAAAAAAAAAAAAAAAA' AS _source, 0 AS _shard, i AS _position, {seq} AS _seq,
     make_timestamptz({begin}) AS _landed_at, '1.0.0' AS _contract_version, false AS _history, i AS _hash,
     '{day}' AS event_partition
 FROM range({first}, {first} + {rows}) AS t(i)
@@ -93,7 +93,7 @@ class _Bench:
         step = timedelta(hours=HOURS) / rows
         for first in range(0, rows, COMMIT_ROWS):
             self._commit(self._begin + first * step, step, min(COMMIT_ROWS, rows - first))
-        compact(self._silver, self._con, "_seq, _kafka_partition, _offset")
+        compact(self._silver, self._con, "_seq, _shard, _position")
 
     def minute(self, rows: int) -> None:
         """The next minute."""

@@ -82,10 +82,10 @@ def _bronze(values: list[bytes | None]) -> pa.Table:
     rows, now = len(values), datetime.now(UTC)
     instant = pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), rows)
     columns = {
-        "topic_id": pa.repeat("rFq1tTzHQn2-0aZ7dPZx4w", rows),
-        "kafka_partition": pa.repeat(pa.scalar(0, pa.int32()), rows),
-        "offset": pa.array(range(rows), pa.int64()),
-        "span": pa.repeat(1, rows),
+        "_source": pa.repeat("rFq1tTzHQn2-0aZ7dPZx4w", rows),
+        "_shard": pa.repeat(pa.scalar(0, pa.int32()), rows),
+        "_position": pa.array(range(rows), pa.int64()),
+        "_span": pa.repeat(1, rows),
         "kind": pa.repeat("record", rows),
         "record_time": instant,
         "key": pa.nulls(rows, pa.binary()),

@@ -38,10 +38,10 @@ def topic_batch(
     n = len(values)
     rows = pa.table(
         {
-            "topic_id": [topic.id] * n,
-            "kafka_partition": pa.array([partition] * n, pa.int32()),
-            "offset": range(start, start + n),
-            "span": [1] * n,
+            "_source": [topic.id] * n,
+            "_shard": pa.array([partition] * n, pa.int32()),
+            "_position": range(start, start + n),
+            "_span": [1] * n,
             "kind": ["record"] * n,
             "record_time": pa.array([stamp or datetime.now(UTC)] * n, pa.timestamp("us", tz="UTC")),
             "key": pa.nulls(n, pa.binary()),
@@ -79,7 +79,7 @@ class SmallLake:
         return Settler(self.contract, self.tables, self.transformer, self.con, self.root / "_keys")
 
     def land(self, values: Sequence[bytes | None], stamp: datetime | None = None) -> Landed:
-        began = self.landing.next_offsets()
+        began = self.landing.next_positions()
         landed = self.landing.land(topic_batch(values, self.offset, stamp=stamp), began)
         self.offset += len(values)
         return landed

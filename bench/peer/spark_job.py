@@ -89,7 +89,9 @@ def drain(spark: SparkSession, request: dict[str, Any]) -> None:
         .load()
         .withColumn("landed_at", F.current_timestamp())
         .withColumn("landed_date", F.to_date("landed_at"))
-        .withColumnsRenamed({"partition": "kafka_partition", "timestamp": "record_time"})
+        .withColumnsRenamed(
+            {"topic": "_source", "partition": "_shard", "offset": "_position", "timestamp": "record_time"}
+        )
         .drop("timestampType")
     )
     for query in [_land(records, request), _transform(records, request)]:
@@ -111,7 +113,7 @@ def _transform(records: DataFrame, request: dict[str, Any]) -> StreamingQuery:
         schema.add("_broken", StringType()),
         {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_broken"},
     )
-    place = ["topic", "kafka_partition", "offset", "landed_at", "landed_date", "record_time"]
+    place = ["_source", "_shard", "_position", "landed_at", "landed_date", "record_time"]
     values = [F.col(f"_event.{field['source']}").alias(field["name"]) for field in fields]
     sound = (
         records.select(*place, parsed.alias("_event"))
@@ -122,7 +124,7 @@ def _transform(records: DataFrame, request: dict[str, Any]) -> StreamingQuery:
     good = F.col("_reason").isNull()
     key = F.concat_ws("\0", *request["key"])
     unique = (
-        sound.withColumn("_key", F.when(good, key).otherwise(F.concat_ws(".", "kafka_partition", "offset")))
+        sound.withColumn("_key", F.when(good, key).otherwise(F.concat_ws(".", "_shard", "_position")))
         .withColumn("_time", F.when(good, F.col(time)).otherwise(F.col("record_time")))
         .withWatermark("_time", f"{request['window_s']:.0f} seconds")
         .dropDuplicatesWithinWatermark(["_key"])

@@ -15,8 +15,3 @@
 {% macro uuid_pattern() -%}
   [0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}
 {%- endmacro %}
-
-{# The id of a silver row's document in the search index. #}
-{% macro document_id() -%}
-  left(_topic_id, 8) || '.' || _kafka_partition || '.' || _offset
-{%- endmacro %}

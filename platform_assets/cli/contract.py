@@ -114,12 +114,12 @@ def _show(verdict: Verdict) -> None:
 def docs(ctx: click.Context, session: Session, only_check: bool, folder: Path | None) -> None:
     """Regenerate the contracts' pages and dbt sources."""
     from platform_assets.contracts.docs import write_pages
-    from platform_assets.contracts.export import write_sources
+    from platform_assets.contracts.export import write_made
     from platform_assets.marts.project import project_folder
 
     pages = folder or checkout("assay docs") / "docs" / "systems"
     differing = write_pages(pages, session.contracts, check=only_check)
-    differing += write_sources(project_folder() / "models", session.contracts, check=only_check)
+    differing += write_made(project_folder(), session.contracts, check=only_check)
     for path in differing:
         click.echo(f"{path}: {'out of date' if only_check else 'written'}")
     if not differing:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from platform_assets.cli.session import Session
     from platform_assets.contracts.model import Contract
+    from platform_assets.core.coordinates import ShownNames
     from platform_assets.marts.marts import Mart
     from platform_assets.marts.trace import FigureTrace
 
@@ -75,7 +76,7 @@ def trace_mart(
     if as_json:
         render.emit(found.to_dict())
     else:
-        _show(render.console(), figure.mart, found)
+        _show(render.console(), contract, figure.mart, found)
 
 
 def _condition(text: str) -> tuple[str, str]:
@@ -94,7 +95,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda total, done: bar.update(task, total=total, completed=done)
 
 
-def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
+def _show(out: Console, contract: Contract, mart: Mart, found: FigureTrace) -> None:
     from platform_assets.cli import render
     from platform_assets.cli.render import Lines
 
@@ -116,7 +117,7 @@ def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
     for name in found.differs:
         under(f"{name}: published {_first(found.rows, name)}, of these rows {_first(found.again, name)}")
     for name, part in found.silver.items():
-        _show_table(line, under, name, part, found.column)
+        _show_table(line, under, name, part, found.column, contract.table(name).shown)
     for id in found.sample:
         line("document", id)
     if found.sample:
@@ -125,7 +126,7 @@ def _show(out: Console, mart: Mart, found: FigureTrace) -> None:
         line("note", note)
 
 
-def _show_table(line: Any, under: Any, name: str, part: dict[str, Any], column: str | None) -> None:
+def _show_table(line: Any, under: Any, name: str, part: dict[str, Any], column: str | None, shown: ShownNames) -> None:
     from platform_assets.cli import render
 
     rows = render.counted(part["rows"], "row")
@@ -138,11 +139,12 @@ def _show_table(line: Any, under: Any, name: str, part: dict[str, Any], column: 
         when = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
         commits = f"commit {first:,}" if first == last else f"commits {first:,} to {last:,}"
         line("bronze", f"{commits}, landed {when}")
-    for one in part["partitions"]:
-        low, high = one["offsets"]
+    for one in part[shown.shards]:
+        low, high = one[shown.positions]
         rows = render.counted(one["rows"], "row")
-        line("topic", f"{part['topic']}, partition {one['partition']}: {rows} of offsets {low} to {high}")
-        under(f"topic id {one['topic_id']}")
+        where = f"{part[shown.name]}, {shown.shard} {one[shown.shard]}"
+        line(shown.name, f"{where}: {rows} of {shown.positions} {low} to {high}")
+        under(f"{shown.source_words} {one[shown.source]}")
 
 
 def _values(row: dict[str, Any], names: Sequence[str]) -> str:

@@ -37,7 +37,9 @@ def accept_gap(
     contract = session.contract(system)
     name = session.table_of(contract, table).name
     if not yes:
-        gaps = [gap for gap in find_gaps(session.settings, contract) if (gap.table, gap.partition) == (name, partition)]
+        gaps = [
+            gap for gap in find_gaps(session.settings, contract) if (gap.table.name, gap.shard) == (name, partition)
+        ]
         if not gaps:
             raise AssayError(
                 f"{system}.{name} has no gap in partition {partition}", "`assay status` shows those there are"
@@ -50,7 +52,7 @@ def accept_gap(
             raise AssayError("nothing was accepted")
     report = accept(session.settings, contract, name, partition, reason.strip(), getpass.getuser())
     if as_json:
-        render.emit(report)
+        render.emit(report.to_dict())
         return
     click.echo(
         f"{system}.{name}[{partition}]: {report.missing:,} offsets accepted as lost; the worker goes on at {report.earliest}"

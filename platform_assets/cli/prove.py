@@ -48,7 +48,11 @@ EXAMPLES = 3
 )
 @click.argument("system", required=False)
 @click.option("--table", "tables", multiple=True, help="Only this table (may be repeated).")
-@click.option("--quick", is_flag=True, help="Do not transform bronze again; compare everything else.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Do not transform bronze again; only the index then shows rows that changed places.",
+)
 @click.option("--gold", is_flag=True, help="Audit marts instead: recompute slots from silver and compare them.")
 @click.option("--mart", "marts", multiple=True, help="With --gold: only this mart (may be repeated).")
 @click.option(

@@ -119,8 +119,10 @@ def _show(out: Console, table: Table, found: Trace) -> None:
         under(str(bronze["file"]))
         if bronze.get("value") is not None:
             line("value", render.one_line(bronze["value"], 100_000))
-    line("topic", f"{found.topic}, partition {found.partition}, offset {found.offset}; broker: {found.broker}")
-    under(f"topic id {found.topic_id}")
+    shown, at = found.shown, found.at
+    where = f"{found.topic}, {shown.shard} {at.shard}, {shown.position} {at.position}"
+    line(shown.name, f"{where}; broker: {found.broker}")
+    under(f"{shown.source_words} {at.source}")
     for note in found.notes:
         line("note", note)
 

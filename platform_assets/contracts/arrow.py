@@ -19,10 +19,10 @@ def _column(name: str, type_: pa.DataType, *, null: bool = False) -> pa.Field[An
 
 BRONZE_SCHEMA: pa.Schema = pa.schema(
     [
-        _column("topic_id", pa.string()),
-        _column("kafka_partition", pa.int32()),
-        _column("offset", pa.int64()),
-        _column("span", pa.int64()),
+        _column("_source", pa.string()),
+        _column("_shard", pa.int32()),
+        _column("_position", pa.int64()),
+        _column("_span", pa.int64()),
         _column("kind", pa.string()),
         _column("record_time", UTC_MICROS, null=True),
         _column("key", pa.binary(), null=True),
@@ -37,9 +37,9 @@ BRONZE_SCHEMA: pa.Schema = pa.schema(
 
 QUARANTINE_SCHEMA: pa.Schema = pa.schema(
     [
-        _column("_topic_id", pa.string()),
-        _column("_kafka_partition", pa.int32()),
-        _column("_offset", pa.int64()),
+        _column("_source", pa.string()),
+        _column("_shard", pa.int32()),
+        _column("_position", pa.int64()),
         _column("_seq", pa.int64()),
         _column("_landed_at", UTC_MICROS),
         _column("contract_version", pa.string()),
@@ -59,18 +59,18 @@ FEED_SCHEMA: pa.Schema = pa.schema(
         _column("seq_max", pa.int64()),
         _column("event_partition", pa.string()),
         _column("rows", pa.int64()),
-        _column("kafka_partition", pa.int32()),
-        _column("topic_id", pa.string()),
-        _column("offset_min", pa.int64()),
-        _column("offset_max", pa.int64()),
+        _column("_shard", pa.int32()),
+        _column("_source", pa.string()),
+        _column("position_min", pa.int64()),
+        _column("position_max", pa.int64()),
     ]
 )
 """Which bronze ranges (bounds inclusive) fed which silver partition; a superset is fine."""
 
 SILVER_SYSTEM_COLUMNS: tuple[pa.Field[Any], ...] = (
-    _column("_topic_id", pa.string()),
-    _column("_kafka_partition", pa.int32()),
-    _column("_offset", pa.int64()),
+    _column("_source", pa.string()),
+    _column("_shard", pa.int32()),
+    _column("_position", pa.int64()),
     _column("_seq", pa.int64()),
     _column("_landed_at", UTC_MICROS),
     _column("_contract_version", pa.string()),

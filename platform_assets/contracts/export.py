@@ -16,6 +16,7 @@ from platform_assets.contracts.arrow import SILVER_SYSTEM_COLUMNS
 from platform_assets.contracts.field_roles import visibility
 from platform_assets.contracts.model import EPOCHS, ISO, Contract, Field, FieldType, Mask, Table
 from platform_assets.contracts.types import BOUNDS, TYPES, sql_type
+from platform_assets.core.coordinates import document_id_sql
 
 _SYSTEM_SQL_TYPES = {
     "string": "varchar",
@@ -54,12 +55,28 @@ def sources_text(contract: Contract) -> str:
     return SOURCES_HEAD + dbt_sources_yaml(contract)
 
 
-def write_sources(models: Path, contracts: Mapping[str, Contract], *, check: bool = False) -> list[Path]:
-    """Write `sources.yml` of every system that has a folder under `models`; those that differed (`check`: write nothing)."""
+MACROS = "macros/coordinates.sql"
+"""Where a dbt project has the macros that are made from the platform's own definitions."""
+
+
+def macros_text() -> str:
+    """The text of a project's `MACROS`."""
+    return (
+        "{# Made from core/coordinates.py; `assay docs` writes it anew. #}\n\n"
+        "{# The id of a silver row's document in the search index. #}\n"
+        f"{{% macro document_id() -%}}\n  {document_id_sql()}\n{{%- endmacro %}}\n"
+    )
+
+
+def write_made(project: Path, contracts: Mapping[str, Contract], *, check: bool = False) -> list[Path]:
+    """Write what of a dbt project is made: `MACROS`, and `sources.yml` of every system that has a folder of models.
+
+    Returns the files that differed (`check`: write nothing).
+    """
+    made = {project / "models" / system / "sources.yml": sources_text(one) for system, one in contracts.items()}
+    made[project / MACROS] = macros_text()
     differing = []
-    for system, contract in contracts.items():
-        path = models / system / "sources.yml"
-        text = sources_text(contract)
+    for path, text in made.items():
         if path.parent.is_dir() and (not path.is_file() or path.read_text(encoding="utf-8") != text):
             differing.append(path)
             if not check:

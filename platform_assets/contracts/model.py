@@ -11,6 +11,8 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from platform_assets.core.coordinates import SHOWN, ShownNames
+
 
 class FieldType(StrEnum):
     """Logical types of the platform; `types.py` says what each is elsewhere."""
@@ -217,6 +219,11 @@ class Table:
     def qualified_name(self) -> str:
         """`system.table`."""
         return f"{self.system}.{self.name}"
+
+    @property
+    def shown(self) -> ShownNames:
+        """What people call the coordinates of the records: a table follows a Kafka topic."""
+        return SHOWN["kafka"]
 
     @property
     def sent(self) -> tuple[Field, ...]:

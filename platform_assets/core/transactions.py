@@ -30,9 +30,9 @@ RESTORED = "restored"
 """A table that came out of a backup and that an index follows: when, in microseconds since 1970."""
 
 
-def app_id(topic_id: str, partition: int) -> str:
-    """The next offset of a Kafka partition: which bronze has landed, or silver taken in, all before."""
-    return f"{topic_id}:{partition}"
+def app_id(source: str, shard: int) -> str:
+    """The next position of a shard: bronze has landed, or silver taken in, all before it."""
+    return f"{source}:{shard}"
 
 
 def followed_mark(topic: str) -> str:
@@ -41,7 +41,7 @@ def followed_mark(topic: str) -> str:
 
 
 def start_mark(app_id: str) -> str:
-    """Bronze: the offset from which it promised to read a Kafka partition."""
+    """Bronze: the position from which it promised to read a shard."""
     return f"start:{app_id}"
 
 

@@ -45,9 +45,9 @@ def ingest_metadata(table: Table, report: TableReport, layer: Layer, rows: int, 
     `reason` tells why the run ended."""
     return {
         "rows" if layer is not Layer.INDEX else "documents": rows,
-        **_LAYER_FIGURES[layer](report),
+        **_LAYER_FIGURES[layer](table, report),
         "lag": sum(report.lag.values()),
-        "offsets": MetadataValue.json({str(p): [start, end] for p, (start, end) in sorted(report.offsets.items())}),
+        table.shown.positions: _by_shard({shard: [start, end] for shard, (start, end) in report.positions.items()}),
         "seconds": MetadataValue.json({phase: round(s, 3) for phase, s in report.seconds.items()}),
         "commits": report.commits,
         "contract_version": table.version,
@@ -56,14 +56,18 @@ def ingest_metadata(table: Table, report: TableReport, layer: Layer, rows: int, 
     }
 
 
-def _bronze(report: TableReport) -> Metadata:
-    figures: Metadata = {"bytes": report.bronze_bytes, "skipped_offsets": report.skipped, "gaps": len(report.gaps)}
+def _bronze(table: Table, report: TableReport) -> Metadata:
+    figures: Metadata = {
+        "bytes": report.bronze_bytes,
+        f"skipped_{table.shown.positions}": report.skipped,
+        "gaps": len(report.gaps),
+    }
     if report.trouble:
         figures["trouble"] = "; ".join(report.trouble.values())
     return figures
 
 
-def _silver(report: TableReport) -> Metadata:
+def _silver(_: Table, report: TableReport) -> Metadata:
     figures: Metadata = {
         "duplicates": report.duplicates,
         "conflicts": report.conflicts,
@@ -75,11 +79,11 @@ def _silver(report: TableReport) -> Metadata:
     return figures
 
 
-def _quarantine(report: TableReport) -> Metadata:
+def _quarantine(_: Table, report: TableReport) -> Metadata:
     return {"rate": report.quarantine_rate, "reasons": MetadataValue.json(dict(report.rejected))}
 
 
-def _index(report: TableReport) -> Metadata:
+def _index(_: Table, report: TableReport) -> Metadata:
     figures: Metadata = {"refused": report.index_refused}
     if report.index_behind is not None:
         figures["commits_behind"] = report.index_behind
@@ -95,15 +99,19 @@ def _column_schema(table: Table, layer: Layer) -> dict[str, TableSchema]:
     return {"dagster/column_schema": _schema(table, layer)}
 
 
+def _by_shard(figures: Mapping[int, object]) -> MetadataValue:
+    return MetadataValue.json({str(shard): figure for shard, figure in sorted(figures.items())})
+
+
 def topic_event(table: Table, report: TableReport) -> AssetMaterialization:
     """The topic as the run left it."""
     return AssetMaterialization(
         topic_key(table),
         metadata={
-            "topic_id": report.topic_id,
+            table.shown.source: report.source,
             "records": report.records,
             "lag": sum(report.lag.values()),
-            "lag_by_partition": MetadataValue.json({str(p): n for p, n in sorted(report.lag.items())}),
+            f"lag_by_{table.shown.shard}": _by_shard(report.lag),
         },
     )
 

@@ -24,14 +24,14 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is in the index: all rows below `offsets` (`topic_id:partition` -> next offset), read at silver's `silver_version`,
+    """What is in the index: all rows below `positions` (`source:shard` -> next position), read at silver's `silver_version`,
     of bronze commits up to `seq`, in a lake of that `history` (the writer's own name for it; empty when it gave none).
 
-    `layout` says how the documents are spread over indices (`names.layout`); empty in the progress of a single index.
+    `layout` says how the documents are made and spread over indices (`names.layout`); empty in the progress of a single index.
     `token` is the stored document's place in its history; None for one that was never stored.
     """
 
-    offsets: Mapping[str, int]
+    positions: Mapping[str, int]
     silver_version: int
     seq: int = 0
     token: tuple[int, int] | None = None
@@ -78,19 +78,19 @@ def read_checkpoint(client: OpenSearch, table: DocumentSet) -> Checkpoint:
 def write_checkpoint(
     client: OpenSearch,
     table: DocumentSet,
-    offsets: Mapping[str, int],
+    positions: Mapping[str, int],
     silver_version: int,
     expected: Checkpoint,
     seq: int = 0,
 ) -> Checkpoint:
     """Move the table's checkpoint from `expected` (as read or returned before); returns the stored one.
 
-    Raises Conflict if somebody else moved it meanwhile (another worker has taken over: read again), ValueError if an offset,
+    Raises Conflict if somebody else moved it meanwhile (another worker has taken over: read again), ValueError if a position,
     the version or the seq would be lowered, SearchError otherwise.
     """
-    merged = replace(joined(expected, offsets, silver_version, seq), layout=layout(table))
+    merged = replace(joined(expected, positions, silver_version, seq), layout=layout(table))
     if (
-        merged.offsets != {**expected.offsets, **offsets}
+        merged.positions != {**expected.positions, **positions}
         or merged.silver_version != silver_version
         or merged.seq != seq
     ):
@@ -121,9 +121,9 @@ def replace_checkpoint(client: OpenSearch, table: DocumentSet, value: Checkpoint
 
 
 def advance(
-    client: OpenSearch, index: str, offsets: Mapping[str, int], silver_version: int, seq: int = 0, history: str = ""
+    client: OpenSearch, index: str, positions: Mapping[str, int], silver_version: int, seq: int = 0, history: str = ""
 ) -> Checkpoint:
-    """Raise the progress document of a physical index (or of an alias of one) to cover `offsets` too; never lowers anything.
+    """Raise the progress document of a physical index (or of an alias of one) to cover `positions` too; never lowers anything.
 
     The higher of two concurrent writers' values wins, value by value. Raises SearchError; Conflict under endless contention, when
     the index is gone (a rebuild has replaced it), or when the progress is of another history than the one given.
@@ -131,7 +131,7 @@ def advance(
     try:
         for _ in range(_ATTEMPTS):
             current = read(client, index, PROGRESS_ID)
-            merged = joined(current, offsets, silver_version, seq)
+            merged = joined(current, positions, silver_version, seq)
             if history:
                 if current.history not in ("", history):
                     raise Conflict(f"another lake has written to {index}", "it is looked at again")
@@ -149,14 +149,14 @@ def advance(
     raise Conflict(f"the progress of {index} moved {_ATTEMPTS} times while it was being written", "try again")
 
 
-def joined(current: Checkpoint, offsets: Mapping[str, int], silver_version: int, seq: int) -> Checkpoint:
+def joined(current: Checkpoint, positions: Mapping[str, int], silver_version: int, seq: int) -> Checkpoint:
     """The higher of both, value by value; keeps the current token."""
-    higher = dict(current.offsets)
-    for key, offset in offsets.items():
-        higher[key] = max(offset, higher.get(key, 0))
+    higher = dict(current.positions)
+    for key, position in positions.items():
+        higher[key] = max(position, higher.get(key, 0))
     return replace(
         current,
-        offsets=higher,
+        positions=higher,
         silver_version=max(silver_version, current.silver_version),
         seq=max(seq, current.seq),
     )
@@ -169,9 +169,14 @@ def read(client: OpenSearch, index: str, name: str) -> Checkpoint:
         return START
     stored: dict[str, Any] = found["_source"][PROGRESS]
     token = (int(found["_seq_no"]), int(found["_primary_term"]))
-    offsets = {str(key): int(offset) for key, offset in stored["offsets"].items()}
+    positions = {str(key): int(position) for key, position in stored["positions"].items()}
     return Checkpoint(
-        offsets, int(stored["silver_version"]), int(stored["seq"]), token, str(stored["history"]), str(stored["layout"])
+        positions,
+        int(stored["silver_version"]),
+        int(stored["seq"]),
+        token,
+        str(stored["history"]),
+        str(stored["layout"]),
     )
 
 
@@ -179,7 +184,7 @@ def write(client: OpenSearch, index: str, name: str, value: Checkpoint, token: t
     """Store under compare-and-set: `token` None means that there must be none yet. Raises ConflictError and the client's."""
     body = {
         PROGRESS: {
-            "offsets": dict(value.offsets),
+            "positions": dict(value.positions),
             "silver_version": value.silver_version,
             "seq": value.seq,
             "history": value.history,

@@ -30,11 +30,12 @@ Masker = Callable[[str], Sequence[str]]
 
 LONG = (-(2**63), 2**63 - 1)
 _SYSTEM_FIELDS = {
-    "partition": IndexType.LONG,
-    "offset": IndexType.LONG,
+    "shard": IndexType.LONG,
+    "position": IndexType.LONG,
     "seq": IndexType.LONG,
     "history": IndexType.BOOLEAN,
 }
+"""Of a document's system object; people ask for them by the names that they know (`Table.shown`)."""
 _COMPARED = re.compile(r"([^\W\d]\w*)[<>]")
 
 
@@ -186,18 +187,24 @@ def _field(table: Table, name: str) -> tuple[IndexType | None, str, Field | None
             return field.index, key_path(name) if field.index is IndexType.DECIMAL else name, field
     if name == "id":
         return None, "_id", None
-    if name in _SYSTEM_FIELDS:
-        return _SYSTEM_FIELDS[name], f"{SYSTEM}.{name}", None
+    if (stored := _system_fields(table).get(name)) is not None:
+        return _SYSTEM_FIELDS[stored], f"{SYSTEM}.{stored}", None
     if name == table.attributes:
         raise QueryError(f"{name} is an object", f"write {name}.member:value")
     raise QueryError(f"{table.qualified_name} has no field {name!r}", f"{_known(table)}; quote words that hold a colon")
+
+
+def _system_fields(table: Table) -> dict[str, str]:
+    """The fields of the system object by the names that people know."""
+    names = table.shown.by_field
+    return {names.get(stored, stored): stored for stored in _SYSTEM_FIELDS}
 
 
 def _known(table: Table) -> str:
     names = [field.name for field in table.fields if field.index is not IndexType.NONE]
     if table.attributes and flat(table):
         names.append(f"{table.attributes}.*")
-    return f"known: {', '.join([*names, 'id', *_SYSTEM_FIELDS])}"
+    return f"known: {', '.join([*names, 'id', *_system_fields(table)])}"
 
 
 def _any(queries: list[dict[str, Any]]) -> dict[str, Any]:

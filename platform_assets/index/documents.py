@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.model import Field, FieldType, IndexType, Table
 from platform_assets.contracts.types import decimal_text
+from platform_assets.core.coordinates import COLUMNS, Coordinates, document_id_sql
 from platform_assets.index.decimals import DECIMALS, KEY, limb_name, limbs_sql, sort_key_sql
 from platform_assets.index.mappings import FLAT_DEPTH_LIMIT, SYSTEM
-from platform_assets.index.names import TOPIC_PREFIX, DocumentSet, document_id, period_of
+from platform_assets.index.names import DocumentSet, period_of
 
 BODY_BYTES = 3 * 1024 * 1024
 """Measured from 1 to 25 MB with 1 to 4 requests at a time: 2 to 6 MB are best; above 10 MB it falls by a third, and above a
@@ -200,10 +201,10 @@ def _without_too_deep(table: Table, batch: pa.Table) -> tuple[pa.Table, tuple[Re
     if not deep:
         return batch, ()
     found = batch.append_column("period", period_column(table, batch))
-    picked = found.select(["_topic_id", "_kafka_partition", "_offset", "period"]).take(deep).to_pylist()
+    picked = found.select([*COLUMNS, "period"]).take(deep).to_pylist()
     refused = tuple(
         Refused(
-            document_id(row["_topic_id"], row["_kafka_partition"], row["_offset"]),
+            Coordinates.of(row).document_id,
             row["period"],
             "too_deep",
             f"{table.attributes} is nested deeper than {FLAT_DEPTH_LIMIT}",
@@ -240,17 +241,17 @@ def _depth(text: str) -> int:
 def _expression(table: Table, version: int) -> str:
     """SQL for a row's two lines. `concat` leaves null parts out, and `||` with a null is null: so nulls are absent."""
     action = (
-        f"""'{{"index":{{"_id":"', left(_topic_id, {TOPIC_PREFIX}), '.', _kafka_partition, '.', _offset, """
+        f"""'{{"index":{{"_id":"', {document_id_sql()}, """
         f"""'","version":{int(version)},"version_type":"external"}}}}', chr(10)"""
     )
     coordinates = ", ".join(
         [
             f"""'{{"{SYSTEM}":{{"seq":'""",
             "_seq",
-            """',"partition":'""",
-            "_kafka_partition",
-            """',"offset":'""",
-            "_offset",
+            """',"shard":'""",
+            "_shard",
+            """',"position":'""",
+            "_position",
             """',"hash":'""",
             "_hash",
             """',"contract":' || to_json(_contract_version)""",

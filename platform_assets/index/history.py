@@ -30,7 +30,7 @@ class ForeignIndex(SearchError):
 def foreign(checkpoint: Checkpoint, mine: str, seq: int, layout: str = "") -> str | None:
     """Why the checkpoint is not one of the table's history `mine`, which is at `seq` now; None if it is.
 
-    `layout` is how the contract spreads documents over indices (`names.layout`), where there are several.
+    `layout` is how documents are made and spread over indices (`names.layout`), where there are several.
     """
     if checkpoint.token is None:
         return None
@@ -40,7 +40,7 @@ def foreign(checkpoint: Checkpoint, mine: str, seq: int, layout: str = "") -> st
     if checkpoint.seq > seq:
         return f"is at {checkpoint.seq}, its table only at {seq}"
     if checkpoint.layout != layout:
-        return f"is divided by {checkpoint.layout}; now it is to be by {layout}"
+        return f"is laid out as {checkpoint.layout}; now it is to be {layout}"
     return None
 
 

@@ -56,8 +56,8 @@ def mapping(table: DocumentSet) -> dict[str, Any]:
         "dynamic": "strict",
         "properties": {
             "seq": {"type": "long", "index": False},
-            "partition": {"type": "long", "index": False},
-            "offset": {"type": "long", "index": False},
+            "shard": {"type": "long", "index": False},
+            "position": {"type": "long", "index": False},
             "hash": {"type": "long", **_SOURCE_ONLY},
             "contract": {"type": "keyword", **_SOURCE_ONLY},
             "key_id": {"type": "keyword", **_SOURCE_ONLY},

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -19,15 +18,15 @@ from platform_assets.contracts.model import Field, IndexPeriod
 
 PROGRESS_INDEX = "assay-progress"
 PROGRESS_ID = "_progress"
-TOPIC_PREFIX = 8
 
+DOCUMENT_LAYOUT = 1
+"""The version of what a document holds beside its contract's fields (`mappings.SYSTEM`): raise it when that changes."""
 HISTORY = "history-"
 """Begins the periods of history, where those are not the periods of the other rows."""
 _LENGTHS = {IndexPeriod.HOUR: 13, IndexPeriod.DAY: 10, IndexPeriod.MONTH: 7, IndexPeriod.YEAR: 4}
 """How much of a partition's name (`2026-11-21T08`) is the period's."""
 _PERIOD = re.compile(rf"({HISTORY})?\d{{4}}(-\d{{2}}(-\d{{2}}(T\d{{2}})?)?)?")
 _GENERATION = 6  # digits
-_DOCUMENT_ID = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d+)\.(\d+)")
 
 
 class DocumentSet(Protocol):
@@ -64,23 +63,14 @@ class DocumentSet(Protocol):
         """Whether sums over documents are asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Coordinates:
-    """Where a document came from; `topic` is the first 8 characters of the topic's id."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
 def read_alias(table: DocumentSet) -> str:
     """Over every serving index of the table; people and dashboards read here."""
     return f"{table.system}-{table.name}"
 
 
 def layout(table: DocumentSet) -> str:
-    """How the documents are divided into indices, e.g. `day, history by year`; a change of it needs a new index."""
-    return f"{table.index_period}, history by {table.history_period}"
+    """How documents are made and divided into indices, e.g. `day, history by year, documents 1`; a change needs a new index."""
+    return f"{table.index_period}, history by {table.history_period}, documents {DOCUMENT_LAYOUT}"
 
 
 def period_of(table: DocumentSet, partition: str, *, history: bool = False) -> str:
@@ -155,16 +145,3 @@ def split_index_name(table: DocumentSet, name: str) -> tuple[str, int] | None:
     if not (generation.isdigit() and len(generation) == _GENERATION and _PERIOD.fullmatch(period)):
         return None
     return (period, int(generation)) if name == index_name(table, period, int(generation)) else None
-
-
-def document_id(topic_id: str, partition: int, offset: int) -> str:
-    """The id of the document of a record."""
-    return f"{topic_id[:TOPIC_PREFIX]}.{partition}.{offset}"
-
-
-def parse_document_id(text: str) -> Coordinates:
-    """The coordinates in a document's id. ValueError if it is not one."""
-    match = _DOCUMENT_ID.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not a document id: {text!r} (topic.partition.offset)")
-    return Coordinates(match[1], int(match[2]), int(match[3]))

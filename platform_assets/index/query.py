@@ -30,13 +30,14 @@ MAX_ROWS = 1000
 PIECE_BYTES = 16 * 1024 * 1024
 """Of rows in one answer of OpenSearch, when each of them is as large as the contract lets it be."""
 
-_ORDER = ("seq", "partition", "offset")
+_ORDER = ("seq", "shard", "position")
 _WINDOWS = (timedelta(seconds=10), timedelta(minutes=5), timedelta(hours=2))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, newest first: `id`, the contract's fields (None where absent), `attributes`, and the coordinates under `_assay`.
+    """Rows, newest first: `id`, the contract's fields (None where absent), `attributes`, and under `_assay` where it came
+    from, by the names that people know (`Table.shown`).
 
     `cursor` continues behind the last row; None when there are no more. `cursors` continue behind each of the rows. A page that
     has a cursor may have fewer rows than were asked for.
@@ -178,8 +179,16 @@ def to_row(table: Table, hit: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"id": hit["_id"], **{field.name: source.get(field.name) for field in table.fields}}
     if table.attributes:
         row[table.attributes] = source.get(table.attributes)
-    row[SYSTEM] = source.get(SYSTEM)
+    row[SYSTEM] = shown_system(table, source.get(SYSTEM))
     return row
+
+
+def shown_system(table: Table, system: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A document's system object by the names that people know."""
+    if system is None:
+        return None
+    names = table.shown.by_field
+    return {names.get(name, name): value for name, value in system.items()}
 
 
 def _encode(values: list[int], table: Table) -> str:

@@ -47,11 +47,11 @@ class SnapshotLost(Exception):
 class Snapshot:
     """The rows of one period as silver had them at `version`; or only those added since an earlier snapshot.
 
-    `offsets` (`topic_id:partition` -> next offset) and `seq` are what silver had consumed at that version.
+    `positions` (`source:shard` -> next position) and `seq` are what silver had consumed at that version.
     """
 
     version: int
-    offsets: Mapping[str, int]
+    positions: Mapping[str, int]
     seq: int
     batches: Iterable[pa.Table]
 
@@ -195,7 +195,7 @@ class _Rebuild:
         fault_point("index_blocked")
         snapshot, _ = self._fill(snapshot, new)
         self._indices.set_base(self._table, new, snapshot.version)
-        advance(client, new, snapshot.offsets, snapshot.version, snapshot.seq)
+        advance(client, new, snapshot.positions, snapshot.version, snapshot.seq)
         client.indices.refresh(index=new)
         self._lease.check()
         self._swap(old.name, new)

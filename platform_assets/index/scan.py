@@ -24,11 +24,12 @@ from opensearchpy.exceptions import NotFoundError, OpenSearchException
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Field, FieldType, Table
 from platform_assets.contracts.types import UTC_MICROS, decimal_text, sql_type
+from platform_assets.core.coordinates import SOURCE_PREFIX
 from platform_assets.index.client import request_text
 from platform_assets.index.errors import Conflict, SearchError, translate
 from platform_assets.index.indices import READ_FILTER
 from platform_assets.index.mappings import SYSTEM
-from platform_assets.index.names import TOPIC_PREFIX, read_alias
+from platform_assets.index.names import read_alias
 
 _KEEP_ALIVE = "5m"
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -39,8 +40,8 @@ _NO_HITS = re.compile(r'"hits":\[\]\}\}$')
 _TAIL = 100
 
 _SYSTEM_COLUMNS = {
-    "_kafka_partition": ("partition", "INTEGER"),
-    "_offset": ("offset", "BIGINT"),
+    "_shard": ("shard", "INTEGER"),
+    "_position": ("position", "BIGINT"),
     "_seq": ("seq", "BIGINT"),
     "_contract_version": ("contract", "VARCHAR"),
     "_key_id": ("key_id", "VARCHAR"),
@@ -64,19 +65,19 @@ def scan(
     *,
     seq: int | None = None,
     below: Mapping[str, int] | None = None,
-    topics: Iterable[str] = (),
+    sources: Iterable[str] = (),
     con: duckdb.DuckDBPyConnection | None = None,
 ) -> Iterator[pa.Table]:
     """Every document that is searchable now, in batches of `scan_schema(table)`; each batch is of one index.
 
-    `seq` keeps documents of bronze commits up to it, `below` those under an offset (`topic_id:partition` -> offset; others are
-    left out). Documents hold 8 characters of their topic's id: `topics` are the ids in full, so that `_topic_id` is silver's;
-    one that matches none stays short. A value that is not of its column's type is null. Call `Indices.refresh` before, if
-    all that was written must show. Raises SearchError, Conflict when a rebuild replaces an index meanwhile.
+    `seq` keeps documents of bronze commits up to it, `below` those under a position (`source:shard` -> position; others are
+    left out). Documents hold 8 characters of their source's identity: `sources` are whole identities, so that `_source` is
+    silver's; one that matches none stays short. A value that is not of its column's type is null. Call `Indices.refresh`
+    before, if all that was written must show. Raises SearchError, Conflict when a rebuild replaces an index meanwhile.
     """
     alias = read_alias(table)
     cursor = (con or duckdb.connect()).cursor()
-    known = {topic[:TOPIC_PREFIX]: topic for topic in [*(key.rpartition(":")[0] for key in below or ()), *topics]}
+    known = {source[:SOURCE_PREFIX]: source for source in [*(key.rpartition(":")[0] for key in below or ()), *sources]}
     sql = _select(table, known, below)
     try:
         for index in _serving(client, alias):
@@ -104,7 +105,7 @@ def _serving(client: OpenSearch, alias: str) -> list[str]:
 def _pages(client: OpenSearch, target: str, seq: int | None, below: int | None) -> Iterator[str]:
     """The raw text of each page that has documents."""
     pit = client.create_pit(index=target, params={"keep_alive": _KEEP_ALIVE})["pit_id"]
-    bounds = [("seq", "lte", seq), ("offset", "lt", below)]
+    bounds = [("seq", "lte", seq), ("position", "lt", below)]
     ranges = [{"range": {f"{SYSTEM}.{name}": {how: bound}}} for name, how, bound in bounds if bound is not None]
     query = {"bool": {**READ_FILTER["bool"], "filter": ranges}}
 
@@ -153,7 +154,7 @@ def _select(table: Table, known: Mapping[str, str], below: Mapping[str, int] | N
     columns = ["h._id", "h._index", "h._version", *(_read(field) for field in table.fields)]
     if table.attributes:
         columns.append(f'h._source."{table.attributes}"')
-    columns.append(f"{_topic(known)} AS _topic_id")
+    columns.append(f"{_source(known)} AS _source")
     columns += [f'h._source.{SYSTEM}."{key}" AS {name}' for name, (key, _) in _SYSTEM_COLUMNS.items()]
     columns.append(f"coalesce(h._source.{SYSTEM}.history, false) AS _history")
     hits = f"SELECT unnest(from_json(body, '{form}').hits.hits) AS h FROM page"  # noqa: S608
@@ -161,14 +162,14 @@ def _select(table: Table, known: Mapping[str, str], below: Mapping[str, int] | N
     if below is None:
         return rows
     limits = ", ".join(
-        f"({_literal(topic)}, {int(partition)}, {int(offset)})"
-        for (topic, _, partition), offset in ((key.rpartition(":"), offset) for key, offset in below.items())
+        f"({_literal(source)}, {int(shard)}, {int(position)})"
+        for (source, _, shard), position in ((key.rpartition(":"), position) for key, position in below.items())
     )
     if not limits:
         return f"SELECT * FROM ({rows}) WHERE false"  # noqa: S608
     return (
-        f"SELECT r.* FROM ({rows}) r SEMI JOIN (VALUES {limits}) l(topic, partition, next) "  # noqa: S608
-        "ON r._topic_id = l.topic AND r._kafka_partition = l.partition AND r._offset < l.next"
+        f"SELECT r.* FROM ({rows}) r SEMI JOIN (VALUES {limits}) l(source, shard, next) "  # noqa: S608
+        "ON r._source = l.source AND r._shard = l.shard AND r._position < l.next"
     )
 
 
@@ -188,11 +189,11 @@ def _read(field: Field) -> str:
     return f'CASE WHEN {decimal_text(value, field)} = {text} THEN {value} END AS "{field.name}"'
 
 
-def _topic(known: Mapping[str, str]) -> str:
+def _source(known: Mapping[str, str]) -> str:
     short = "split_part(h._id, '.', 1)"
     if not known:
         return short
-    cases = " ".join(f"WHEN {_literal(prefix)} THEN {_literal(topic)}" for prefix, topic in known.items())
+    cases = " ".join(f"WHEN {_literal(prefix)} THEN {_literal(source)}" for prefix, source in known.items())
     return f"CASE {short} {cases} ELSE {short} END"
 
 

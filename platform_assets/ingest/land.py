@@ -1,4 +1,4 @@
-"""Landing: what a topic gave becomes one bronze commit, in the same transaction as the offsets it covers.
+"""Landing: what a topic gave becomes one bronze commit, in the same transaction as the positions it covers.
 
 A commit is numbered (`seq`), dated by the worker's own clock (which never runs backwards), and carries the worker's epoch: a
 successor claims the next epoch with its first commit, and whoever finds a higher one than its own has been succeeded.
@@ -72,14 +72,14 @@ class Landing:
         """The last bronze commit in the snapshot in hand; 0 when there is none."""
         return self._bronze.transaction(SEQ) or 0
 
-    def next_offsets(self) -> dict[int, int | None]:
-        """Where bronze ends, by Kafka partition; None where it never began. Reads the log anew."""
+    def next_positions(self) -> dict[int, int | None]:
+        """Where bronze ends, by shard; None where it never began. Reads the log anew."""
         self._bronze.refresh()
         recorded = self._bronze.transactions(self._topic.app_id(p) for p in self._topic.partitions)
         return {p: recorded[self._topic.app_id(p)] for p in self._topic.partitions}
 
     def recorded(self, partition: int) -> int | None:
-        """Where bronze ends for a Kafka partition, in the snapshot in hand."""
+        """Where bronze ends for a shard, in the snapshot in hand."""
         return self._bronze.transaction(self._topic.app_id(partition))
 
     def grow(self, topic: Topic) -> None:
@@ -101,7 +101,7 @@ class Landing:
         """
         followed = followed_mark(self._topic.name)
         while True:
-            unknown = [p for p, offset in self.next_offsets().items() if offset is None]
+            unknown = [p for p, offset in self.next_positions().items() if offset is None]
             before = self._bronze.transaction(followed)
             if before is not None and not unknown:
                 return
@@ -123,7 +123,7 @@ class Landing:
     def land(self, batch: TopicBatch, began: dict[int, int | None]) -> Landed:
         """Commit one batch. `began` is what bronze held for partitions that had no offset yet (None stays None).
 
-        Raises `Conflict` when another worker has landed some of it (ask `next_offsets` and read again from there) and
+        Raises `Conflict` when another worker has landed some of it (ask `next_positions` and read again from there) and
         `HandedOver` when a younger worker has claimed the table.
         """
         seq = self.seq + 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import BRONZE_ORDER, ORDER, SHARD
 from platform_assets.core.errors import one_line
 from platform_assets.core.settings import Settings
 from platform_assets.ingest.land import HoldsSince, Landed, Landing
@@ -23,11 +24,11 @@ from platform_assets.tables.table import Conflict
 from platform_assets.transform import Transformed, Transformer
 from platform_assets.transform.masking import masker
 
-ORDER = {
-    "bronze": 'seq, kafka_partition, "offset"',
-    "silver": "_seq, _kafka_partition, _offset",
-    "quarantine": "_seq, _kafka_partition, _offset",
-    "feed": "seq_min, kafka_partition",
+LAYER_ORDER = {
+    "bronze": BRONZE_ORDER,
+    "silver": ORDER,
+    "quarantine": ORDER,
+    "feed": f"seq_min, {SHARD}",
 }
 """How the rows of each layer lie in a merged file, so that readers skip by statistics."""
 
@@ -98,7 +99,7 @@ class Pipeline:
 
     def positions(self) -> dict[int, int | None]:
         """The next offset to read, by Kafka partition: bronze's end, or the start that it promised."""
-        self._began = self.landing.next_offsets()
+        self._began = self.landing.next_positions()
         return dict(self._began)
 
     def lag(self, ends: Mapping[int, int]) -> dict[int, int]:
@@ -135,7 +136,7 @@ class Pipeline:
     def compact(self) -> int:
         """Merge small files of all layers; files that went away. What cannot be merged is told, and holds up nothing."""
         merged, failed = 0, []
-        for layer, order in ORDER.items():
+        for layer, order in LAYER_ORDER.items():
             try:
                 merged += compact(getattr(self.tables, layer), self._merging, order)
             except Exception as error:  # small files are slow, not wrong: no reason to end the worker
@@ -164,5 +165,5 @@ class Pipeline:
         self.report.bronze_bytes += batch.bytes
         self.report.skipped += sum(batch.next[p] - batch.start[p] for p in batch.next) - kinds.get("record", 0)
         for partition, end in batch.next.items():
-            begin = self.report.offsets.get(partition, (batch.start[partition], 0))[0]
-            self.report.offsets[partition] = (begin, end)
+            begin = self.report.positions.get(partition, (batch.start[partition], 0))[0]
+            self.report.positions[partition] = (begin, end)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from opensearchpy.exceptions import OpenSearchException
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import ORDER
 from platform_assets.core.faultpoints import fault_point
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import app_id
@@ -212,7 +213,7 @@ class Publisher:
             self._con,
             files=self._tables.silver.between("_seq", after + 1, end),
             where=f"_seq > {after} AND _seq <= {end}",
-            order="_seq, _kafka_partition, _offset",
+            order=ORDER,
         )
         return _Chunk(rows, end, version)
 
@@ -309,19 +310,19 @@ class _Connection:
                 index = self._indices.resolve(self._contract, period)
             except OpenSearchException as error:
                 raise translate(error, f"looking for the index of {self._contract.qualified_name} {period}") from error
-            advance(self._indices.client, index.name, next_offsets(rows), chunk.version, chunk.seq)
-        offsets = next_offsets(chunk.rows)
+            advance(self._indices.client, index.name, next_positions(rows), chunk.version, chunk.seq)
+        positions = next_positions(chunk.rows)
         while self.checkpoint.seq < chunk.seq:
-            goal = joined(self.checkpoint, offsets, chunk.version, chunk.seq)
+            goal = joined(self.checkpoint, positions, chunk.version, chunk.seq)
             try:
                 self.checkpoint = write_checkpoint(
-                    self._indices.client, self._contract, goal.offsets, goal.silver_version, self.checkpoint, goal.seq
+                    self._indices.client, self._contract, goal.positions, goal.silver_version, self.checkpoint, goal.seq
                 )
             except Conflict:
                 self.checkpoint = self._read()
 
 
-def next_offsets(rows: pa.Table) -> dict[str, int]:
-    """One past the greatest offset of each Kafka partition in silver rows, by application transaction."""
-    grouped = rows.group_by(["_topic_id", "_kafka_partition"]).aggregate([("_offset", "max")]).to_pylist()
-    return {app_id(g["_topic_id"], g["_kafka_partition"]): int(g["_offset_max"]) + 1 for g in grouped}
+def next_positions(rows: pa.Table) -> dict[str, int]:
+    """One past the greatest position of each shard in silver rows, by application transaction."""
+    grouped = rows.group_by(["_source", "_shard"]).aggregate([("_position", "max")]).to_pylist()
+    return {app_id(g["_source"], g["_shard"]): int(g["_position_max"]) + 1 for g in grouped}

@@ -21,6 +21,7 @@ from deltalake.transaction import AddAction
 
 from platform_assets.contracts.arrow import QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Grain, Table
+from platform_assets.core.coordinates import BRONZE_ORDER, COLUMNS, COORDINATES, ORDER
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import REWRITE, SEQ, rewrite_mark
@@ -38,7 +39,6 @@ FILE_ROWS = 1_000_000
 FILE_BYTES = 128 * 1024 * 1024
 """Of rows, as they are in memory: a new file is written when it has so many of either."""
 _TRIES = 20
-COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
 
 T = TypeVar("T")
 Progress = Callable[[str, int], None]
@@ -167,9 +167,7 @@ class _Rebuild:
         """Rows that the worker appended to the partition after `base`."""
         if not files:
             return self._schema.empty_table()
-        return self._tables.silver.read(
-            self._con, files=files, where=f"_seq > {base}", order="_seq, _kafka_partition, _offset"
-        )
+        return self._tables.silver.read(self._con, files=files, where=f"_seq > {base}", order=ORDER)
 
     def _transform(self, old: list[DataFile], base: int) -> _Transformed:
         """Write the partition's new files; nothing is visible yet."""
@@ -190,7 +188,7 @@ class _Rebuild:
                 rows = self._fresh(transformed.accepted, base, keys)
                 refused.append(self._taken_back(transformed.rejected, old, base))
                 pending.append(rows.select(self._schema.names))
-                done.append(rows.select(COORDINATES))
+                done.append(rows.select(COLUMNS))
                 read = transformed.accepted.num_rows + transformed.rejected.num_rows
                 self._report.bronze_rows += read
                 self._tell("rows", read)
@@ -200,7 +198,7 @@ class _Rebuild:
                     pending = []
             adds += writing.result() if writing else []
         adds += self._tables.silver.write(pa.concat_tables(pending)) if pending else []
-        none = self._schema.empty_table().select(COORDINATES)
+        none = self._schema.empty_table().select(COLUMNS)
         rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *refused])
         return _Transformed(adds, pa.concat_tables([none, *done]), rejected, keys)
 
@@ -236,7 +234,7 @@ class _Rebuild:
                     con,
                     files=bronze.between("seq", after + 1, upto),
                     where=f"seq > {after} AND seq <= {upto} AND kind = 'record'",
-                    order='seq, kafka_partition, "offset"',
+                    order=BRONZE_ORDER,
                 )
 
     def _quarantined(self, rows: pa.Table, base: int) -> pa.Table:
@@ -246,7 +244,7 @@ class _Rebuild:
         """
         quarantine, (low, high) = self._tables.quarantine, _commits(rows)
         where = f"stage = 'transform' AND _seq BETWEEN {low} AND {min(high, base)}"
-        return quarantine.read(self._con, columns=COORDINATES, files=quarantine.between("_seq", low, high), where=where)
+        return quarantine.read(self._con, columns=COLUMNS, files=quarantine.between("_seq", low, high), where=where)
 
     def _taken_back(self, rejected: pa.Table, old: list[DataFile], base: int) -> pa.Table:
         """The rejects that the old partition holds as rows. Others are of no interest, and may be very many."""
@@ -255,12 +253,12 @@ class _Rebuild:
         low, high = _commits(rejected)
         files = overlapping(old, "_seq", low, high)
         where = f"_seq BETWEEN {low} AND {min(high, base)}"
-        held = self._tables.silver.read(self._con, columns=COORDINATES, files=files, where=where)
+        held = self._tables.silver.read(self._con, columns=COLUMNS, files=files, where=where)
         return _among(self._con, rejected, held)
 
     def _keep_every_row(self, old: list[DataFile], base: int, transformed: _Transformed) -> None:
         """A row of the old partition is in the new one, is a duplicate in it, or becomes a reject; else it would be lost."""
-        before = self._tables.silver.read(self._con, columns=COORDINATES, files=old, where=f"_seq <= {base}")
+        before = self._tables.silver.read(self._con, columns=COLUMNS, files=old, where=f"_seq <= {base}")
         lost = self._without_duplicates(_without(self._con, before, transformed.coordinates), old, transformed.keys)
         if lost.num_rows == 0:
             return
@@ -284,7 +282,7 @@ class _Rebuild:
         hashed = select_from(self._tables.silver.relation(self._con, old), "silver", keyed)
         mine = _among(self._con, hashed, lost)
         held, _ = keys.find(Keys.of(mine))
-        return mine.filter(pa.array(~held)).select(COORDINATES)
+        return mine.filter(pa.array(~held)).select(COLUMNS)
 
 
 def _ahead(pool: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
@@ -328,9 +326,9 @@ def _among(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table) -> 
 def _joined(con: duckdb.DuckDBPyConnection, rows: pa.Table, others: pa.Table, how: Literal["ANTI", "SEMI"]) -> pa.Table:
     if rows.num_rows == 0:
         return rows
-    numbered = con.from_arrow(rows.select(COORDINATES).append_column("_row", pa.array(np.arange(rows.num_rows))))
-    con.register("_others", others.select(COORDINATES))
-    join = f"SELECT _row FROM mine {how} JOIN _others USING (_topic_id, _kafka_partition, _offset) ORDER BY _row"  # noqa: S608
+    numbered = con.from_arrow(rows.select(COLUMNS).append_column("_row", pa.array(np.arange(rows.num_rows))))
+    con.register("_others", others.select(COLUMNS))
+    join = f"SELECT _row FROM mine {how} JOIN _others USING ({COORDINATES}) ORDER BY _row"  # noqa: S608
     kept = select_from(numbered, "mine", join)
     con.unregister("_others")
     return rows if kept.num_rows == rows.num_rows else rows.take(kept.column("_row"))

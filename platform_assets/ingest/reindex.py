@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import POSITION, parse_document_id
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import REWRITE, SEQ, app_id
 from platform_assets.index.bulk import BulkWriter
@@ -123,8 +124,8 @@ def rebuild_index(
                 indices, writer, contract, period, rows.read, con=con, progress=progress, patience_s=PATIENCE_S
             )
             if report.refused:
-                offsets = ", ".join(refused.document_id.rsplit(".", 1)[1] for refused in report.refused)
-                found = tables.silver.read(con, files=rows.files(), where=f"_offset IN ({offsets})")
+                positions = ", ".join(str(parse_document_id(one.document_id).position) for one in report.refused)
+                found = tables.silver.read(con, files=rows.files(), where=f"{POSITION} IN ({positions})")
                 quarantine_refused(tables.quarantine, con, found, report.refused)
             return report
     finally:
@@ -160,12 +161,11 @@ class _SilverRows:
         fresh = self._silver.relation(self._con, overlapping(files, "_seq", after + 1, seq)).filter(
             self._where(after, seq)
         )
-        ends = fresh.aggregate(
-            "_topic_id, _kafka_partition, max(_offset) + 1, max(_seq)", "_topic_id, _kafka_partition"
-        ).fetchall()
-        offsets = dict(since.offsets if since else {}) | {app_id(topic, part): int(end) for topic, part, end, _ in ends}
+        ends = fresh.aggregate("_source, _shard, max(_position) + 1, max(_seq)", "_source, _shard").fetchall()
+        positions = dict(since.positions if since else {})
+        positions |= {app_id(source, shard): int(end) for source, shard, end, _ in ends}
         last = max((int(seq) for *_, seq in ends), default=after)
-        return Snapshot(version, offsets, seq, self._batches(files, after, last))
+        return Snapshot(version, positions, seq, self._batches(files, after, last))
 
     def _where(self, after: int, last: int) -> str:
         """SQL for rows of bronze commits (`after`, `last`] that the index holds: history, where it is apart, or the others."""

@@ -14,12 +14,12 @@ class TableReport:
     """One table's part of a run. Counts are rows, sizes are bytes, times are seconds."""
 
     table: str
-    topic_id: str = ""
-    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # kafka partition -> [start, end)
-    lag: dict[int, int] = field(default_factory=dict)  # records not yet landed, by kafka partition, at the end
+    source: str = ""
+    positions: dict[int, tuple[int, int]] = field(default_factory=dict)  # shard -> [start, end)
+    lag: dict[int, int] = field(default_factory=dict)  # records not yet landed, by shard, at the end
     bronze: Counter[str] = field(default_factory=Counter)  # landing date -> records landed
     bronze_bytes: int = 0
-    skipped: int = 0  # offsets that hold no readable record
+    skipped: int = 0  # positions that hold no readable record
     silver: Counter[str] = field(default_factory=Counter)  # event partition -> rows accepted
     history: int = 0  # of them, older than the contract's lateness
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> rows

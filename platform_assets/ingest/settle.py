@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.arrow import FEED_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import BRONZE_ORDER, COLUMNS
 from platform_assets.core.errors import AssayError
 from platform_assets.core.faultpoints import fault_point
 from platform_assets.core.transactions import CONFLICT_SEQ, CONFLICTS, FENCE, REWRITE, SEQ, app_id
@@ -80,7 +81,7 @@ class Settler:
                 self._con,
                 files=bronze.between("seq", after + 1, upto),
                 where=f"seq > {after} AND seq <= {upto}",
-                order='seq, kafka_partition, "offset"',
+                order=BRONZE_ORDER,
             )
             yield self.settle(rows, after, upto, report)
 
@@ -120,7 +121,7 @@ class Settler:
         fault_point("silver_file_written")
         version = silver.commit(
             adds,
-            advance={**_offsets(bronze, "end", "max"), SEQ: upto, **self._conflicted(conflicts, upto)},
+            advance={**_positions(bronze, "end", "max"), SEQ: upto, **self._conflicted(conflicts, upto)},
             expect={SEQ: after or None, REWRITE: rewrite, FENCE: fence},
         )
         fault_point("silver_committed")
@@ -134,7 +135,7 @@ class Settler:
 
     def _continues(self, bronze: pa.Table) -> None:
         """Fail closed when these rows do not begin where silver ended: one of the tables was changed from outside."""
-        begins = _offsets(bronze, "offset", "min")
+        begins = _positions(bronze, "_position", "min")
         ended = self._tables.silver.transactions(begins)
         for shard, begin in begins.items():
             if ended[shard] is not None and ended[shard] != begin:
@@ -208,22 +209,22 @@ def counts(column: pa.ChunkedArray) -> Counter[str]:
 
 
 def feed_rows(accepted: pa.Table) -> pa.Table:
-    """Which bronze commits and offsets feed which silver partition, one row for each partition and Kafka partition."""
-    grouped = accepted.group_by(["event_partition", "_topic_id", "_kafka_partition"]).aggregate(
-        [("_seq", "min"), ("_seq", "max"), ("_offset", "min"), ("_offset", "max"), ("_offset", "count")]
+    """Which bronze commits and positions feed which silver partition, one row for each partition and shard."""
+    grouped = accepted.group_by(["event_partition", "_source", "_shard"]).aggregate(
+        [("_seq", "min"), ("_seq", "max"), ("_position", "min"), ("_position", "max"), ("_position", "count")]
     )
     names = {
-        "seq_min": "_seq_min", "seq_max": "_seq_max", "event_partition": "event_partition", "rows": "_offset_count",
-        "kafka_partition": "_kafka_partition", "topic_id": "_topic_id", "offset_min": "_offset_min", "offset_max": "_offset_max",
+        "seq_min": "_seq_min", "seq_max": "_seq_max", "event_partition": "event_partition", "rows": "_position_count",
+        "_shard": "_shard", "_source": "_source", "position_min": "_position_min", "position_max": "_position_max",
     }  # fmt: skip
     return pa.table([grouped.column(names[f.name]).cast(f.type) for f in FEED_SCHEMA], schema=FEED_SCHEMA)
 
 
-def _offsets(bronze: pa.Table, column: Literal["offset", "end"], how: Literal["min", "max"]) -> dict[str, int]:
-    """Where each Kafka partition's range in these rows begins or ends, by application transaction."""
+def _positions(bronze: pa.Table, column: Literal["_position", "end"], how: Literal["min", "max"]) -> dict[str, int]:
+    """Where each shard's range in these rows begins or ends, by application transaction."""
     if bronze.num_rows == 0:
         return {}
-    ends = pc.add(bronze.column("offset"), bronze.column("span"))
-    rows = bronze.select(["topic_id", "kafka_partition", "offset"]).append_column("end", ends)
-    grouped = rows.group_by(["topic_id", "kafka_partition"]).aggregate([(column, how)]).to_pylist()
-    return {app_id(g["topic_id"], g["kafka_partition"]): int(g[f"{column}_{how}"]) for g in grouped}
+    ends = pc.add(bronze.column("_position"), bronze.column("_span"))
+    rows = bronze.select(COLUMNS).append_column("end", ends)
+    grouped = rows.group_by(["_source", "_shard"]).aggregate([(column, how)]).to_pylist()
+    return {app_id(g["_source"], g["_shard"]): int(g[f"{column}_{how}"]) for g in grouped}

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from platform_assets.contracts.document import parse_document, read_text
-from platform_assets.contracts.export import sources_text
+from platform_assets.contracts.export import MACROS, macros_text, sources_text
 from platform_assets.contracts.model import Contract
 from platform_assets.core.errors import AssayError, Mistake, Mistakes
 
@@ -56,6 +56,7 @@ def assemble(base: Path, systems: Path, contracts: Mapping[str, Contract], folde
         found = Mistakes()
         files |= _system(base, systems, system, contract, found)
         left_out[system] = [asdict(mistake) for mistake in found.found]
+    files[MACROS] = _File(macros_text().encode())
     files[_UNREAD] = _File(json.dumps(left_out).encode())
     files[_SYSTEMS] = _File(str(systems).encode())
     project = folder / _digest(files)

@@ -20,7 +20,7 @@ from platform_assets.contracts.model import Table
 class Found:
     """The rows of silver that the asked rows of a mart count.
 
-    `adds` says how many rows add to each number, `parts` where they are, by table and Kafka partition, `late` how many
+    `adds` says how many rows add to each number, `parts` where they are, by table and shard, `late` how many
     rows beyond the cut belong to the same keys. `differs` are the columns that the rows found do not make as published.
     """
 
@@ -72,14 +72,14 @@ class Gathering:
         self._found.beyond += beyond
         self._parts.append(
             self._con.sql(
-                "SELECT _table, _late, _topic_id, _kafka_partition, CAST(_landed_at AS DATE) AS landed, count(*) AS rows,"
-                " min(_offset) AS first, max(_offset) AS last, min(_seq) AS commit_first, max(_seq) AS commit_last"
+                "SELECT _table, _late, _source, _shard, CAST(_landed_at AS DATE) AS landed, count(*) AS rows,"
+                " min(_position) AS first, max(_position) AS last, min(_seq) AS commit_first, max(_seq) AS commit_last"
                 f" FROM {found} WHERE {self._where} GROUP BY ALL"
             ).to_arrow_table()
         )
-        nth = "row_number() OVER (PARTITION BY _table ORDER BY _moment, _kafka_partition, _offset)"
+        nth = "row_number() OVER (PARTITION BY _table ORDER BY _moment, _shard, _position)"
         some = self._con.sql(
-            f"SELECT _table, _moment, _topic_id, _kafka_partition, _offset FROM {found}"
+            f"SELECT _table, _moment, _source, _shard, _position FROM {found}"
             f" WHERE NOT _late AND {self._where} QUALIFY {nth} <= {self._size}"
         )
         self._sample += some.to_arrow_table().to_pylist()
@@ -90,7 +90,7 @@ class Gathering:
         if self._parts:
             self._con.register("parts", pa.concat_tables(self._parts))
             whole = self._con.sql(
-                "SELECT _table, _late, _topic_id AS topic_id, _kafka_partition AS partition, landed, sum(rows)::BIGINT AS rows,"
+                "SELECT _table, _late, _source AS source, _shard AS shard, landed, sum(rows)::BIGINT AS rows,"
                 " min(first) AS first, max(last) AS last, min(commit_first) AS commit_first, max(commit_last) AS commit_last"
                 " FROM parts GROUP BY ALL ORDER BY ALL"
             )
@@ -103,7 +103,7 @@ class Gathering:
             self._con.unregister("parts")
         # The first of each table, then the second of each, in the order of time.
         places: dict[int, int] = {}
-        for row in sorted(self._sample, key=lambda row: (row["_moment"], row["_kafka_partition"], row["_offset"])):
+        for row in sorted(self._sample, key=lambda row: (row["_moment"], row["_shard"], row["_position"])):
             row["nth"] = places[row["_table"]] = places.get(row["_table"], 0) + 1
         self._sample.sort(key=lambda row: (row["nth"], row["_table"]))
         found.sample = self._sample[: self._size]

@@ -139,8 +139,8 @@ class Lineage:
             )
             base += self._count(f'_piece."{table.name}"')
             each.append(
-                f'SELECT {number} AS _table, _row, _minute, _late, "{table.event_time}" AS _moment, _topic_id,'
-                f' _kafka_partition, _offset, _seq, _landed_at FROM _piece."{table.name}"'
+                f'SELECT {number} AS _table, _row, _minute, _late, "{table.event_time}" AS _moment, _source,'
+                f' _shard, _position, _seq, _landed_at FROM _piece."{table.name}"'
             )
         self._execute(f"CREATE OR REPLACE VIEW _found.rows AS {' UNION ALL '.join(each)}")
 

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.core.coordinates import Coordinates
 from platform_assets.core.errors import AssayError
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import REFRESH, marks_of, rewrite_mark
-from platform_assets.index.names import document_id
 from platform_assets.marts.build import compiled
 from platform_assets.marts.figure import Figure
 from platform_assets.marts.found import Found
@@ -52,7 +52,7 @@ class FigureTrace:
     `proved` (the mart's models make the published rows of exactly these), `slot` (the models make them of all rows of the slot;
     which of them count for these keys cannot be told), `differs` (the columns `differs` come out otherwise, as `again` shows).
 
-    `silver` has for each table that counts: its topic, rows, `partitions` (Kafka partition with offsets [first, last], bounds
+    `silver` has for each table that counts: its topic, rows, shards (with positions [first, last], bounds
     included), bronze commits and days of landing, and `late`: rows of the same keys that came after the refresh. With `column`
     only rows that add to that number are in it. `adds` says for each number how many rows add to it.
     """
@@ -122,7 +122,7 @@ def trace_figure(
         answer.again = _shown(mart, found.again)
     for table in contract.tables:
         _tell(lake, answer, table, found)
-    answer.sample = [document_id(r["_topic_id"], r["_kafka_partition"], r["_offset"]) for r in found.sample]
+    answer.sample = [Coordinates.of(row).document_id for row in found.sample]
     _note_rewrites(plan, figure, answer)
     return answer
 
@@ -186,18 +186,19 @@ def _tell(lake: Path, answer: FigureTrace, table: Table, found: Found) -> None:
     late = found.late.get(table.name, 0)
     if not parts and not late:
         return
-    partitions: dict[tuple[str, int], dict[str, Any]] = {}
+    shown = table.shown
+    shards: dict[tuple[str, int], dict[str, Any]] = {}
     for part in parts:
-        key = (part["topic_id"], part["partition"])
-        one = partitions.setdefault(
-            key, {"topic_id": key[0], "partition": key[1], "rows": 0, "offsets": [part["first"], part["last"]]}
-        )
+        source, shard = key = (part["source"], part["shard"])
+        bounds = [part["first"], part["last"]]
+        one = shards.setdefault(key, {shown.source: source, shown.shard: shard, "rows": 0, shown.positions: bounds})
         one["rows"] += part["rows"]
-        one["offsets"] = [min(one["offsets"][0], part["first"]), max(one["offsets"][1], part["last"])]
+        low, high = one[shown.positions]
+        one[shown.positions] = [min(low, part["first"]), max(high, part["last"])]
     told: dict[str, Any] = {
-        "topic": table.topic,
+        shown.name: table.topic,
         "rows": sum(part["rows"] for part in parts),
-        "partitions": list(partitions.values()),
+        shown.shards: list(shards.values()),
         "bronze": None,
         "late": late,
     }

@@ -1,6 +1,6 @@
 """Offsets: what the broker holds against what bronze has read, and whether bronze's own ranges leave no hole.
 
-Belongs here: coverage by (topic id, Kafka partition). Does not belong here: what became of the records (`rows.py`).
+Belongs here: coverage by source and shard. Does not belong here: what became of the records (`rows.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
+from platform_assets.core.coordinates import SOURCE_PREFIX
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import app_id, followed_mark, start_mark
@@ -22,21 +23,21 @@ from platform_assets.tables.table import LakeTable
 GROUP = "assay-reconcile"
 
 _RANGES = """
-    SELECT topic_id, kafka_partition, min("offset"), max("offset" + span),
+    SELECT _source, _shard, min(_position), max(_position + _span),
            count(*) FILTER (kind = 'record'),
-           coalesce(sum(span) FILTER (kind = 'skipped'), 0), coalesce(sum(span) FILTER (kind = 'gap'), 0)
-    FROM b GROUP BY topic_id, kafka_partition ORDER BY 1, 2
+           coalesce(sum(_span) FILTER (kind = 'skipped'), 0), coalesce(sum(_span) FILTER (kind = 'gap'), 0)
+    FROM b GROUP BY _source, _shard ORDER BY 1, 2
 """
 _BREAKS = """
-    SELECT topic_id, kafka_partition, "offset", before FROM (
-        SELECT topic_id, kafka_partition, "offset",
-               lag("offset" + span) OVER (PARTITION BY topic_id, kafka_partition ORDER BY "offset", span) AS before
+    SELECT _source, _shard, _position, before FROM (
+        SELECT _source, _shard, _position,
+               lag(_position + _span) OVER (PARTITION BY _source, _shard ORDER BY _position, _span) AS before
         FROM b
-    ) WHERE before IS DISTINCT FROM "offset" AND before IS NOT NULL
+    ) WHERE before IS DISTINCT FROM _position AND before IS NOT NULL
 """
 _ODD_KINDS = """
-    SELECT topic_id, kafka_partition, "offset", concat('kind ', kind, ', span ', span) FROM b
-    WHERE coalesce(kind NOT IN ('record', 'skipped', 'gap') OR span < 1 OR (kind = 'record' AND span <> 1), true)
+    SELECT _source, _shard, _position, concat('kind ', kind, ', span ', _span) FROM b
+    WHERE coalesce(kind NOT IN ('record', 'skipped', 'gap') OR _span < 1 OR (kind = 'record' AND _span <> 1), true)
 """
 
 
@@ -71,7 +72,7 @@ class Coverage:
 
     def begin(self) -> None:
         """Read what both tables record of the partitions in the view `bronze`: at once, for logs of old versions go in hours."""
-        found = self.job.con.execute("SELECT DISTINCT topic_id, kafka_partition FROM bronze").fetchall()
+        found = self.job.con.execute("SELECT DISTINCT _source, _shard FROM bronze").fetchall()
         app_ids = [app_id(*where) for where in found]
         self.in_silver = self.job.silver.look_up(app_ids)
         self.in_bronze = self.job.bronze.look_up(app_ids)
@@ -85,20 +86,20 @@ class Coverage:
     def window(self) -> None:
         """Check one window and how it continues the ones before."""
         job, check = self.job, self.job.proof.checks["bronze"]
-        for topic_id, partition, first, end, records, skipped, gaps in job.con.execute(_RANGES).fetchall():
-            before = self.ends.get((topic_id, partition), self.starts.get(app_id(topic_id, partition)))
+        for source, shard, first, end, records, skipped, gaps in job.con.execute(_RANGES).fetchall():
+            before = self.ends.get((source, shard), self.starts.get(app_id(source, shard)))
             if before is not None and before != first:
-                self._break(topic_id, partition, first, before)
-            self.ends[(topic_id, partition)] = max(end, before or 0)
+                self._break(source, shard, first, before)
+            self.ends[(source, shard)] = max(end, before or 0)
             for name, count in (("records", records), ("skipped", skipped), ("gaps", gaps)):
                 job.proof.count(name, int(count))
-        for topic_id, partition, first, before in job.con.execute(_BREAKS).fetchall():
-            self._break(topic_id, partition, first, before)
+        for source, shard, first, before in job.con.execute(_BREAKS).fetchall():
+            self._break(source, shard, first, before)
         job.refuse(check, "odd_row", "bronze rows that are neither a record nor a marker", job.con.sql(_ODD_KINDS))
 
-    def _break(self, topic_id: str, partition: int, first: int, before: int) -> None:
+    def _break(self, source: str, shard: int, first: int, before: int) -> None:
         check = self.job.proof.checks["bronze"]
-        where = f"{topic_id[:8]}.{partition}"
+        where = f"{source[:SOURCE_PREFIX]}.{shard}"
         if first > before:
             check.fail("hole", "offsets that bronze does not have", first - before, [f"{where} [{before}, {first})"])
         else:
@@ -128,10 +129,10 @@ class Coverage:
                     [f"{where}: rows end at {end}, recorded is {found}"],
                 )
         self._commits(commits)
-        check.facts |= {"commits": len(commits), "kafka_partitions": len(self.ends)}
+        check.facts |= {"commits": len(commits), self.job.contract.shown.shards: len(self.ends)}
 
     def _recorded(self, found: dict[str, int | None]) -> list[tuple[str, int, int | None]]:
-        return [(f"{t[:8]}.{p}", end, found.get(app_id(t, p))) for (t, p), end in self.ends.items()]
+        return [(f"{t[:SOURCE_PREFIX]}.{p}", end, found.get(app_id(t, p))) for (t, p), end in self.ends.items()]
 
     def _commits(self, commits: Sequence[int]) -> None:
         """Every bronze commit has rows, so a number without any is a loss; only retention may take the oldest ones."""
@@ -175,7 +176,7 @@ def check_broker(job: Job, marks: TopicMarks | None) -> None:
         end = recorded[marks.topic.app_id(partition)]
         if end is None and recorded[followed] is not None:
             end = 0  # it came later, and the next ingest run reads it from its first offset
-        where = f"{marks.topic.id[:8]}.{partition}"
+        where = f"{marks.topic.id[:SOURCE_PREFIX]}.{partition}"
         if end is not None and newest.get(marks.topic.app_id(partition), end) < earliest:
             what = f"{where} [{end}, {earliest})"
             check.fail(
@@ -192,7 +193,7 @@ def check_broker(job: Job, marks: TopicMarks | None) -> None:
                 [f"{where} [{high}, {end})"],
             )
         job.proof.count("lag", max(0, high - max(earliest, end or 0)))
-    check.facts["kafka_partitions"] = len(marks.marks)
+    check.facts[job.contract.shown.shards] = len(marks.marks)
 
 
 def unreachable(job: Job, name: str, error: AssayError) -> None:

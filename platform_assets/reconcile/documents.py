@@ -14,6 +14,7 @@ from contextlib import suppress
 import duckdb
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import COORDINATES, document_id_sql
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import SEQ, expired_mark
@@ -24,7 +25,7 @@ from platform_assets.index.history import foreign
 from platform_assets.index.indices import Indices
 from platform_assets.index.names import layout, period_of, split_index_name
 from platform_assets.index.scan import scan
-from platform_assets.reconcile.job import COORDINATES, Job, size
+from platform_assets.reconcile.job import Job, size
 from platform_assets.reconcile.proof import Progress
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.tables.archive import history
@@ -41,12 +42,12 @@ FIRST_SECONDS = 20.0
 
 _DOCUMENTS = """
     CREATE OR REPLACE TABLE documents (
-        _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, _seq BIGINT, _hash BIGINT, _contract_version VARCHAR,
+        _source VARCHAR, _shard INT, _position BIGINT, _seq BIGINT, _hash BIGINT, _contract_version VARCHAR,
         _key_id VARCHAR, _history BOOLEAN, event_partition VARCHAR, period VARCHAR, _id VARCHAR, again BIGINT)
 """
 # The id is what makes a document the document of a record: what it says of itself must agree with it.
 _SPOILT = """
-    SELECT d._topic_id, d._kafka_partition, d._offset, d._seq, d._id, d.event_partition, d.period, s._hash IS NULL AS surplus,
+    SELECT d._source, d._shard, d._position, d._seq, d._id, d.event_partition, d.period, s._hash IS NULL AS surplus,
         concat_ws(', ',
         CASE WHEN d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major) THEN 'content' END,
         CASE WHEN d._seq IS DISTINCT FROM s._seq THEN 'commit' END,
@@ -54,18 +55,18 @@ _SPOILT = """
         CASE WHEN d._key_id IS DISTINCT FROM s._key_id THEN 'masking key' END,
         CASE WHEN d._history IS DISTINCT FROM s._history THEN 'history' END) AS note
     FROM documents AS d LEFT JOIN rows AS s
-        ON d._topic_id = s._topic_id AND d._kafka_partition = s._kafka_partition AND d._offset = s._offset
+        ON d._source = s._source AND d._shard = s._shard AND d._position = s._position
         AND d.period = s.period
-        AND d._id = concat(left(s._topic_id, 8), '.', s._kafka_partition, '.', s._offset)
+        AND d._id = {id}
     WHERE s._hash IS NULL OR d._hash IS DISTINCT FROM s._hash OR (d.again IS DISTINCT FROM d._hash AND same_major)
         OR d._seq IS DISTINCT FROM s._seq OR d._contract_version IS DISTINCT FROM s._contract_version
         OR d._key_id IS DISTINCT FROM s._key_id OR d._history IS DISTINCT FROM s._history
 """
 _MISSING = """
-    SELECT _topic_id, _kafka_partition, _offset, rows.event_partition
+    SELECT _source, _shard, _position, rows.event_partition
     FROM rows ANTI JOIN documents AS d ON rows.period = d.period
-        AND concat(left(rows._topic_id, 8), '.', rows._kafka_partition, '.', rows._offset) = d._id
-    ANTI JOIN refused USING (_topic_id, _kafka_partition, _offset)
+        AND {id} = d._id
+    ANTI JOIN refused USING (_source, _shard, _position)
     WHERE rows._seq <= {seq}
 """
 _EXPIRED = """
@@ -73,8 +74,8 @@ _EXPIRED = """
     WHERE surplus AND event_partition NOT IN ({kept})
 """
 _TWICE = """
-    SELECT _topic_id, _kafka_partition, _offset, concat(count(*), ' documents')
-    FROM documents GROUP BY _topic_id, _kafka_partition, _offset, _id HAVING count(*) > 1
+    SELECT _source, _shard, _position, concat(count(*), ' documents')
+    FROM documents GROUP BY _source, _shard, _position, _id HAVING count(*) > 1
 """
 
 
@@ -121,10 +122,10 @@ class DocumentProof:
         self._read_checkpoint(indices)
         self._history = history(self._tables.silver) if self._tables.silver.exists() else ""
         indices.refresh(self._contract)  # an acknowledged document is there, but not yet found
-        topics = self._topics()
+        sources = self._sources()
         partition = partition_expression(self._contract)
         again, done = hash_expression(self._contract), 0
-        for batch in scan(indices.client, self._contract, topics=topics):
+        for batch in scan(indices.client, self._contract, sources=sources):
             index = split_index_name(self._contract, batch.column("_index")[0].as_py())
             period = literal(index[0]) if index else "NULL"
             rows = self._con.from_arrow(batch).project(
@@ -147,10 +148,10 @@ class DocumentProof:
         self._lacks = silver.rows if self._checkpoint.token is None else 0
         self._behind = silver.transaction(SEQ) - self._checkpoint.seq
 
-    def _topics(self) -> list[str]:
+    def _sources(self) -> list[str]:
         silver = Snapshot.take(self._tables.silver)
         rows = silver.table.relation(self._con, list(silver.files))
-        return [str(t) for (t,) in rows.project("_topic_id").distinct().fetchall() if t is not None]
+        return [str(source) for (source,) in rows.project("_source").distinct().fetchall() if source is not None]
 
     def marks(self) -> list[str]:
         """Silver's transactions that say which of the documents' days retention has forgotten: for the snapshot."""
@@ -170,7 +171,7 @@ class DocumentProof:
         job.proof.count("documents", size(job.con.table("documents")))
         self._whole(job)
         self._views(job)
-        job.store("spoilt", job.con.sql(_SPOILT))
+        job.store("spoilt", job.con.sql(_SPOILT.format(id=document_id_sql("s"))))
         spoilt = job.con.table("spoilt")
         job.refuse(
             check,
@@ -180,7 +181,10 @@ class DocumentProof:
         )
         self._surplus(job)
         job.refuse(
-            check, "missing", "silver rows without a document", job.con.sql(_MISSING.format(seq=self._checkpoint.seq))
+            check,
+            "missing",
+            "silver rows without a document",
+            job.con.sql(_MISSING.format(seq=self._checkpoint.seq, id=document_id_sql("rows"))),
         )
         job.refuse(check, "twice", "documents in more than one index", job.con.sql(_TWICE))
         check.facts |= {"checkpoint": self._checkpoint.seq, "silver_version": self._checkpoint.silver_version}

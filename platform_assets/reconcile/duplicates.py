@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from platform_assets.reconcile.job import COORDINATES, Job, size
+from platform_assets.core.coordinates import COORDINATES
+from platform_assets.reconcile.job import Job, size
 from platform_assets.tables.files import DataFile
 from platform_assets.transform import key_select
 from platform_assets.transform.hashing import INCOMPARABLE
@@ -20,12 +21,12 @@ GROUP_ROWS = 2_000_000
 """Event partitions are looked at together up to this many rows, so that years of small ones stay quick."""
 
 _TWICE = """
-    SELECT min(_topic_id), min(_kafka_partition), min(_offset), concat(count(*), ' rows with its key in ', event_partition)
+    SELECT min(_source), min(_shard), min(_position), concat(count(*), ' rows with its key in ', event_partition)
     FROM k GROUP BY event_partition, _key_hi, _key_lo HAVING count(*) > 1
 """
 _CLAIMS = "SELECT count(*) FROM claimed WHERE event_partition BETWEEN ? AND ?"
 _CONFLICTING = f"""
-    SELECT _topic_id, _kafka_partition, _offset, concat('in ', event_partition)
+    SELECT _source, _shard, _position, concat('in ', event_partition)
     FROM claimed SEMI JOIN k ON k.event_partition = claimed.event_partition AND k._key_hi = claimed._key_hi
         AND k._key_lo = claimed._key_lo AND k._content <> claimed._content
         AND k._content <> {INCOMPARABLE} AND claimed._content <> {INCOMPARABLE}

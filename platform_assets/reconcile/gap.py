@@ -1,13 +1,13 @@
 """Gaps: records that the broker deleted before the worker read them. The worker stops there until a person accepts the loss.
 
-Accepting writes one bronze row of kind `gap` over the missing offsets, under the same transactions as any landing but without
+Accepting writes one bronze row of kind `gap` over the missing positions, under the same transactions as any landing but without
 claiming the worker: a worker at work sees a commit that is not its own, looks again at where bronze ends, and goes on from there.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,27 +30,36 @@ _TRIES = 20
 
 @dataclass(frozen=True, slots=True)
 class GapReport:
-    """Offsets [`expected`, `earliest`) of a Kafka partition are gone. `seq` is the bronze commit that accepted them."""
+    """Positions [`expected`, `earliest`) of a shard are gone. `seq` is the bronze commit that accepted them."""
 
-    table: str
-    topic_id: str
-    partition: int
+    table: Table
+    source: str
+    shard: int
     expected: int
     earliest: int
     seq: int | None = None
 
     @property
     def missing(self) -> int:
-        """How many offsets are gone. Some may have held no record."""
+        """How many positions are gone. Some may have held no record."""
         return self.earliest - self.expected
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form."""
-        return asdict(self) | {"missing": self.missing}
+        shown = self.table.shown
+        return {
+            "table": self.table.name,
+            shown.source: self.source,
+            shown.shard: self.shard,
+            "expected": self.expected,
+            "earliest": self.earliest,
+            "seq": self.seq,
+            "missing": self.missing,
+        }
 
 
 def find_gaps(settings: Settings, contract: Contract) -> list[GapReport]:
-    """Every Kafka partition whose next offset the broker no longer has. Raises StreamError when it cannot be asked."""
+    """Every shard whose next position the broker no longer has. Raises StreamError when it cannot be asked."""
     found = ask_broker(settings, [t.topic for t in contract.tables])
     lake = Lake(settings.lake_path)
     return [
@@ -64,7 +73,7 @@ def find_gaps(settings: Settings, contract: Contract) -> list[GapReport]:
 def _gaps(table: Table, bronze: LakeTable, known: TopicMarks) -> list[GapReport]:
     ends = Snapshot.take(bronze, [known.topic.app_id(p) for p in known.marks]).transactions
     return [
-        GapReport(table.name, known.topic.id, partition, end, earliest)
+        GapReport(table, known.topic.id, partition, end, earliest)
         for partition, (earliest, _) in known.marks.items()
         if (end := ends.get(known.topic.app_id(partition))) is not None and end < earliest
     ]
@@ -87,7 +96,7 @@ def accept_gap(settings: Settings, contract: Contract, table: str, partition: in
         known = ask_broker(settings, [chosen.topic]).get(chosen.topic)
         if known is None:
             raise AssayError(f"no such topic: {chosen.topic}", "`assay up` creates the topics of all contracts")
-        gap = next((g for g in _gaps(chosen, bronze, known) if g.partition == partition), None)
+        gap = next((g for g in _gaps(chosen, bronze, known) if g.shard == partition), None)
         if gap is None:
             raise _no_gap(chosen, bronze, known, partition)
         try:
@@ -117,14 +126,14 @@ def _no_gap(table: Table, bronze: LakeTable, known: TopicMarks, partition: int) 
 def _accept(bronze: LakeTable, topic: Topic, gap: GapReport, note: dict[str, str]) -> GapReport:
     """One bronze commit. Raises Conflict when bronze has moved since."""
     bronze.refresh()
-    app_id = topic.app_id(gap.partition)
+    app_id = topic.app_id(gap.shard)
     before = bronze.transaction(SEQ)
     seq = (before or 0) + 1
     clock = next_clock(bronze)
     moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
     value = json.dumps(note | {"when": moment.isoformat(), "missing": gap.missing}, ensure_ascii=False).encode()
     row = {
-        "topic_id": topic.id, "kafka_partition": gap.partition, "offset": gap.expected, "span": gap.missing, "kind": "gap",
+        "_source": topic.id, "_shard": gap.shard, "_position": gap.expected, "_span": gap.missing, "kind": "gap",
         "record_time": None, "key": None, "value": value, "headers": None,
         "seq": seq, "landed_at": moment, "landed_date": moment.date(),
     }  # fmt: skip
@@ -132,4 +141,4 @@ def _accept(bronze: LakeTable, topic: Topic, gap: GapReport, note: dict[str, str
     bronze.commit(
         adds, advance={app_id: gap.earliest, SEQ: seq, CLOCK: clock}, expect={app_id: gap.expected, SEQ: before}
     )
-    return GapReport(gap.table, gap.topic_id, gap.partition, gap.expected, gap.earliest, seq)
+    return replace(gap, seq=seq)

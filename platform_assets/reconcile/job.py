@@ -14,14 +14,14 @@ from pathlib import Path
 import duckdb
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import document_id
 from platform_assets.core.transactions import SEQ
-from platform_assets.reconcile.proof import EXAMPLES, Check, Progress, TableProof, document_id
+from platform_assets.reconcile.proof import EXAMPLES, Check, Progress, TableProof
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.tables.runs import run_folder
 from platform_assets.transform import Masker
 
 MEMORY = "1GB"
-COORDINATES = "_topic_id, _kafka_partition, _offset"
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Job:
         relation.create(name)
 
     def refuse(self, check: Check, code: str, message: str, wrong: duckdb.DuckDBPyRelation) -> int:
-        """Record a failure for each row of `wrong`: topic id, Kafka partition, offset, and a note that may be empty."""
+        """Record a failure for each row of `wrong`: source, shard, position, and a note that may be empty."""
         count = size(wrong)
         if count:
             check.fail(code, message, count, _examples(wrong))
@@ -91,8 +91,8 @@ def _examples(rows: duckdb.DuckDBPyRelation) -> list[str]:
     return [" ".join(filter(None, (_name(t, p, o), note))) for t, p, o, note in named]
 
 
-def _name(topic_id: str | None, partition: int | None, offset: int | None) -> str:
-    return document_id(topic_id or "?", -1 if partition is None else partition, -1 if offset is None else offset)
+def _name(source: str | None, shard: int | None, position: int | None) -> str:
+    return document_id(source or "?", -1 if shard is None else shard, -1 if position is None else position)
 
 
 @contextmanager

@@ -82,9 +82,9 @@ CLAIMS = {
 
 @dataclass
 class TableProof:
-    """One table, proved at fixed offsets.
+    """One table, proved at fixed positions.
 
-    `counts`: records, skipped, gaps (offsets), silver, quarantined, duplicates, conflicts (duplicates with
+    `counts`: records, skipped, gaps (positions), silver, quarantined, duplicates, conflicts (duplicates with
     other values than the row that stays), expired (records whose silver partition
     is beyond retention), beyond_bronze_retention (silver rows), not_rederivable (rows of another contract version or masking
     key), undecided (bronze records that silver has not consumed yet), documents, refused (by the index), lag (records),
@@ -158,8 +158,3 @@ def _table(table: TableProof) -> dict[str, Any]:
 
 def _listed(found: Sequence[Failure]) -> list[dict[str, Any]]:
     return [{"code": f.code, "message": f.message, "count": f.count, "examples": list(f.examples)} for f in found]
-
-
-def document_id(topic_id: str, partition: int, offset: int) -> str:
-    """The id of a document, row or reject by its coordinates; what `assay trace` takes."""
-    return f"{topic_id[:8]}.{partition}.{offset}"

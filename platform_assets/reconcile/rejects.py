@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import document_id
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
-from platform_assets.index.names import document_id
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.session import session
 
@@ -21,10 +21,10 @@ _COUNTS = """
     WHERE _landed_at >= ? AND _landed_at < ? GROUP BY stage, reason ORDER BY rejects DESC, stage, reason
 """
 _LATEST = """
-    SELECT _topic_id, _kafka_partition, _offset, _landed_at AS landed_at, contract_version, stage, reason, detail, excerpt,
+    SELECT _source, _shard, _position, _landed_at AS landed_at, contract_version, stage, reason, detail, excerpt,
         value_bytes
     FROM quarantine WHERE _landed_at >= ? AND _landed_at < ? AND (? IS NULL OR reason = ?)
-    ORDER BY _landed_at DESC, _offset DESC LIMIT ?
+    ORDER BY _landed_at DESC, _position DESC LIMIT ?
 """
 
 
@@ -51,5 +51,5 @@ def rejects(
         counts = con.sql(_COUNTS, params=[since, until]).to_arrow_table().to_pylist()
         found = con.sql(_LATEST, params=[since, until, reason, reason, limit]).to_arrow_table().to_pylist()
     for row in found:
-        row["id"] = document_id(row.pop("_topic_id"), row.pop("_kafka_partition"), row.pop("_offset"))
+        row["id"] = document_id(row.pop("_source"), row.pop("_shard"), row.pop("_position"))
     return Rejects(plain(counts), plain(found))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from platform_assets.contracts.arrow import silver_schema
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.contracts.registry import accept_contract
+from platform_assets.core.coordinates import COLUMNS, COORDINATES, ORDER
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import REWRITE, SEQ, rewrite_mark
@@ -38,22 +39,20 @@ TRANSFORM_STAGE = "transform"
 WINDOW_ROWS = 100_000
 WINDOW_BYTES = 64 * 1024 * 1024
 _TRIES = 30
-_COORDINATES = ("_topic_id", "_kafka_partition", "_offset")
 
 Progress = Callable[[str, int, int], None]
 """Called with (table, rows looked at, rows in all)."""
 
 _RECORDS = """
-    SELECT bronze.* FROM bronze SEMI JOIN wanted ON bronze.topic_id = wanted._topic_id
-        AND bronze.kafka_partition = wanted._kafka_partition AND bronze."offset" = wanted._offset
+    SELECT bronze.* FROM bronze SEMI JOIN wanted USING (_source, _shard, _position)
     WHERE kind = 'record'
 """
-_INSIDE = "SELECT source.* FROM source SEMI JOIN wanted USING (_topic_id, _kafka_partition, _offset)"
-_OUTSIDE = "SELECT source.* FROM source ANTI JOIN wanted USING (_topic_id, _kafka_partition, _offset)"
+_INSIDE = "SELECT source.* FROM source SEMI JOIN wanted USING (_source, _shard, _position)"
+_OUTSIDE = "SELECT source.* FROM source ANTI JOIN wanted USING (_source, _shard, _position)"
 _KEPT = """
     SELECT source.* FROM source WHERE stage <> ? OR NOT EXISTS (
-        SELECT 1 FROM wanted WHERE wanted._topic_id = source._topic_id
-        AND wanted._kafka_partition = source._kafka_partition AND wanted._offset = source._offset)
+        SELECT 1 FROM wanted WHERE wanted._source = source._source
+        AND wanted._shard = source._shard AND wanted._position = source._position)
 """
 
 
@@ -186,7 +185,7 @@ class _Replay:
         if self._dry_run:
             return
         self._documents.send(pa.concat_tables([appended, finished]), version)
-        done = [t.select(_COORDINATES) for t in (appended, duplicates, finished)]
+        done = [t.select(COLUMNS) for t in (appended, duplicates, finished)]
         self._remove(pa.concat_tables(done), TRANSFORM_STAGE, after, upto)
 
     def _append(
@@ -248,7 +247,7 @@ class _Replay:
         refused = self._documents.send(rows, self._tables.silver.version)
         taken = self._join(_OUTSIDE, rows, refused) if refused.num_rows else rows
         self._report.index_accepted += taken.num_rows
-        self._remove(taken.select(_COORDINATES), INDEX_STAGE, after, upto)
+        self._remove(taken.select(COLUMNS), INDEX_STAGE, after, upto)
 
     # -- reading and removing ----------------------------------------------------------------------------------------
 
@@ -258,7 +257,7 @@ class _Replay:
         quarantine.refresh()
         where = f"stage = '{stage}' AND _seq > {after} AND _seq <= {upto}"
         rows = quarantine.relation(self._con, quarantine.between("_seq", after + 1, upto)).filter(where)
-        return rows.project(", ".join(_COORDINATES)).distinct().to_arrow_table()
+        return rows.project(COORDINATES).distinct().to_arrow_table()
 
     def _records(self, wanted: pa.Table, after: int, upto: int) -> pa.Table:
         """The bronze records of those coordinates, as far as bronze still has them."""
@@ -283,8 +282,8 @@ class _Replay:
         if wanted.num_rows == 0:
             return source if sql is _OUTSIDE and isinstance(source, pa.Table) else schema.empty_table()
         relation.create_view("source", replace=True)
-        self._con.register("wanted", wanted.select(_COORDINATES))
-        rows = self._con.sql(sql).order("_seq, _kafka_partition, _offset").to_arrow_table()
+        self._con.register("wanted", wanted.select(COLUMNS))
+        rows = self._con.sql(sql).order(ORDER).to_arrow_table()
         self._con.unregister("wanted")
         return rows.select(schema.names).cast(schema)
 

@@ -10,17 +10,18 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
+from platform_assets.contracts.arrow import QUARANTINE_SCHEMA
 from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import COLUMNS, Coordinates, parse_document_id
 from platform_assets.core.settings import Settings
 from platform_assets.index.bulk import BulkWriter
 from platform_assets.index.connect import connect_indices
 from platform_assets.index.documents import to_ndjson
-from platform_assets.index.names import parse_document_id
 from platform_assets.ingest.dead_letters import quarantine_refused
 from platform_assets.reconcile.replay_report import TableReplay
 from platform_assets.tables.layout import TableSet
 
-_NONE = pa.schema([("_topic_id", pa.string()), ("_kafka_partition", pa.int32()), ("_offset", pa.int64())])
+_NONE = pa.schema([QUARANTINE_SCHEMA.field(name).remove_metadata() for name in COLUMNS])
 
 
 class Documents:
@@ -63,8 +64,6 @@ class Documents:
         self._report.documents += sent.taken.total()
         self._report.index_refused += len(sent.refused)
         quarantine_refused(self._tables.quarantine, self._con, rows, sent.refused)
-        places = {(c.topic, c.partition, c.offset) for r in sent.refused for c in [parse_document_id(r.document_id)]}
-        keys = rows.select(_NONE.names).to_pylist() if places else []
-        return pa.Table.from_pylist(
-            [k for k in keys if (k["_topic_id"][:8], k["_kafka_partition"], k["_offset"]) in places], schema=_NONE
-        )
+        places = {parse_document_id(one.document_id) for one in sent.refused}
+        keys = rows.select(COLUMNS).to_pylist() if places else []
+        return pa.Table.from_pylist([key for key in keys if Coordinates.of(key).short in places], schema=_NONE)

@@ -3,7 +3,7 @@
 Bronze is walked in windows of commits; silver and quarantine rows of a window are found by their `_seq`. What is in neither
 is kept for `duplicates.py`, which looks for the survivor. Nothing here holds more than a window in memory.
 
-Belongs here: coordinates, stored hashes, derivation. Does not: offsets (`coverage.py`), keys, the index.
+Belongs here: coordinates, stored hashes, derivation. Does not: ranges of positions (`coverage.py`), keys, the index.
 """
 
 from __future__ import annotations
@@ -13,34 +13,36 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from platform_assets.contracts.model import Table
+from platform_assets.core.coordinates import COLUMNS, COORDINATES, SPAN
 from platform_assets.reconcile.coverage import Coverage
-from platform_assets.reconcile.job import COORDINATES, Job, size
+from platform_assets.reconcile.job import Job, size
 from platform_assets.reconcile.versions import NEXT_VERSIONS, VERSIONS, Made, key_only
 from platform_assets.transform import Transformer
-from platform_assets.transform.hashing import INCOMPARABLE, hash_expression
-from platform_assets.transform.sql import literal
+from platform_assets.transform.hashing import INCOMPARABLE, hash_expression, key_low_expression
+from platform_assets.transform.sql import identifier, literal
 
 WINDOW_ROWS = 500_000
 WINDOW_BYTES = 256 * 1024 * 1024
 _END = 2**63 - 1
 _COMPARED = [
-    "_topic_id", "_kafka_partition", "_offset", "_seq", "_hash", "_landed_at", "_history", "_key_id", "event_partition",
-    "_key_hi", "_key_lo", "_content",
+    "_source", "_shard", "_position", "_seq", "_hash", "_landed_at", "_history", "_key_id", "event_partition",
+    "_key_hi", "_key_lo", "_content", "_time",
 ]  # fmt: skip
-_RECORD_COLUMNS = ("topic_id", "kafka_partition", "offset", "span", "kind", "seq", "landed_at", "value")
+_RECORD_COLUMNS = (*COLUMNS, SPAN, "kind", "seq", "landed_at", "value")
 _SYSTEM = f"{COORDINATES}, _seq, _hash, _landed_at, _history, _contract_version, _key_id, event_partition"
 
 _ODD = """
     CREATE OR REPLACE TABLE odd AS
-    SELECT _topic_id, _kafka_partition, _offset,
+    SELECT _source, _shard, _position,
            CAST(sum(rec) AS INT) AS rec, CAST(sum(mark) AS INT) AS mark, CAST(sum(s) AS INT) AS s, CAST(sum(q) AS INT) AS q
     FROM (
-        SELECT topic_id AS _topic_id, kafka_partition AS _kafka_partition, "offset" AS _offset, seq AS _seq,
+        SELECT _source, _shard, _position, seq AS _seq,
                CAST(kind = 'record' AS INT) AS rec, CAST(kind <> 'record' AS INT) AS mark, 0 AS s, 0 AS q FROM b
-        UNION ALL SELECT _topic_id, _kafka_partition, _offset, _seq, 0, 0, 1, 0 FROM s
-        UNION ALL SELECT _topic_id, _kafka_partition, _offset, _seq, 0, 0, 0, 1 FROM q
+        UNION ALL SELECT _source, _shard, _position, _seq, 0, 0, 1, 0 FROM s
+        UNION ALL SELECT _source, _shard, _position, _seq, 0, 0, 0, 1 FROM q
     )
-    GROUP BY _topic_id, _kafka_partition, _offset, _seq
+    GROUP BY _source, _shard, _position, _seq
     HAVING NOT (sum(rec) = 1 AND sum(mark) = 0 AND sum(s) + sum(q) = 1) AND NOT (sum(mark) = 1 AND sum(rec) + sum(s) + sum(q) = 0)
 """
 _VERDICTS = (
@@ -59,54 +61,61 @@ _VERDICTS = (
 _NEITHER = "rec = 1 AND mark = 0 AND s = 0 AND q = 0"
 
 _ALTERED = """
-    SELECT s._topic_id, s._kafka_partition, s._offset, concat_ws(', ',
+    SELECT s._source, s._shard, s._position, concat_ws(', ',
         CASE WHEN s._hash IS DISTINCT FROM r._hash THEN 'content' END,
         CASE WHEN s.event_partition IS DISTINCT FROM r.event_partition THEN 'event partition' END,
         CASE WHEN s._history IS DISTINCT FROM r._history THEN 'history' END,
         CASE WHEN s._landed_at IS DISTINCT FROM r._landed_at THEN 'landing time' END,
         CASE WHEN s._key_id IS DISTINCT FROM r._key_id THEN 'masking key' END) AS note
-    FROM s JOIN r ON s._topic_id = r._topic_id AND s._kafka_partition = r._kafka_partition AND s._offset = r._offset
+    FROM s JOIN r USING (_source, _shard, _position)
     WHERE s.current AND (s._hash IS DISTINCT FROM r._hash OR s.event_partition IS DISTINCT FROM r.event_partition
         OR s._history IS DISTINCT FROM r._history OR s._landed_at IS DISTINCT FROM r._landed_at
         OR s._key_id IS DISTINCT FROM r._key_id)
 """
+# What an older version made may have other values, but neither another time nor another key.
+_MOVED = """
+    SELECT _source, _shard, _position, 'of another record'
+    FROM s JOIN r USING (_source, _shard, _position)
+    WHERE NOT s.current AND NOT s.other_major
+        AND (s._time IS DISTINCT FROM r._time OR (NOT s.other_key AND s._key_lo IS DISTINCT FROM r._key_lo))
+"""
 _SHOULD_REJECT = """
-    SELECT _topic_id, _kafka_partition, _offset, x.reason
-    FROM s JOIN x USING (_topic_id, _kafka_partition, _offset) WHERE s.current
+    SELECT _source, _shard, _position, x.reason
+    FROM s JOIN x USING (_source, _shard, _position) WHERE s.current
 """
 _SHOULD_ACCEPT = """
-    SELECT _topic_id, _kafka_partition, _offset, concat('stored reason: ', q.reason)
-    FROM q JOIN r USING (_topic_id, _kafka_partition, _offset) WHERE q.current
+    SELECT _source, _shard, _position, concat('stored reason: ', q.reason)
+    FROM q JOIN r USING (_source, _shard, _position) WHERE q.current
 """
 _REASON = """
-    SELECT _topic_id, _kafka_partition, _offset, concat(q.reason, ', not ', x.reason)
-    FROM q JOIN x USING (_topic_id, _kafka_partition, _offset) WHERE q.current AND q.reason IS DISTINCT FROM x.reason
+    SELECT _source, _shard, _position, concat(q.reason, ', not ', x.reason)
+    FROM q JOIN x USING (_source, _shard, _position) WHERE q.current AND q.reason IS DISTINCT FROM x.reason
 """
 _WANTED = """
-    SELECT topic_id, kafka_partition, "offset", span, kind, seq, landed_at, value
-    FROM mine SEMI JOIN neither ON topic_id = _topic_id AND kafka_partition = _kafka_partition AND "offset" = _offset
+    SELECT _source, _shard, _position, _span, kind, seq, landed_at, value
+    FROM mine SEMI JOIN neither USING (_source, _shard, _position)
 """
 _TURNED = """
     CREATE OR REPLACE TABLE turned AS
-    SELECT _topic_id, _kafka_partition, _offset, concat('rejected now: ', mine.reason) AS note,
+    SELECT _source, _shard, _position, concat('rejected now: ', mine.reason) AS note,
         coalesce(other_version, false) AS other_version, coalesce(other_major, false) AS other_major
-    FROM (FROM x SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
+    FROM (FROM x SEMI JOIN neither USING (_source, _shard, _position)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
 _TURNED_RECORDS = """
-    SELECT records.* FROM records SEMI JOIN turned ON topic_id = _topic_id AND kafka_partition = _kafka_partition
-        AND "offset" = _offset AND other_version
+    SELECT records.* FROM records
+    SEMI JOIN (FROM turned WHERE other_version) AS turned USING (_source, _shard, _position)
 """
 _CLAIM = """
     INSERT INTO claimed
-    SELECT _topic_id, _kafka_partition, _offset, event_partition, _key_hi, _key_lo, _content, _landed_at,
+    SELECT _source, _shard, _position, event_partition, _key_hi, _key_lo, _content, _landed_at,
         coalesce(other_key, false)
-    FROM (FROM r SEMI JOIN neither USING (_topic_id, _kafka_partition, _offset)) AS mine
+    FROM (FROM r SEMI JOIN neither USING (_source, _shard, _position)) AS mine
     ASOF LEFT JOIN versions ON mine._seq >= versions._seq
 """
 CLAIMED = """
     CREATE OR REPLACE TABLE claimed (
-        _topic_id VARCHAR, _kafka_partition INT, _offset BIGINT, event_partition VARCHAR,
+        _source VARCHAR, _shard INT, _position BIGINT, event_partition VARCHAR,
         _key_hi UBIGINT, _key_lo UBIGINT, _content UINTEGER, _landed_at TIMESTAMPTZ, other_key BOOLEAN)
 """
 """Records in neither silver nor quarantine that the contract accepts: each says to be a duplicate.
@@ -236,14 +245,12 @@ class RowProof:
         job = self._job
         within = f"seq > {after} AND seq <= {upto}"
         source = job.bronze.table.relation(job.con, job.bronze.between("seq", after + 1, upto)).filter(within)
-        columns = 'topic_id, kafka_partition, "offset", span, kind, seq'
+        columns = (*COLUMNS, SPAN, "kind", "seq")
         if not job.deep:
-            job.store("b", source.project(columns))
+            job.store("b", source.project(", ".join(columns)))
             return None
         rows: pa.Table = source.project(", ".join(f'"{c}"' for c in _RECORD_COLUMNS)).to_arrow_table()
-        job.store(
-            "b", job.con.from_arrow(rows.select(["topic_id", "kafka_partition", "offset", "span", "kind", "seq"]))
-        )
+        job.store("b", job.con.from_arrow(rows.select(columns)))
         return rows
 
     def _silver(self, within: str, files: list) -> None:  # type: ignore[type-arg]
@@ -257,10 +264,17 @@ class RowProof:
             .filter(within)
             .project(
                 f"{_SYSTEM}, _hash IS NOT DISTINCT FROM {hash_expression(job.contract)} AS good,"
-                f" NOT {made.other_version} AND NOT {other_mask} AS current, {made.columns(other_mask)}"
+                f" NOT {made.other_version} AND NOT {other_mask} AS current, {made.columns(other_mask)},"
+                f" {self._identity()}"
             ),
         )
         job.proof.count("silver", size(job.con.table("s")))
+
+    def _identity(self) -> str:
+        """SQL for the time of a silver row (`_time`, microseconds since 1970) and half of its key (`_key_lo`), where compared."""
+        contract = self._job.contract
+        key = f"CASE WHEN NOT current THEN {key_low_expression(contract)} END" if contract.key else "NULL::UBIGINT"
+        return f"epoch_us({identifier(contract.event_time)}) AS _time, {key} AS _key_lo"
 
     def _quarantine(self, within: str, after: int, upto: int) -> None:
         job = self._job
@@ -296,10 +310,8 @@ class RowProof:
             mine.filter(f"seq > {after} AND seq <= {upto}").create_view("mine", replace=True)
             bronze = job.con.sql(_WANTED).to_arrow_table()
         transformed = self._transformer.transform(bronze)
-        job.con.register("r", _keyed(transformed.accepted))
-        job.con.register(
-            "x", transformed.rejected.select(["_topic_id", "_kafka_partition", "_offset", "_seq", "reason"])
-        )
+        job.con.register("r", _keyed(job.contract, transformed.accepted))
+        job.con.register("x", transformed.rejected.select([*COLUMNS, "_seq", "reason"]))
         try:
             if job.deep:
                 self._compare()
@@ -325,21 +337,20 @@ class RowProof:
         if not records.num_rows:
             return
         with Transformer(key_only(job.contract), job.masker) as transformer:
-            accepted = _keyed(transformer.transform(records).accepted)
+            accepted = _keyed(job.contract, transformer.transform(records).accepted)
         # Fields are missing from it: its values cannot be compared.
         at = accepted.schema.get_field_index("_content")
         unknown = pa.repeat(pa.scalar(INCOMPARABLE, pa.uint32()), accepted.num_rows)
         job.con.register("r", accepted.set_column(at, "_content", unknown))
         job.con.execute(_CLAIM)
-        job.con.execute(
-            "CREATE OR REPLACE TABLE turned AS FROM turned ANTI JOIN r USING (_topic_id, _kafka_partition, _offset)"
-        )
+        job.con.execute("CREATE OR REPLACE TABLE turned AS FROM turned ANTI JOIN r USING (_source, _shard, _position)")
         job.con.unregister("r")
 
     def _compare(self) -> None:
         job, check = self._job, self._checks["derivation"]
         for code, message, sql in (
             ("altered", "silver rows that bronze gives otherwise", _ALTERED),
+            ("moved", "silver rows that stand where bronze has another record", _MOVED),
             ("should_be_rejected", "silver rows that the contract rejects", _SHOULD_REJECT),
             ("should_be_accepted", "quarantine rows that the contract accepts", _SHOULD_ACCEPT),
             ("reason_differs", "quarantine rows with another reason", _REASON),
@@ -352,8 +363,9 @@ class RowProof:
             job.proof.count("not_rederivable", older)
 
 
-def _keyed(accepted: pa.Table) -> pa.Table:
+def _keyed(contract: Table, accepted: pa.Table) -> pa.Table:
     """The columns that are compared, and the key's; null where the table has none."""
+    accepted = accepted.append_column("_time", accepted.column(contract.event_time).cast(pa.int64()))
     for name, kind in (("_key_hi", pa.uint64()), ("_key_lo", pa.uint64()), ("_content", pa.uint32())):
         if name not in accepted.column_names:
             accepted = accepted.append_column(name, pa.nulls(len(accepted), kind))

@@ -9,9 +9,8 @@ Belongs here: looking up. Does not belong here: evaluating whether all is well (
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -19,13 +18,21 @@ import pyarrow as pa
 from opensearchpy.exceptions import NotFoundError, OpenSearchException
 
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.core.coordinates import (
+    COORDINATES,
+    POSITION,
+    Coordinates,
+    ShownNames,
+    document_id,
+    parse_record_id,
+)
 from platform_assets.core.errors import AssayError
 from platform_assets.core.serialization import plain
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import SEQ
 from platform_assets.index.connect import connect_indices
 from platform_assets.index.errors import translate
-from platform_assets.index.names import document_id, read_alias
+from platform_assets.index.names import read_alias
 from platform_assets.reconcile.coverage import ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
 from platform_assets.tables.files import DataFile
@@ -35,9 +42,6 @@ from platform_assets.transform import Transformer, hash_select, key_select
 from platform_assets.transform.hashing import INCOMPARABLE
 from platform_assets.transform.masking import masker
 from platform_assets.transform.sql import literal
-
-_SHORT = re.compile(r"([0-9A-Za-z_-]{1,8})\.(\d{1,9})\.(\d{1,18})")
-_LONG = re.compile(r"([0-9A-Za-z_-]{8,64}):(\d{1,9}):(\d{1,18})")
 
 
 class UnknownDocument(AssayError):
@@ -58,9 +62,8 @@ class Trace:
     table: str
     verdict: str = ""
     topic: str = ""
-    topic_id: str = ""
-    partition: int = 0
-    offset: int = 0
+    at: Coordinates = field(kw_only=True)  # with the source's whole identity
+    shown: ShownNames = field(kw_only=True)
     broker: str = "not asked"  # `held`, `deleted`, `recreated` (the topic is another one now), `unknown`
     documents: list[dict[str, Any]] = field(default_factory=list)
     silver: dict[str, Any] | None = None
@@ -71,30 +74,36 @@ class Trace:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form with stable names; times as ISO 8601."""
+        """A JSON-ready form with stable names; times as ISO 8601, the coordinates by the names that people know."""
         found: dict[str, Any] = plain(asdict(self))
-        return found
+        for name in ("topic", "at", "shown"):
+            del found[name]
+        return found | {self.shown.name: self.topic} | self.shown.named(self.at)
 
 
 def is_document_id(text: str) -> bool:
     """Whether the text looks like the id of a document or of a record."""
-    return (_SHORT.fullmatch(text) or _LONG.fullmatch(text)) is not None
+    try:
+        parse_record_id(text)
+    except ValueError:
+        return False
+    return True
 
 
 def trace(
     settings: Settings, contract: Contract, document_id: str, *, reveal: bool = False, services: bool = True
 ) -> Trace:
-    """Follow an id (`topic.partition.offset` as documents have it, or `topic-id:partition:offset`) through a system's tables.
+    """Follow an id through a system's tables: a document's, or `source:shard:position` with the source's whole identity.
 
     With `services` the index and the broker are asked too; one that does not answer is a note. Raises UnknownDocument for
     what is no id and for one that no table knows.
     """
-    match = _SHORT.fullmatch(document_id) or _LONG.fullmatch(document_id)
-    if match is None:
+    try:
+        where = parse_record_id(document_id)
+    except ValueError as error:
         raise UnknownDocument(
             f"{document_id!r} is no document id", "it looks like 1a2B3c4D.0.42: topic, partition, offset"
-        )
-    where = _Where(match[1], int(match[2]), int(match[3]))
+        ) from error
     with session() as con:
         for table in contract.tables:
             found = _Tracer(settings, table, con, where, reveal).look()
@@ -109,27 +118,11 @@ def trace(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Where:
-    """`topic` is the beginning of a topic's id; checked to be harmless in SQL."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def sql(self, prefix: str) -> str:
-        """Condition on coordinates whose columns begin with `prefix` (`_` in silver and quarantine)."""
-        return (
-            f"starts_with({prefix}topic_id, {literal(self.topic)}) AND {prefix}kafka_partition = {self.partition}"
-            f' AND "{prefix}offset" = {self.offset}'
-        )
-
-
 class _Tracer:
     """Looks into one table's layers."""
 
     def __init__(
-        self, settings: Settings, table: Table, con: duckdb.DuckDBPyConnection, where: _Where, reveal: bool
+        self, settings: Settings, table: Table, con: duckdb.DuckDBPyConnection, where: Coordinates, reveal: bool
     ) -> None:
         self._settings = settings
         self._table = table
@@ -137,6 +130,8 @@ class _Tracer:
         self._where = where
         self._reveal = reveal
         self._tables: TableSet = Lake(settings.lake_path).tables(table)
+        self._shard = f"starts_with(_source, {literal(where.source)}) AND _shard = {where.shard}"
+        self._here = f"{self._shard} AND _position = {where.position}"
 
     def look(self) -> Trace | None:
         """What the lake knows of the coordinate; None when this table does not know it."""
@@ -149,15 +144,14 @@ class _Tracer:
         record, raw = self._bronze(bronze, seq)
         if not rows and not rejects and record is None:
             return None
-        first = (rows or rejects or [{"_topic_id": record and record["topic_id"]}])[0]
-        topic_id = str(first["_topic_id"])
+        at = Coordinates.of(next(row for row in (*rows, *rejects, record) if row is not None))
+        at = replace(at, position=self._where.position)  # a marker begins before it
         found = Trace(
-            id=document_id(topic_id, self._where.partition, self._where.offset),
+            id=at.document_id,
             table=self._table.name,
             topic=self._table.topic,
-            topic_id=topic_id,
-            partition=self._where.partition,
-            offset=self._where.offset,
+            at=at,
+            shown=self._table.shown,
             silver=rows[0] if rows else None,
             quarantine=rejects,
             bronze=record,
@@ -172,8 +166,8 @@ class _Tracer:
     def _layer(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """Rows of silver or quarantine at the coordinate, each with the `file` that it is in."""
         found = []
-        files = snapshot.between("_offset", self._where.offset, self._where.offset)
-        for rows, path in self._rows(snapshot, files, self._where.sql("_"), "_seq"):
+        files = snapshot.between(POSITION, self._where.position, self._where.position)
+        for rows, path in self._rows(snapshot, files, self._here, "_seq"):
             more: dict[str, Any] = {"file": path}
             if "_hash" in rows.column_names:
                 more["hash_agrees"] = self._hash_agrees(rows)
@@ -203,18 +197,15 @@ class _Tracer:
         return bool(again == rows.column("_hash").to_pylist())
 
     def _bronze(self, snapshot: Snapshot, seq: int | None) -> tuple[dict[str, Any] | None, pa.Table | None]:
-        """The bronze row (a record, or the marker that covers the offset) as shown, and as it is."""
-        offset = self._where.offset
-        files = snapshot.between("offset", offset, offset)
+        """The bronze row (a record, or the marker that covers the position) as shown, and as it is."""
+        position = self._where.position
+        files = snapshot.between(POSITION, position, position)
         if seq is not None:
             commits = {f.path for f in snapshot.between("seq", seq, seq)}
             files = [f for f in files if f.path in commits]
-        inside = (
-            f"kind <> 'record' AND starts_with(topic_id, {literal(self._where.topic)})"
-            f' AND kafka_partition = {self._where.partition} AND "offset" <= {offset} AND "offset" + span > {offset}'
-        )
-        earlier = snapshot.between("offset", 0, offset)
-        for candidates, condition in ((files, self._where.sql("")), (earlier, inside)):
+        inside = f"kind <> 'record' AND {self._shard} AND _position <= {position} AND _position + _span > {position}"
+        earlier = snapshot.between(POSITION, 0, position)
+        for candidates, condition in ((files, self._here), (earlier, inside)):
             for rows, path in self._rows(snapshot, candidates, condition, "seq"):
                 return self._shown(rows.to_pylist()[0], path), rows
         return None, None
@@ -255,7 +246,7 @@ class _Tracer:
         silver.view(self._con, "silver", [f for f in silver.files if f.partition == partition])
         hi, lo = (accepted.column(name)[0].as_py() for name in ("_key_hi", "_key_lo"))
         keyed = self._con.sql(key_select(self._table, key_id)).filter(f"_key_hi = {hi} AND _key_lo = {lo}")
-        if keys := keyed.project("_topic_id, _kafka_partition, _offset, _content").fetchall():
+        if keys := keyed.project(f"{COORDINATES}, _content").fetchall():
             found.verdict, found.survivor = "duplicate", document_id(*keys[0][:3])
             found.conflict = keys[0][3] not in (INCOMPARABLE, accepted.column("_content")[0].as_py())
         if found.conflict:
@@ -303,8 +294,8 @@ def _ask_broker(settings: Settings, found: Trace) -> None:
         return
     if known is None:
         found.broker = "deleted"
-    elif known.topic.id != found.topic_id:
+    elif known.topic.id != found.at.source:
         found.broker = "recreated"
     else:
-        low, high = known.marks.get(found.partition, (0, 0))
-        found.broker = "held" if low <= found.offset < high else "deleted"
+        low, high = known.marks.get(found.at.shard, (0, 0))
+        found.broker = "held" if low <= found.at.position < high else "deleted"

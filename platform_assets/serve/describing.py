@@ -4,6 +4,7 @@ Belongs here: contracts, marts, reports and runbooks as the page for operators n
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,6 +96,7 @@ def _table(table: Table) -> dict[str, Any]:
         "severity": _severity(table),
         "origin": list(table.origin),
         "display": list(table.display),
+        "coordinates": asdict(table.shown),
         "attributes": table.attributes,
         "attributes_searchable": bool(table.attributes) and flat(table),
         "freshness_warn_s": table.freshness_warn.total_seconds(),

@@ -17,10 +17,10 @@ from starlette.responses import Response
 
 from platform_assets.contracts.export import row_schema
 from platform_assets.contracts.model import Contract, Table
+from platform_assets.core.coordinates import parse_document_id
 from platform_assets.index.asking import Deadline
 from platform_assets.index.charts import Counts, count
 from platform_assets.index.errors import QueryError, too_long
-from platform_assets.index.names import parse_document_id
 from platform_assets.index.query import Page, search
 from platform_assets.index.surroundings import surroundings
 from platform_assets.index.syntax import Clause, Value

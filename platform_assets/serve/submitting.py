@@ -19,8 +19,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.contracts.export import message_schema
 from platform_assets.contracts.model import Contract, Format, Table
+from platform_assets.core.coordinates import Coordinates
 from platform_assets.index.errors import QueryError
-from platform_assets.index.names import document_id
 from platform_assets.serve.access import Caller, allow
 from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
@@ -83,7 +83,7 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
                     "application/json": {
                         "example": {
                             "topic": contract.tables[0].topic,
-                            "records": [{"id": "1a2B3c4D.0.42", "partition": 0, "offset": 42}],
+                            "records": [_told(contract.tables[0], Coordinates("1a2B3c4D", 0, 42))],
                         }
                     }
                 },
@@ -149,12 +149,13 @@ def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tup
         return refused, None
     topic = backend.submitter.topic(table.topic)
     placed = backend.submitter.publish(table.topic, secrets.token_bytes(8), records)
-    told = [
-        {"id": document_id(topic.id, partition, offset), "partition": partition, "offset": offset}
-        for partition, offset in placed
-    ]
+    told = [_told(table, Coordinates(topic.id, shard, position)) for shard, position in placed]
     fresh = {"topic": table.topic, "records": told}
     return Json(fresh, 201), fresh
+
+
+def _told(table: Table, placed: Coordinates) -> dict[str, Any]:
+    return {"id": placed.document_id, table.shown.shard: placed.shard, table.shown.position: placed.position}
 
 
 def _evaluate(backend: Backend, table: Table, caller: Caller, records: list[bytes]) -> Json | None:
@@ -162,10 +163,10 @@ def _evaluate(backend: Backend, table: Table, caller: Caller, records: list[byte
     with Transformer(table, masker(backend.settings), threads=1, memory_limit="256MB") as transformer:
         transformed = transformer.transform(_as_bronze(records))
     if transformed.rejected.num_rows:
-        rows = transformed.rejected.select(["_offset", "reason"]).to_pylist()
+        rows = transformed.rejected.select(["_position", "reason"]).to_pylist()
         reasons = Counter(row["reason"] for row in rows)
         errors = [
-            {"event": row["_offset"], "reason": row["reason"], "what": describe(table, row["reason"])} for row in rows
+            {"event": row["_position"], "reason": row["reason"], "what": describe(table, row["reason"])} for row in rows
         ]
         common = describe(table, reasons.most_common(1)[0][0])
         detail = f"{len(rows)} of {len(records)} events do not keep the contract: {common}"
@@ -184,14 +185,14 @@ def _evaluate(backend: Backend, table: Table, caller: Caller, records: list[byte
 
 
 def _as_bronze(records: list[bytes]) -> pa.Table:
-    """Records as they will lie in bronze; the offset is the place in the request."""
+    """Records as they will lie in bronze; the position is the place in the request."""
     n = len(records)
     now = datetime.now(UTC)
     columns: dict[str, Any] = {
-        "topic_id": ["submitted"] * n,
-        "kafka_partition": [0] * n,
-        "offset": range(n),
-        "span": [1] * n,
+        "_source": ["submitted"] * n,
+        "_shard": [0] * n,
+        "_position": range(n),
+        "_span": [1] * n,
         "kind": ["record"] * n,
         "record_time": [now] * n,
         "key": [None] * n,

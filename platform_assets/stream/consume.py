@@ -65,7 +65,7 @@ class Gap:
 class TopicBatch:
     """What one topic gave since the last batch.
 
-    `rows`: topic_id, kafka_partition, offset, span, kind, record_time, key, value, headers; by partition and offset, with a
+    `rows`: _source, _shard, offset, span, kind, record_time, key, value, headers; by partition and offset, with a
     row of kind `skipped` for every range of offsets that holds no readable record. `start` and `next` are the half-open
     offset range by partition; the rows cover it exactly.
     """
@@ -287,16 +287,16 @@ class TopicReader:
         p.cut = rows.num_rows < len(p.messages)
         size = rows.column("value").nbytes
         if holes.num_rows:
-            rows = pa.concat_tables([rows, holes]).sort_by([("kafka_partition", "ascending"), ("offset", "ascending")])
+            rows = pa.concat_tables([rows, holes]).sort_by([("_shard", "ascending"), ("_position", "ascending")])
         return TopicBatch(topic, rows, start, after, size)
 
 
 ROW_SCHEMA = pa.schema(
     [
-        ("topic_id", pa.string()),
-        ("kafka_partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("span", pa.int64()),
+        ("_source", pa.string()),
+        ("_shard", pa.int32()),
+        ("_position", pa.int64()),
+        ("_span", pa.int64()),
         ("kind", pa.string()),
         ("record_time", pa.timestamp("us", tz="UTC")),
         ("key", pa.binary()),
@@ -349,8 +349,8 @@ def encode_headers(headers: Headers) -> bytes:
 def _cut(
     topic: Topic, rows: pa.Table, ends: dict[int, int], until: Mapping[tuple[str, int], int]
 ) -> tuple[pa.Table, dict[int, int]]:
-    partitions = rows.column("kafka_partition").to_numpy()
-    offsets = rows.column("offset").to_numpy()
+    partitions = rows.column("_shard").to_numpy()
+    offsets = rows.column("_position").to_numpy()
     limit = {part: until.get((topic.name, part), 0) for part in topic.partitions}
     limits = np.zeros(max(topic.partitions) + 1, np.int64)
     for part, end in limit.items():
@@ -366,8 +366,8 @@ def _coverage(
     topic: Topic, rows: pa.Table, ends: Mapping[int, int], position: Mapping[int, int]
 ) -> tuple[pa.Table, dict[int, int], dict[int, int]]:
     """Holes between consecutive offsets as marker rows, and the half-open range that rows and holes cover together."""
-    partitions = rows.column("kafka_partition").to_numpy()
-    offsets = rows.column("offset").to_numpy()
+    partitions = rows.column("_shard").to_numpy()
+    offsets = rows.column("_position").to_numpy()
     markers: list[tuple[int, int, int]] = []
     start: dict[int, int] = {}
     after: dict[int, int] = {}

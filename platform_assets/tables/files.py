@@ -22,7 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-STATISTICS_COLUMNS = ("seq", "_seq", "offset", "_offset", "seq_min", "seq_max", "refresh", "stage")
+from platform_assets.core.coordinates import POSITION
+
+STATISTICS_COLUMNS = ("seq", "_seq", POSITION, "seq_min", "seq_max", "refresh", "stage")
 """Columns whose minimum and maximum go into the Delta log, where the table has them; so do those of every time."""
 
 ROW_GROUP_ROWS = 131_072
@@ -148,7 +150,7 @@ def older(paths: Iterable[Path], before: float) -> list[Path]:
 
 def _dictionary_columns(table: pa.Table) -> list[str]:
     """Columns worth a dictionary: not the raw bytes and not numbers that never repeat."""
-    never = {"value", "offset", "_offset", "_hash", "event_id"}
+    never = {"value", POSITION, "_hash", "event_id"}
     return [f.name for f in table.schema if f.name not in never and not pa.types.is_floating(f.type)]
 
 

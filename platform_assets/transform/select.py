@@ -23,7 +23,7 @@ from platform_assets.transform.times import composed_text
 def compile_select(table: Table) -> str:
     """DuckDB SQL over a relation `bronze` (the bronze columns): one row per row of kind 'record'.
 
-    Columns: `_topic_id, _kafka_partition, _offset, _seq, _landed_at, _bytes`, the contract's fields, the attributes
+    Columns: `_source, _shard, _position, _seq, _landed_at, _bytes`, the contract's fields, the attributes
     column if any, `event_partition, _history, _reason`. `_reason` is null for rows that keep the contract.
     Fields masked by HMAC are still in clear: only `Transformer` may hand them on. Pure: the same table gives the same text.
     """
@@ -44,7 +44,7 @@ def compile_select(table: Table) -> str:
         stored.append(f"_attributes AS {identifier(table.attributes)}")
     time = f"epoch_us({identifier(table.event_time)})"
     columns = [
-        "_topic_id, _kafka_partition, _offset, _seq, _landed_at, _bytes",
+        "_source, _shard, _position, _seq, _landed_at, _bytes",
         *stored,
         f"{partition_expression(table)} AS event_partition",
         f"{time} < epoch_us(_landed_at) - {micros(table.lateness)} AS _history",
@@ -65,7 +65,7 @@ def compile_excerpt(table: Table) -> str:
     Apart from `compile_select`, because few rows need it and planning it would cost every batch.
     """
     excerpt = excerpt_expression(table, _decoder(table).sources(table))
-    return _chain(_decoded(table), ["_seq, _kafka_partition, _offset", f"{excerpt} AS _excerpt"], "decoded")
+    return _chain(_decoded(table), ["_seq, _shard, _position", f"{excerpt} AS _excerpt"], "decoded")
 
 
 def _sources(table: Table) -> list[Source]:
@@ -93,7 +93,7 @@ def _chain(stages: list[tuple[str, str]], columns: list[str], last: str) -> str:
 def _raw(table: Table) -> str:
     # A message above the limit is neither decoded nor copied, as try() would do with its whole input.
     columns = (
-        'topic_id AS _topic_id, kafka_partition AS _kafka_partition, "offset" AS _offset, seq AS _seq,'
+        "_source, _shard, _position, seq AS _seq,"
         " landed_at AS _landed_at, value AS _value, octet_length(value) AS _bytes,"
         f" CASE WHEN octet_length(value) BETWEEN 1 AND {table.max_bytes} THEN value END AS _readable"
     )

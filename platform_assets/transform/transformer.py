@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import FieldType, Mask, Table
+from platform_assets.core.coordinates import COLUMNS, POSITION, SHARD
 from platform_assets.transform.engine import prepare
 from platform_assets.transform.excerpt import HEAD_BYTES
 from platform_assets.transform.hashing import row_hash_select
@@ -28,11 +29,7 @@ from platform_assets.transform.reasons import Reason, describe
 from platform_assets.transform.select import compile_excerpt, compile_select
 
 _RECORDS = pa.schema(
-    [
-        field
-        for field in BRONZE_SCHEMA
-        if field.name in {"topic_id", "kafka_partition", "offset", "kind", "value", "seq", "landed_at"}
-    ]
+    [field for field in BRONZE_SCHEMA if field.name in {*COLUMNS, "kind", "value", "seq", "landed_at"}]
 )
 _PARALLEL_ROWS = 25_000  # the engine's threads share the work by record batch: one batch is one thread's work
 _KEY_FIELDS = (
@@ -54,7 +51,7 @@ _NOT_THE_DATA = (
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
-    """What became of a bronze batch; both tables in bronze order (seq, kafka_partition, offset).
+    """What became of a bronze batch; both tables in bronze order.
 
     `accepted` has the silver columns and, if the table has a key, `_key_hi`, `_key_lo` (uint64) and `_content` (uint32) as in
     `hashing.key_select`; `rejected` the quarantine columns. Their lengths add up to the batch's rows of kind 'record'.
@@ -210,9 +207,7 @@ class Transformer:
         details = pa.array([describe(self.table, reason) for reason in reasons], pa.string())
         return pa.table(
             {
-                "_topic_id": evaluated["_topic_id"],
-                "_kafka_partition": evaluated["_kafka_partition"],
-                "_offset": evaluated["_offset"],
+                **{name: evaluated[name] for name in COLUMNS},
                 "_seq": evaluated["_seq"],
                 "_landed_at": evaluated["_landed_at"],
                 "contract_version": pa.repeat(self.table.version, len(evaluated)),
@@ -226,7 +221,7 @@ class Transformer:
         ).cast(QUARANTINE_SCHEMA)
 
     def _undecodable(self, record: pa.Table) -> pa.Table:
-        evaluated = record.rename_columns([f"_{name}" for name in record.column_names])
+        evaluated = record.rename_columns([f"_{name.removeprefix('_')}" for name in record.column_names])
         evaluated = evaluated.append_column("_reason", pa.array([Reason.UNDECODABLE.value]))
         evaluated = evaluated.append_column("_excerpt", pa.nulls(1, pa.string()))
         return self._quarantine(evaluated.append_column("_bytes", pc.binary_length(evaluated["_value"])))
@@ -239,8 +234,8 @@ class Transformer:
         finally:
             self._connection.unregister(relation)
         # Columns of several answers are put side by side, and an engine that runs in parallel may reorder rows.
-        for name in ("seq", "kafka_partition", "offset"):
-            if not answer[f"_{name}"].equals(rows[name if name in rows.column_names else f"_{name}"]):
+        for name in ("_seq", SHARD, POSITION):
+            if not answer[name].equals(rows[name if name in rows.column_names else name.removeprefix("_")]):
                 raise AssertionError(f"{self.table.qualified_name}: the engine lost rows or changed their order")
         return answer
 
@@ -251,8 +246,8 @@ class Transformer:
 
 
 def _bronze_order(records: pa.Table) -> npt.NDArray[np.int64] | None:
-    """The indices that put records by (seq, kafka_partition, offset); None if they stand so already."""
-    order = [records[name].to_numpy() for name in ("offset", "kafka_partition", "seq")]
-    offset, partition, seq = (np.diff(column) for column in order)
-    rising = (seq > 0) | ((seq == 0) & ((partition > 0) | ((partition == 0) & (offset >= 0))))
+    """The indices that put records in bronze order; None if they stand so already."""
+    order = [records[name].to_numpy() for name in (POSITION, SHARD, "seq")]
+    position, shard, seq = (np.diff(column) for column in order)
+    rising = (seq > 0) | ((seq == 0) & ((shard > 0) | ((shard == 0) & (position >= 0))))
     return None if rising.all() else np.lexsort(order)

@@ -112,7 +112,7 @@ def test_nothing_lost_nothing_doubled_whatever_dies(settings: Settings, tmp_path
     tables = Lake(settings.lake_path).tables(contract.tables[0])
     ids = tables.silver.read(session(), columns=["event_id"]).column("event_id").to_pylist()
     assert len(ids) == len(set(ids)) == traffic.unique
-    rejected = tables.quarantine.read(session(), columns=["_offset"]).num_rows
+    rejected = tables.quarantine.read(session(), columns=["_position"]).num_rows
     assert rejected == traffic.bad
-    bronze = tables.bronze.read(session(), columns=["offset"], where="kind = 'record'").num_rows
+    bronze = tables.bronze.read(session(), columns=["_position"], where="kind = 'record'").num_rows
     assert bronze == traffic.sent

@@ -169,7 +169,7 @@ def test_records_that_the_broker_no_longer_has_are_a_gap(system: tuple[Settings,
     gaps = find_gaps(there, contract)
     assert sum(gap.missing for gap in gaps) == 300
     for gap in gaps:
-        accept_gap(there, contract, "events", gap.partition, "restored from a backup", "operator")
+        accept_gap(there, contract, "events", gap.shard, "restored from a backup", "operator")
     publish(there, table, [event(n) for n in range(600, 650)])
     Worker(there, contract, index=False).drain()
     reindex(there, table)

@@ -141,7 +141,7 @@ REASONS = {
 def rows(settings: Settings, table: Table, layer: str) -> list[dict[str, Any]]:
     stored = getattr(Lake(settings.lake_path).tables(table), layer)
     stored.refresh()
-    found: list[dict[str, Any]] = stored.read(session(), order="_kafka_partition, _offset").to_pylist()
+    found: list[dict[str, Any]] = stored.read(session(), order="_shard, _position").to_pylist()
     return found
 
 

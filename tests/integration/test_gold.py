@@ -331,7 +331,7 @@ def _land(gold: Gold, contract: Contract, lines: list[bytes]) -> None:
     landing = Landing(tables.bronze, topic, table.qualified_name)
     with Transformer(table, MASKER) as transformer:
         settler = Settler(table, tables, transformer, gold.lake.con, gold.settings.lake_path / "_keys")
-        landed = landing.land(topic_batch(lines, 0, topic=topic), landing.next_offsets())
+        landed = landing.land(topic_batch(lines, 0, topic=topic), landing.next_positions())
         settler.settle(landed.rows, landed.seq - 1, landed.seq, TableReport("access"))
 
 

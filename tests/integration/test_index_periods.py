@@ -115,7 +115,7 @@ def test_a_contract_with_other_periods_waits_for_its_index_to_be_built_anew(sett
     publish(settings, contract.tables[0], spread(5000, each=1))
     report = Worker(settings, contract).drain()
     assert report.reason == "index_failed"
-    assert "is divided by month" in report.tables["events"].index_error
+    assert "is laid out as month" in report.tables["events"].index_error
     assert periods(settings, contract) == ["2026-01", "2026-02", "2026-03"]
     assert {f.code for f in prove(settings, contract).tables["events"].checks["index"].failures} >= {"foreign"}
     done = reindex(settings, contract.tables[0])

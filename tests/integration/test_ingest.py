@@ -55,7 +55,7 @@ def silver(settings: Settings, table: Table) -> list[dict]:
     """Every row, in an order of its own."""
     rows = Lake(settings.lake_path).tables(table).silver
     rows.refresh()
-    return rows.read(session(), order="_topic_id, _kafka_partition, _offset").to_pylist()
+    return rows.read(session(), order="_source, _shard, _position").to_pylist()
 
 
 def test_from_topic_to_index(settings: Settings) -> None:
@@ -125,7 +125,7 @@ def test_partitions_that_are_added_while_a_worker_runs_are_read_from_their_first
         )
         publish(settings, table, [event(n) for n in range(100, 300)])  # at once: before the worker has looked
         eventually(lambda: worker.part.records == 300)
-    assert {p: start for p, (start, _) in worker.part.offsets.items()} == {0: 0, 1: 0, 2: 0, 3: 0}
+    assert {p: start for p, (start, _) in worker.part.positions.items()} == {0: 0, 1: 0, 2: 0, 3: 0}
     assert starts(settings, table) == {0: 0, 1: 0, 2: 0, 3: 0}
     Worker(settings, contract).drain()
     proof = prove(settings, contract)
@@ -195,8 +195,8 @@ def test_a_rebuild_gives_the_rows_of_the_live_path_while_the_worker_goes_on(sett
     Worker(settings, contract).drain()
 
     after = silver(settings, table)
-    positions = {(r["_kafka_partition"], r["_offset"]) for r in before}
-    assert [r for r in after if (r["_kafka_partition"], r["_offset"]) in positions] == before
+    positions = {(r["_shard"], r["_position"]) for r in before}
+    assert [r for r in after if (r["_shard"], r["_position"]) in positions] == before
     assert list(older.partitions.values()) == [20]
     assert sum(newer.partitions.values()) >= 580
     assert documents(settings, table) == len(after)
@@ -234,7 +234,8 @@ def test_a_table_without_any_text_is_published_from_a_backlog(settings: Settings
     contract = private_system(settings)
     plain = (FieldType.INTEGER, FieldType.NUMBER, FieldType.TIMESTAMP)
     fields = tuple(f for f in contract.table("events").fields if f.type in plain)
-    table = replace(contract.table("events"), fields=fields, key=(), dedupe_window=None, attributes=None, display=())
+    without = {"attributes": None, "display": (), "row_policy": None, "severity": None, "origin": ()}
+    table = replace(contract.table("events"), fields=fields, key=(), dedupe_window=None, **without)
     contract = replace(contract, tables=(table,))
     now = datetime.now(UTC).isoformat()
     publish(settings, table, [b'{"event_time":"%s","status":%d}' % (now.encode(), 200 + n) for n in range(100)])

@@ -82,7 +82,7 @@ class Drained:
         row = self.rows("silver", f"event_id = '{event_id}'")[0]
         period = period_of(self.table, row["event_partition"], history=row["_history"])
         alias = period_alias(self.table, period)
-        name = f"{row['_topic_id'][:8]}.{row['_kafka_partition']}.{row['_offset']}"
+        name = f"{row['_source'][:8]}.{row['_shard']}.{row['_position']}"
         return alias, name, self.client.get(index=alias, id=name)
 
     def put(self, alias: str, name: str, source: dict[str, Any], version: int) -> None:
@@ -268,7 +268,7 @@ def test_what_the_index_refused_is_tried_again(drained: Drained) -> None:
     for _ in range(3):
         silver.commit([])  # the version of the deletion stays behind silver's
     reject = {
-        **{c: row[c] for c in ("_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at")},
+        **{c: row[c] for c in ("_source", "_shard", "_position", "_seq", "_landed_at")},
         "contract_version": drained.table.version,
         "stage": "index",
         "reason": "index:mapper_parsing_exception",
@@ -292,9 +292,9 @@ def test_a_document_is_traced_to_its_offset(untouched: Drained) -> None:
     assert found.silver is not None and found.bronze is not None
     assert [d["id"] for d in found.documents] == [name]
     assert found.documents[0]["source"]["_assay"]["hash"] == found.silver["_hash"]
-    places = {(r["kafka_partition"], r["offset"]) for r in untouched.rows("bronze", "kind = 'record'")}
+    places = {(r["_shard"], r["_position"]) for r in untouched.rows("bronze", "kind = 'record'")}
     for layer in ("silver", "quarantine"):
-        places -= {(r["_kafka_partition"], r["_offset"]) for r in untouched.rows(layer)}
+        places -= {(r["_shard"], r["_position"]) for r in untouched.rows(layer)}
     ((partition, offset),) = places
     duplicate = trace(untouched.settings, untouched.contract, f"{name[:8]}.{partition}.{offset}")
     assert (duplicate.verdict, duplicate.survivor) == ("duplicate", untouched.document("e-00000060")[1])
@@ -313,14 +313,14 @@ def test_a_gap_stops_the_worker_until_somebody_accepts_it(drained: Drained) -> N
     topic = drained.table.topic
     publish(drained.settings, drained.table, [event(n) for n in range(3000, 3300)])
     admin = AdminClient(drained.settings.kafka_conf("admin"))
-    bronze = drained.rows("bronze", "kafka_partition = 1")
-    expected = max(r["offset"] + r["span"] for r in bronze)
+    bronze = drained.rows("bronze", "_shard = 1")
+    expected = max(r["_position"] + r["_span"] for r in bronze)
     with pytest.raises(AssayError, match="has no gap"):
         accept_gap(drained.settings, drained.contract, "events", 1, "none", "a test")
     admin.delete_records([TopicPartition(topic, 1, expected + 5)])[TopicPartition(topic, 1)].result(20)
 
     gap = find_gaps(drained.settings, drained.contract)
-    assert [(g.partition, g.expected, g.missing) for g in gap] == [(1, expected, 5)]
+    assert [(g.shard, g.expected, g.missing) for g in gap] == [(1, expected, 5)]
     assert drained.failures() == {"broker.gap": 5}
     with closing(AlertService(drained.settings, drained.contract.system, index=False)) as alert_service:
         ago = datetime.now(UTC) - timedelta(minutes=5)  # an earlier ingest run told of it
@@ -339,9 +339,9 @@ def test_a_gap_stops_the_worker_until_somebody_accepts_it(drained: Drained) -> N
     Worker(drained.settings, drained.contract).drain()
     assert drained.failures() == {}
     note = next(r for r in drained.rows("bronze") if r["kind"] == "gap")
-    assert (note["offset"], note["span"]) == (expected, 5)
+    assert (note["_position"], note["_span"]) == (expected, 5)
     assert b"retention was too short" in note["value"]
-    assert trace(drained.settings, drained.contract, f"{note['topic_id'][:8]}.1.{expected + 2}").verdict == "no_record"
+    assert trace(drained.settings, drained.contract, f"{note['_source'][:8]}.1.{expected + 2}").verdict == "no_record"
     with pytest.raises(AssayError, match="has no gap"):
         accept_gap(drained.settings, drained.contract, "events", 1, "again", "a test")
 
@@ -349,7 +349,7 @@ def test_a_gap_stops_the_worker_until_somebody_accepts_it(drained: Drained) -> N
 def test_a_gap_is_accepted_under_a_worker_at_work(drained: Drained) -> None:
     """The worker at work is not disturbed by the gap, and goes on behind it by itself."""
     publish(drained.settings, drained.table, [event(n) for n in range(3000, 3300)])
-    expected = max(r["offset"] + r["span"] for r in drained.rows("bronze", "kafka_partition = 1"))
+    expected = max(r["_position"] + r["_span"] for r in drained.rows("bronze", "_shard = 1"))
     admin = AdminClient(drained.settings.kafka_conf("admin"))
     where = TopicPartition(drained.table.topic, 1, expected + 5)
     admin.delete_records([where])[where].result(20)
@@ -358,10 +358,10 @@ def test_a_gap_is_accepted_under_a_worker_at_work(drained: Drained) -> None:
         traffic(drained.settings, drained.table, 4000),
     ):
         eventually(lambda: worker.part.gaps and worker.part.commits > 3)
-        assert 1 not in worker.part.offsets
+        assert 1 not in worker.part.positions
         accept_gap(drained.settings, drained.contract, "events", 1, "test", "a test")
-        eventually(lambda: 1 in worker.part.offsets)
-        assert worker.part.offsets[1][0] == expected + 5
+        eventually(lambda: 1 in worker.part.positions)
+        assert worker.part.positions[1][0] == expected + 5
         eventually(lambda: not worker.part.gaps)
     Worker(drained.settings, drained.contract).drain()
     assert drained.failures() == {}

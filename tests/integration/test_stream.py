@@ -49,10 +49,10 @@ def ranges(batches: list[TopicBatch]) -> dict[int, list[int]]:
     """Every offset that rows and markers cover, by partition; within a batch they come in order."""
     covered: dict[int, list[int]] = {}
     for batch in batches:
-        rows = batch.rows.select(["kafka_partition", "offset", "span"]).to_pylist()
-        assert rows == sorted(rows, key=lambda row: (row["kafka_partition"], row["offset"]))
+        rows = batch.rows.select(["_shard", "_position", "_span"]).to_pylist()
+        assert rows == sorted(rows, key=lambda row: (row["_shard"], row["_position"]))
         for row in rows:
-            covered.setdefault(row["kafka_partition"], []).extend(range(row["offset"], row["offset"] + row["span"]))
+            covered.setdefault(row["_shard"], []).extend(range(row["_position"], row["_position"] + row["_span"]))
     return {p: sorted(o) for p, o in covered.items()}
 
 
@@ -64,7 +64,7 @@ def test_a_batch_carries_bytes_times_keys_and_headers(services: Settings, topic:
     assert producer.flush(20) == 0
     (batch,) = read_all(reader, topic, {0: None, 1: None}, 3)
     rows = batch.rows.to_pylist()
-    assert [(r["key"], r["value"], r["offset"], r["kind"]) for r in rows] == [
+    assert [(r["key"], r["value"], r["_position"], r["kind"]) for r in rows] == [
         (b"k", b"v0", 0, "record"), (None, None, 1, "record"), (b"", b"", 2, "record")
     ]  # fmt: skip
     assert json.loads(rows[0]["headers"]) == [["a", "\u00ff"], ["a", None]]

@@ -86,9 +86,9 @@ def rows(table: Table, count: int, *, start: int = 0, partition: str = DAY, **va
             "attributes": json.dumps(
                 {"region": "eu" if offset % 2 else "us", "deep": {"n": offset}}, separators=(",", ":")
             ),
-            "_topic_id": TOPIC,
-            "_kafka_partition": 3,
-            "_offset": offset,
+            "_source": TOPIC,
+            "_shard": 3,
+            "_position": offset,
             "_seq": offset // 10,
             "_landed_at": NOON,
             "_contract_version": table.version,
@@ -113,8 +113,8 @@ def bulk_rows(table: Table, start: int, count: int, partition: str = DAY) -> pa.
     relation = duckdb.connect().sql(f"""
         SELECT 'e' || i AS event_id, TIMESTAMP '2026-11-21 12:00:00' AS event_time, 'users' AS service,
             'INFO' AS level, CAST(200 AS BIGINT) AS status, i + 0.5 AS latency_ms, true AS retried, 'h' AS user_id,
-            'request ' || i AS message, NULL AS payload, '{{"n":' || i || '}}' AS attributes, '{TOPIC}' AS _topic_id,
-            CAST(3 AS INTEGER) AS _kafka_partition, i AS _offset, i // 10 AS _seq,
+            'request ' || i AS message, NULL AS payload, '{{"n":' || i || '}}' AS attributes, '{TOPIC}' AS _source,
+            CAST(3 AS INTEGER) AS _shard, i AS _position, i // 10 AS _seq,
             TIMESTAMP '2026-11-21 12:00:00' AS _landed_at, '{table.version}' AS _contract_version,
             'k1' AS _key_id, false AS _history, i * 7919 AS _hash, '{partition}' AS event_partition
         FROM range({start}, {start + count}) t(i)""")  # noqa: S608
@@ -123,7 +123,7 @@ def bulk_rows(table: Table, start: int, count: int, partition: str = DAY) -> pa.
 
 def scanned(client: OpenSearch, indices: Indices, table: Table, **how: Any) -> pa.Table:
     indices.refresh(table)
-    found = list(scan(client, table, topics=[TOPIC], **how))
+    found = list(scan(client, table, sources=[TOPIC], **how))
     return pa.concat_tables(found) if found else scan_schema(table).empty_table()
 
 
@@ -133,7 +133,7 @@ def ids(found: pa.Table) -> list[str]:
 
 def content(found: pa.Table, table: Table) -> list[dict[str, Any]]:
     columns = [name for name in silver_schema(table).names if name not in ("_landed_at", "event_partition")]
-    return sorted(found.select(columns).to_pylist(), key=lambda row: (row["_kafka_partition"], row["_offset"]))
+    return sorted(found.select(columns).to_pylist(), key=lambda row: (row["_shard"], row["_position"]))
 
 
 def same_ids(found: pa.Table, offsets: Sequence[int]) -> bool:

@@ -32,7 +32,7 @@ class TestProgress:
             write_checkpoint(client, table, {"a:0": 6}, 3, START, seq=2)
         second = write_checkpoint(client, table, {"a:1": 7}, 4, first, seq=3)
         assert read_checkpoint(client, table) == second
-        assert second.offsets == {"a:0": 5, "a:1": 7}
+        assert second.positions == {"a:0": 5, "a:1": 7}
         with pytest.raises(Conflict):
             write_checkpoint(client, table, {"a:0": 9}, 9, first, seq=9)
         for lower in (({"a:0": 4}, 4, 3), ({"a:0": 5}, 3, 3), ({"a:0": 5}, 4, 2)):
@@ -61,9 +61,9 @@ class TestProgress:
             racer.start()
         for racer in racers:
             racer.join()
-        assert advance(client, alias, {"a:0": 1}, 1, 1).offsets == {"a:0": 8, "a:1": 7}
+        assert advance(client, alias, {"a:0": 1}, 1, 1).positions == {"a:0": 8, "a:1": 7}
         stored = read(client, index_name(table, DAY, 1), PROGRESS_ID)
-        assert (stored.offsets, stored.silver_version, stored.seq) == ({"a:0": 8, "a:1": 7}, 8, 8)
+        assert (stored.positions, stored.silver_version, stored.seq) == ({"a:0": 8, "a:1": 7}, 8, 8)
         assert scanned(client, indices, table).num_rows == 5
         assert client.count(index=read_alias(table))["count"] == 5
         assert len(search(client, table).rows) == 5

@@ -183,7 +183,7 @@ def test_a_backup_beside_a_worker_is_consistent(home: Settings, tmp_path: Path) 
         silver.refresh()
         assert (silver.transaction(SEQ) or 0) <= (bronze.transaction(SEQ) or 0)
         list(lake.settler.catch_up(lake.report))
-        records = bronze.read(lake.con, columns=["offset"]).num_rows
+        records = bronze.read(lake.con, columns=["_position"]).num_rows
         ids, rejects = lake.silver_ids(), lake.quarantine_reasons()
         assert len(set(ids)) == len(ids)
         assert len(ids) + len(rejects) + 1 == records  # one duplicate

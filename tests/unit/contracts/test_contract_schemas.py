@@ -40,9 +40,9 @@ def test_silver(logs: Contract) -> None:
         "host string",
         "message string",
         "attributes string",
-        "_topic_id string not null",
-        "_kafka_partition int32 not null",
-        "_offset int64 not null",
+        "_source string not null",
+        "_shard int32 not null",
+        "_position int64 not null",
         "_seq int64 not null",
         "_landed_at timestamp[us, tz=UTC] not null",
         "_contract_version string not null",
@@ -56,15 +56,15 @@ def test_silver(logs: Contract) -> None:
 
 def test_the_tables_that_all_systems_share() -> None:
     assert BRONZE_SCHEMA.names == [
-        *("topic_id", "kafka_partition", "offset", "span", "kind", "record_time", "key", "value", "headers"),
+        *("_source", "_shard", "_position", "_span", "kind", "record_time", "key", "value", "headers"),
         *("seq", "landed_at", "landed_date"),
     ]
     assert QUARANTINE_SCHEMA.names == [
-        *("_topic_id", "_kafka_partition", "_offset", "_seq", "_landed_at", "contract_version", "stage", "reason"),
+        *("_source", "_shard", "_position", "_seq", "_landed_at", "contract_version", "stage", "reason"),
         *("detail", "excerpt", "value_bytes", "landed_date"),
     ]
     assert FEED_SCHEMA.names == [
-        *("seq_min", "seq_max", "event_partition", "rows", "kafka_partition", "topic_id", "offset_min", "offset_max"),
+        *("seq_min", "seq_max", "event_partition", "rows", "_shard", "_source", "position_min", "position_max"),
     ]
 
 
@@ -77,7 +77,7 @@ def test_dbt_sources_cover_every_column(logs: Contract) -> None:
     assert columns["level"]["data_tests"][0] == "not_null"
     assert "ERROR" in columns["level"]["data_tests"][1]["accepted_values"]["arguments"]["values"]
     assert columns["user_id"]["config"]["meta"] == {"pii": True, "mask": "hmac"}
-    assert columns["_kafka_partition"]["data_type"] == "integer"
+    assert columns["_shard"]["data_type"] == "integer"
 
 
 def test_json_schema_of_a_row(logs: Contract) -> None:

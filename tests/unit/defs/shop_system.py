@@ -63,7 +63,7 @@ def busy_report() -> IngestReport:
     now = datetime.now(UTC)
     yesterday = (now - timedelta(days=1)).date()
     orders = report.tables["orders"]
-    orders.offsets = {0: (10, 60), 1: (0, 53)}
+    orders.positions = {0: (10, 60), 1: (0, 53)}
     orders.lag = {0: 3, 1: 0}
     orders.bronze = Counter({now.date().isoformat(): 103})
     orders.bronze_bytes = 20_000

@@ -26,7 +26,7 @@ def order(order_id: str, partition: str, offset: int) -> dict[str, object]:
     """A silver row."""
     now = datetime(2026, 3, 21, 8, tzinfo=UTC)
     return {
-        "order_id": order_id, "placed_at": now, "_topic_id": "t", "_kafka_partition": 0, "_offset": offset, "_seq": 1,
+        "order_id": order_id, "placed_at": now, "_source": "t", "_shard": 0, "_position": offset, "_seq": 1,
         "_landed_at": now, "_contract_version": "1.2.0", "_history": False, "_hash": 0, "event_partition": partition,
     }  # fmt: skip
 

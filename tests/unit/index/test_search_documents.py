@@ -39,8 +39,8 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 def silver(cells: list[dict[str, Any]]) -> pa.Table:
     base = {
         "at": NOON,
-        "_topic_id": "abcdefghijkl",
-        "_kafka_partition": 1,
+        "_source": "abcdefghijkl",
+        "_shard": 1,
         "_seq": 4,
         "_landed_at": NOON,
         "_contract_version": "1.2.0",
@@ -49,7 +49,7 @@ def silver(cells: list[dict[str, Any]]) -> pa.Table:
         "event_partition": "2026-11-21",
     }
     schema = silver_schema(TABLE)
-    made = [{**dict.fromkeys(schema.names), **base, "_offset": at, **row} for at, row in enumerate(cells)]
+    made = [{**dict.fromkeys(schema.names), **base, "_position": at, **row} for at, row in enumerate(cells)]
     return pa.Table.from_pylist(made, schema=schema)
 
 
@@ -79,7 +79,7 @@ def test_a_document_as_it_is_sent() -> None:
     [body] = to_ndjson(TABLE, silver([row]), 9).bodies["history-2026"]
     assert body.data.decode() == (
         '{"index":{"_id":"abcdefgh.1.0","version":9,"version_type":"external"}}\n'
-        '{"_assay":{"seq":4,"partition":1,"offset":0,"hash":-1,"contract":"1.2.0","key_id":"k","history":true},'
+        '{"_assay":{"seq":4,"shard":1,"position":0,"hash":-1,"contract":"1.2.0","key_id":"k","history":true},'
         '"at":"2026-11-21T12:00:00.000000Z","name":"a","count":3,"price":0.1,"paid":true,"attributes":{"x":[1]}}\n'
     )
 
@@ -87,7 +87,7 @@ def test_a_document_as_it_is_sent() -> None:
 def test_nulls_are_absent() -> None:
     [(_, document)] = read_back(to_ndjson(TABLE, silver([{}]), 1))["2026-11"]
     assert set(document) == {"_assay", "at"}
-    assert set(document["_assay"]) == {"seq", "partition", "offset", "hash", "contract"}
+    assert set(document["_assay"]) == {"seq", "shard", "position", "hash", "contract"}
 
 
 # NUL is the one character that the transform lets into no string; surrogates are no text.

@@ -9,9 +9,10 @@ import pytest
 
 from platform_assets.contracts.model import Field, FieldType, Format, IndexType, Table
 from platform_assets.contracts.read import load_contracts
+from platform_assets.core.coordinates import document_id, parse_document_id
 from platform_assets.index.indices import auto_creates
 from platform_assets.index.mappings import index_template, mapping, mapping_version
-from platform_assets.index.names import document_id, parse_document_id
+from platform_assets.index.names import DOCUMENT_LAYOUT
 
 EVENTS = load_contracts()["logs"].table("events")
 
@@ -77,12 +78,20 @@ def test_the_mapping_version_tells_a_changed_mapping_and_only_that() -> None:
     assert mapping_version(EVENTS) != mapping_version(replace(EVENTS, fields=EVENTS.fields[1:]))
 
 
+def test_another_system_object_is_another_layout_of_documents() -> None:
+    """An index of another layout is built anew. Whoever changes this object raises `DOCUMENT_LAYOUT`, and then this test."""
+    assert list(mapping(EVENTS)["properties"]["_assay"]["properties"]) == [
+        *("seq", "shard", "position", "hash", "contract", "key_id", "history", "unlimited_only"),
+    ]
+    assert DOCUMENT_LAYOUT == 1
+
+
 def test_document_ids() -> None:
     # A topic's id may hold the separators of base64url.
     name = document_id("-_Ab12cdEFGH", 7, 12345678901)
     assert name == "-_Ab12cd.7.12345678901"
     found = parse_document_id(name)
-    assert (found.topic, found.partition, found.offset) == ("-_Ab12cd", 7, 12345678901)
+    assert (found.source, found.shard, found.position) == ("-_Ab12cd", 7, 12345678901)
     for wrong in ("", "a.b.c", "a.1", "a.1.2.3", "a/b.1.2"):
         with pytest.raises(ValueError, match="not a document id"):
             parse_document_id(wrong)

@@ -10,6 +10,7 @@ import pytest
 from platform_assets.contracts.model import IndexPeriod
 from platform_assets.contracts.read import load_contracts
 from platform_assets.index.names import (
+    DOCUMENT_LAYOUT,
     generation_of,
     holds,
     index_name,
@@ -95,5 +96,5 @@ def test_a_period_is_a_span_of_time(period: str, begin: datetime, end: datetime)
 
 
 def test_the_layout_tells_contracts_with_other_indices_apart() -> None:
-    assert layout(EVENTS) == "day, history by year"
+    assert layout(EVENTS) == f"day, history by year, documents {DOCUMENT_LAYOUT}"
     assert layout(replace(EVENTS, history_period=MONTH)) != layout(EVENTS) != layout(replace(EVENTS, index_period=HOUR))

@@ -217,9 +217,7 @@ def test_operators_nest_in_any_way(text: str) -> None:
     assert faults(Asked("POST", "/x/_search", {}, json.dumps({"query": built}), "")) == []
 
 
-NAMES = {field.name for field in EVENTS.fields} | {
-    f"_assay.{name}" for name in ("partition", "offset", "seq", "history")
-}
+NAMES = {field.name for field in EVENTS.fields} | {f"_assay.{name}" for name in ("shard", "position", "seq", "history")}
 
 
 def fields(node: Any) -> set[str]:

@@ -107,15 +107,15 @@ def test_a_quarantine_commit_without_its_silver_commit_is_replaced(lake: SmallLa
 def test_two_workers_land_the_same_records_once(lake: SmallLake) -> None:
     other = lake.new_landing()
     batch = topic_batch([event(1), event(2)], 0)
-    lake.landing.land(batch, lake.landing.next_offsets())
+    lake.landing.land(batch, lake.landing.next_positions())
     with pytest.raises(Conflict):
         other.land(batch, {0: None, 1: None})
-    assert other.next_offsets()[0] == 2
+    assert other.next_positions()[0] == 2
 
 
 def test_the_younger_worker_wins_and_the_older_ends(lake: SmallLake) -> None:
     old = lake.landing
-    old.land(topic_batch([event(1)], 0), old.next_offsets())
+    old.land(topic_batch([event(1)], 0), old.next_positions())
     young = lake.new_landing()
     young.claim()
     assert young.epoch > old.epoch
@@ -123,7 +123,7 @@ def test_the_younger_worker_wins_and_the_older_ends(lake: SmallLake) -> None:
         old.land(topic_batch([event(2)], 1), {})
     with pytest.raises(HandedOver):
         old.check()
-    young.land(topic_batch([event(2)], 1), young.next_offsets())
+    young.land(topic_batch([event(2)], 1), young.next_positions())
 
 
 def test_two_workers_settle_the_same_commit_once(lake: SmallLake) -> None:
@@ -325,53 +325,53 @@ def of_topic(lake: SmallLake, topic: Topic) -> Landing:
 
 def test_a_topic_is_promised_from_what_it_holds_when_it_is_first_followed(lake: SmallLake) -> None:
     lake.landing.begin(lambda: marks(p0=0, p1=500))
-    assert lake.landing.next_offsets() == {0: 0, 1: 500}
+    assert lake.landing.next_positions() == {0: 0, 1: 500}
     successor = lake.new_landing()
     successor.begin(lambda: pytest.fail("nothing is unknown"))
-    assert successor.next_offsets() == {0: 0, 1: 500}, "retention since then is a gap, also where nothing was landed"
+    assert successor.next_positions() == {0: 0, 1: 500}, "retention since then is a gap, also where nothing was landed"
     lake.land_and_settle([1, 2])
-    assert lake.landing.next_offsets() == {0: 2, 1: 500}
+    assert lake.landing.next_positions() == {0: 2, 1: 500}
 
 
 def test_partitions_that_come_later_and_a_topic_created_again_are_promised_whole(lake: SmallLake) -> None:
     lake.landing.begin(lambda: marks(p0=7, p1=7))
     wider = of_topic(lake, replace(TOPIC, partitions=(0, 1, 2)))
     wider.begin(lambda: marks(p0=7, p1=7, p2=9))
-    assert wider.next_offsets() == {0: 7, 1: 7, 2: 0}
+    assert wider.next_positions() == {0: 7, 1: 7, 2: 0}
     again = of_topic(lake, replace(TOPIC, id="BBBBBBBBBBBBBBBBBBBBBB"))
     again.begin(lambda: marks(p0=9, p1=9))
-    assert again.next_offsets() == {0: 0, 1: 0}
+    assert again.next_positions() == {0: 0, 1: 0}
     other = of_topic(lake, Topic("logs.renamed", "CCCCCCCCCCCCCCCCCCCCCC", (0,)))
     other.begin(lambda: marks(p0=9))
-    assert other.next_offsets() == {0: 9}, "another topic's past was never promised"
+    assert other.next_positions() == {0: 9}, "another topic's past was never promised"
 
 
 def test_a_lake_from_before_promises_from_now_on(lake: SmallLake) -> None:
     lake.land_and_settle([1, 2])
     lake.landing.begin(lambda: marks(p0=0, p1=500))
-    assert lake.landing.next_offsets() == {0: 2, 1: 500}
+    assert lake.landing.next_positions() == {0: 2, 1: 500}
     wider = of_topic(lake, replace(TOPIC, partitions=(0, 1, 2)))
     wider.begin(lambda: pytest.fail("the topic is known by now"))
-    assert wider.next_offsets()[2] == 0
+    assert wider.next_positions()[2] == 0
 
 
 def test_who_lands_a_partition_while_it_is_promised_looks_again(lake: SmallLake) -> None:
     old, young = lake.landing, lake.new_landing()
-    began = old.next_offsets()
+    began = old.next_positions()
     young.begin(lambda: marks(p0=0, p1=0))
     with pytest.raises(Conflict):
         old.land(topic_batch([event(1)], 0), began)
-    old.land(topic_batch([event(1)], 0), old.next_offsets())
-    assert young.next_offsets() == {0: 1, 1: 0}
+    old.land(topic_batch([event(1)], 0), old.next_positions())
+    assert young.next_positions() == {0: 1, 1: 0}
 
 
 def test_a_promise_looks_again_when_records_land_meanwhile(lake: SmallLake) -> None:
     young = lake.new_landing()
 
     def landed() -> dict[int, tuple[int, int]]:
-        if lake.landing.next_offsets()[0] is None:
+        if lake.landing.next_positions()[0] is None:
             lake.landing.land(topic_batch([event(1)], 0), {0: None, 1: None})
         return marks(p0=0, p1=5)
 
     young.begin(landed)
-    assert young.next_offsets() == {0: 1, 1: 5}
+    assert young.next_positions() == {0: 1, 1: 5}

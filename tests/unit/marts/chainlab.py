@@ -105,9 +105,9 @@ class ChainLab:
         for at, symbol, price, size in trades:
             self._rows += 1
             rows.append({
-                "traded_at": at, "symbol": symbol, "price": price, "size": size, "_topic_id": "A" * 22, "_kafka_partition": 0,
-                "_offset": self._rows, "_seq": self._seq, "_landed_at": DAY_ONE, "_contract_version": "1.0.0", "_history": False,
-                "_hash": self._rows, "event_partition": f"{at:%Y-%m-%d}",
+                "traded_at": at, "symbol": symbol, "price": price, "size": size, "_source": "A" * 22,
+                "_shard": 0, "_position": self._rows, "_seq": self._seq, "_landed_at": DAY_ONE, "_contract_version": "1.0.0",
+                "_history": False, "_hash": self._rows, "event_partition": f"{at:%Y-%m-%d}",
             })  # fmt: skip
         schema = silver_schema(TRADES)
         table = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)

@@ -171,7 +171,7 @@ def test_what_would_differ_from_a_recompute_is_refused(tmp_path: Path, monkeypat
         "unordered_day": Model("day", answer.replace("ANSWER", "first(price)")),
         "texts_day": Model("day", answer.replace("ANSWER", "len(string_agg(symbol, ','))")),
         "aged_day": Model("day", answer.replace("ANSWER", "max(date_part('day', age(traded_at)))")),
-        "ordered_day": Model("day", answer.replace("ANSWER", "first(price order by traded_at, _offset)")),
+        "ordered_day": Model("day", answer.replace("ANSWER", "first(price order by traded_at, _position)")),
         "sizes_day": Model("day", answer.replace("ANSWER", "len(list(price))")),
     }
     refused = ChainLab(tmp_path, models, monkeypatch).graph.refused

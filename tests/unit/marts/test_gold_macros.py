@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.contracts.export import write_sources
+from platform_assets.contracts.export import write_made
 from platform_assets.contracts.read import load_contracts
 from platform_assets.marts.project import project_folder
 
@@ -163,4 +163,4 @@ def test_random_ids_are_few_routes(alphabet: str) -> None:
 
 
 def test_sources_are_those_of_the_contracts() -> None:
-    assert write_sources(PROJECT / "models", load_contracts(), check=True) == [], "run `assay docs`"
+    assert write_made(PROJECT, load_contracts(), check=True) == [], "run `assay docs`"

@@ -52,7 +52,7 @@ def _silver(lab: GoldLab, name: str, **values: object) -> None:
     table = LOGS.table(name)
     silver = Lake(lab.root).tables(table).silver
     row: dict[str, object] = dict.fromkeys(f.name for f in silver_schema(table)) | {
-        "_topic_id": "BBBBBBBBBBBBBBBBBBBBBB", "_kafka_partition": 0, "_offset": 7, "_seq": 1, "_landed_at": datetime.now(UTC),
+        "_source": "BBBBBBBBBBBBBBBBBBBBBB", "_shard": 0, "_position": 7, "_seq": 1, "_landed_at": datetime.now(UTC),
         "_contract_version": "1.0.0", "_history": False, "_hash": 1, "event_partition": f"{NOON:%Y-%m-%d}", **values,
     }  # fmt: skip
     rows = pa.Table.from_pylist([row], silver_schema(table))

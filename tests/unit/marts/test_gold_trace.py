@@ -69,7 +69,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> GoldLab:
     )
     row: dict[str, object] = dict.fromkeys(f.name for f in silver_schema(LOGS.table("access"))) | {
         "event_time": NOON, "method": "GET", "path": "/a/12/b?secret=1", "status": 500, "client_ip": "x", "protocol": "H",
-        "_topic_id": "BBBBBBBBBBBBBBBBBBBBBB", "_kafka_partition": 3, "_offset": 7, "_seq": 1, "_landed_at": datetime.now(UTC),
+        "_source": "BBBBBBBBBBBBBBBBBBBBBB", "_shard": 3, "_position": 7, "_seq": 1, "_landed_at": datetime.now(UTC),
         "_contract_version": "1.0.0", "_history": False, "_hash": 1, "event_partition": f"{NOON:%Y-%m-%d}",
     }  # fmt: skip
     silver = Lake(lab.root).tables(LOGS.table("access")).silver

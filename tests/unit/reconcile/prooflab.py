@@ -90,7 +90,7 @@ class Lab:
         )
         end = start + n * span
         landing = Landing(self.tables.bronze, self.topic, self.table.qualified_name)
-        began = landing.next_offsets()
+        began = landing.next_positions()
         landing.land(TopicBatch(self.topic, rows, {partition: start}, {partition: end}, 0), began)
         self.next[partition] = end
 

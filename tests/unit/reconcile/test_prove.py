@@ -15,7 +15,7 @@ from prooflab import TOPIC_ID, Lab, document, event
 from platform_assets.contracts.model import Contract, Field, FieldType, Mask
 from platform_assets.core.errors import AssayError
 from platform_assets.ingest.land import Landing
-from platform_assets.ingest.pipeline import ORDER
+from platform_assets.ingest.pipeline import LAYER_ORDER
 from platform_assets.reconcile import prove as prove_module
 from platform_assets.reconcile import rows as rows_module
 from platform_assets.reconcile.coverage import TopicMarks
@@ -67,7 +67,7 @@ def test_what_nobody_touched_holds(lab: Lab, deep: bool) -> None:
 def test_compaction_changes_nothing(lab: Lab) -> None:
     for n in range(MERGE_AT[0]):
         lab.run([event(100 + n)])
-    merged = {layer: compact(getattr(lab.tables, layer), lab.con, order) for layer, order in ORDER.items()}
+    merged = {layer: compact(getattr(lab.tables, layer), lab.con, order) for layer, order in LAYER_ORDER.items()}
     assert merged["bronze"] and merged["silver"]
     assert failures(proof_of(lab)) == {}
 
@@ -99,6 +99,10 @@ def one_more(changes: str, like: str) -> str:
     """SELECT that adds a copy of the row `like`, changed."""
     return f"FROM rows UNION ALL SELECT * REPLACE ({changes}) FROM rows WHERE {like}"  # noqa: S608
 
+
+SWAPPED = """
+    SELECT * REPLACE (CASE event_id WHEN 'e3' THEN 4 WHEN 'e4' THEN 3 ELSE _position END AS _position) FROM rows
+"""
 
 VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
     "a silver row is deleted": (
@@ -147,19 +151,44 @@ VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
         f"{document(0, 3)} history",
     ),
     "a foreign row is put into silver": (
-        lambda lab: lab.rewrite("silver", one_more("777 AS _offset, 'e777' AS event_id", "event_id = 'e3'")),
+        lambda lab: lab.rewrite("silver", one_more("777 AS _position, 'e777' AS event_id", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "content.hash_differs": 1},
         document(0, 777),
     ),
     "a foreign row of a commit to come is put into silver": (
-        lambda lab: lab.rewrite("silver", one_more("777 AS _offset, 99 AS _seq", "event_id = 'e3'")),
+        lambda lab: lab.rewrite("silver", one_more("777 AS _position, 99 AS _seq", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "keys.key_twice": 1},
         f"{document(0, 777)} commit 99",
     ),
     "a silver row sits on a marker": (
-        lambda lab: lab.rewrite("silver", one_more("20 AS _offset, 3 AS _seq, 'new' AS event_id", "event_id = 'e3'")),
+        lambda lab: lab.rewrite("silver", one_more("20 AS _position, 3 AS _seq, 'new' AS event_id", "event_id = 'e3'")),
         {"exactly_once.silver_without_record": 1, "content.hash_differs": 1},
         f"{document(0, 20)} a marker",
+    ),
+    "two silver rows have changed places": (
+        lambda lab: lab.rewrite("silver", SWAPPED),
+        {"derivation.altered": 2},
+        f"{document(0, 3)} content",
+    ),
+    "a silver row is at another position": (
+        lambda lab: lab.rewrite("silver", silver_where("777 AS _position")),
+        {"exactly_once.silver_without_record": 1},
+        document(0, 777),
+    ),
+    "a silver row is of another shard": (
+        lambda lab: lab.rewrite("silver", silver_where("7 AS _shard")),
+        {"exactly_once.silver_without_record": 1},
+        document(7, 3),
+    ),
+    "a silver row is of another source": (
+        lambda lab: lab.rewrite("silver", silver_where("'another' AS _source")),
+        {"exactly_once.silver_without_record": 1},
+        "another.0.3",
+    ),
+    "a silver row is doubled at another position": (
+        lambda lab: lab.rewrite("silver", one_more("777 AS _position", "event_id = 'e3'")),
+        {"exactly_once.silver_without_record": 1, "keys.key_twice": 1},
+        document(0, 777),
     ),
     "a quarantine row is dropped": (
         lambda lab: lab.rewrite("quarantine", "FROM rows WHERE reason <> 'malformed_json'"),
@@ -177,32 +206,32 @@ VANDAL: dict[str, tuple[Callable[[Lab], object], dict[str, int], str]] = {
         f"{document(1, 11)} empty, not tombstone",
     ),
     "an accepted record is called rejected": (
-        lambda lab: lab.rewrite("quarantine", one_more("0 AS _kafka_partition, 3 AS _offset, 1 AS _seq", "reason = 'tombstone'")),
+        lambda lab: lab.rewrite("quarantine", one_more("0 AS _shard, 3 AS _position, 1 AS _seq", "reason = 'tombstone'")),
         {"exactly_once.both": 1, "derivation.should_be_accepted": 1},
         document(0, 3),
     ),
     "a foreign row is put into quarantine": (
-        lambda lab: lab.rewrite("quarantine", one_more("777 AS _offset", "reason = 'tombstone'")),
+        lambda lab: lab.rewrite("quarantine", one_more("777 AS _position", "reason = 'tombstone'")),
         {"exactly_once.quarantine_without_record": 1},
         document(1, 777),
     ),
     "a bronze record is deleted": (
-        lambda lab: lab.rewrite("bronze", 'FROM rows WHERE NOT (kafka_partition = 0 AND "offset" = 3)'),
+        lambda lab: lab.rewrite("bronze", 'FROM rows WHERE NOT (_shard = 0 AND _position = 3)'),
         {"bronze.hole": 1, "exactly_once.silver_without_record": 1},
         document(0, 3),
     ),
     "bronze's last record is deleted": (
-        lambda lab: lab.rewrite("bronze", 'FROM rows WHERE NOT (kafka_partition = 1 AND "offset" = 12)'),
+        lambda lab: lab.rewrite("bronze", 'FROM rows WHERE NOT (_shard = 1 AND _position = 12)'),
         {"bronze.end_differs": 1, "exactly_once.offset_differs": 1, "exactly_once.quarantine_without_record": 1},
         document(1, 12),
     ),
     "a bronze record is doubled": (
-        lambda lab: lab.rewrite("bronze", 'FROM rows UNION ALL FROM rows WHERE kafka_partition = 0 AND "offset" = 3'),
+        lambda lab: lab.rewrite("bronze", 'FROM rows UNION ALL FROM rows WHERE _shard = 0 AND _position = 3'),
         {"bronze.bronze_twice": 1, "bronze.overlap": 1, "derivation.altered": 0},
         document(0, 3),
     ),
     "a marker is shortened": (
-        lambda lab: lab.rewrite("bronze", "SELECT * REPLACE (CASE WHEN kind = 'skipped' THEN 2 ELSE span END AS span) FROM rows"),
+        lambda lab: lab.rewrite("bronze", "SELECT * REPLACE (if(kind = 'skipped', 2, _span) AS _span) FROM rows"),
         {"bronze.hole": 1},
         f"{TOPIC_ID[:8]}.0 [22, 23)",
     ),
@@ -238,6 +267,15 @@ def test_damage_is_named(lab: Lab, name: str) -> None:
     assert failures(proof_of(lab, deep=False)) == without_transforming
 
 
+@pytest.mark.parametrize("change", ["bumped", "rotated"])
+def test_rows_that_changed_places_before_a_change_are_named(lab: Lab, change: str) -> None:
+    """What an older version or masking key made is not compared by its values: time and key must be the record's."""
+    later = {"bumped": bumped, "rotated": rotated}[change](lab)
+    later.run([event(100)])
+    later.rewrite("silver", SWAPPED)
+    assert failures(proof_of(later)) == {"derivation.moved": 2}
+
+
 def test_a_bronze_file_that_is_gone(lab: Lab) -> None:
     table = lab.tables.bronze
     table.refresh()
@@ -255,7 +293,7 @@ def test_a_table_without_a_key_has_no_duplicates(tmp_path: Path, logs: Contract)
     assert proof.holds
     assert proof.tables["access"].counts["silver"] == 2
     assert proof.tables["access"].checks["keys"].holds is None
-    lab.rewrite("silver", "FROM rows WHERE _offset <> 1")
+    lab.rewrite("silver", "FROM rows WHERE _position <> 1")
     assert failures(proof_of(lab)) == {"exactly_once.lost": 1}
 
 
@@ -359,7 +397,7 @@ def test_rows_lost_before_a_change_are_missed_after_it(lab: Lab, change: Callabl
     later = change(lab)
     later.run([event(100)])
     assert proof_of(later, deep=deep).holds
-    later.rewrite("silver", "FROM rows WHERE NOT (_seq = 1 AND _offset < 10)")
+    later.rewrite("silver", "FROM rows WHERE NOT (_seq = 1 AND _position < 10)")
     assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 10}
     later.rewrite("quarantine", "FROM rows WHERE reason <> 'malformed_json'")
     assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 11}
@@ -376,7 +414,7 @@ def test_rows_lost_before_a_change_of_a_table_without_a_key(
     later = change(lab)
     later.run([line % 99])
     assert proof_of(later, deep=deep).holds
-    later.rewrite("silver", "FROM rows WHERE _offset >= 10")
+    later.rewrite("silver", "FROM rows WHERE _position >= 10")
     assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 10}
     later.rewrite("quarantine", "FROM rows WHERE false")
     assert failures(proof_of(later, deep=deep)) == {"exactly_once.lost": 11}
@@ -397,7 +435,7 @@ def test_a_key_that_is_masked_by_another_key_than_it_was_excuses_its_duplicates_
     proof = proof_of(lab, deep=deep)
     assert proof.holds, failures(proof)
     assert proof.tables["events"].counts["duplicates"] == 2
-    lab.rewrite("silver", "FROM rows WHERE NOT (_seq = 3 AND _offset = 11)")
+    lab.rewrite("silver", "FROM rows WHERE NOT (_seq = 3 AND _position = 11)")
     assert failures(proof_of(lab, deep=deep)) == {"exactly_once.lost": 1}
 
 
@@ -440,8 +478,8 @@ def test_a_partition_that_begins_behind_what_was_promised(tmp_path: Path, logs: 
     lab.run([event(n) for n in range(3)])
     lab.run([event(n) for n in range(10, 13)], partition=1)
     assert proof_of(lab).holds
-    lab.rewrite("bronze", 'FROM rows WHERE NOT (kafka_partition = 1 AND "offset" < 2)')
-    lab.rewrite("silver", "FROM rows WHERE NOT (_kafka_partition = 1 AND _offset < 2)")
+    lab.rewrite("bronze", "FROM rows WHERE NOT (_shard = 1 AND _position < 2)")
+    lab.rewrite("silver", "FROM rows WHERE NOT (_shard = 1 AND _position < 2)")
     proof = proof_of(lab)
     assert failures(proof) == {"bronze.hole": 2}
     assert examples(proof) == [f"{TOPIC_ID[:8]}.1 [0, 2)"]

@@ -162,7 +162,7 @@ def test_a_reject_that_silver_has_all_the_same_leaves_quarantine(lab: Lab) -> No
     )
     lab.rewrite(
         "quarantine",
-        "FROM rows UNION ALL SELECT * REPLACE (0 AS _kafka_partition, 3 AS _offset, 1 AS _seq) FROM rows LIMIT 4",
+        "FROM rows UNION ALL SELECT * REPLACE (0 AS _shard, 3 AS _position, 1 AS _seq) FROM rows LIMIT 4",
     )
     report = run(stricter)
     assert (report.finished, report.still_rejected.total()) == (1, 3)

@@ -36,7 +36,7 @@ def test_counts_and_positions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None
 
 def refuse(lab: Lab, *offsets: int) -> None:
     """The index refuses the documents of these rows."""
-    rows = lab.tables.silver.read(lab.con, where=f"_kafka_partition = 0 AND _offset IN {offsets}")
+    rows = lab.tables.silver.read(lab.con, where=f"_shard = 0 AND _position IN {offsets}")
     refused = [Refused(document(0, n), "today", "too_deep", "why") for n in offsets]
     assert quarantine_refused(lab.tables.quarantine, lab.con, rows, refused) == len(offsets)
 

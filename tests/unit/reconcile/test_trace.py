@@ -19,8 +19,8 @@ def traced(lab: Lab, id: str, **options: Any) -> Trace:
 
 def test_a_document_leads_to_silver_bronze_and_offset(lab: Lab) -> None:
     found = traced(lab, document(0, 3))
-    assert (found.verdict, found.table, found.topic, found.topic_id) == ("silver", "events", "logs.events", TOPIC_ID)
-    assert (found.partition, found.offset) == (0, 3)
+    assert (found.verdict, found.table, found.topic, found.at.source) == ("silver", "events", "logs.events", TOPIC_ID)
+    assert (found.at.shard, found.at.position) == (0, 3)
     assert found.silver is not None and found.bronze is not None
     assert found.silver["event_id"] == "e3"
     assert found.silver["hash_agrees"] is True

@@ -180,6 +180,12 @@ def test_what_there_is_to_ask_depends_on_the_key(client: TestClient, tmp_path: P
     for found, table in zip(system["tables"], logs.tables, strict=True):
         assert [field["name"] for field in found["fields"]] == [field.name for field in table.fields]
         assert found["display"] == list(table.display)
+        assert found["coordinates"] == {
+            "name": "topic",
+            "source": "topic_id",
+            "shard": "partition",
+            "position": "offset",
+        }
     assert {"errors_hour", "failures_hour"} <= {mart["mart"] for mart in system["marts"]}
     assert [report["name"] for report in system["reports"]] == ["errors"]
     assert told(Role.READER)["runbooks"] == list(runbooks())

@@ -46,7 +46,7 @@ def test_rows_come_out_in_bronze_order() -> None:
         expected, found = transformer.transform(batch), transformer.transform(shuffled)
     assert found.accepted.equals(expected.accepted)
     assert found.rejected.equals(expected.rejected)
-    order = [found.accepted[name].to_pylist() for name in ("_seq", "_kafka_partition", "_offset")]
+    order = [found.accepted[name].to_pylist() for name in ("_seq", "_shard", "_position")]
     assert list(zip(*order, strict=True)) == sorted(zip(*order, strict=True))
 
 
@@ -67,7 +67,7 @@ def test_order_holds_when_the_engine_works_in_parallel() -> None:
     )
     with Transformer(EVENTS, MASKER, threads=4) as transformer:
         transformed = transformer.transform(batch)
-    sent = [transformed.accepted[name].to_pylist() for name in ("_kafka_partition", "_offset", "event_id")]
+    sent = [transformed.accepted[name].to_pylist() for name in ("_shard", "_position", "event_id")]
     assert all(name == f"e{partition * 10_000 + offset}" for partition, offset, name in zip(*sent, strict=True))
     assert transformed.rejected.num_rows == 600
 
@@ -80,7 +80,7 @@ def test_rows_that_break_the_engine_are_set_aside_alone(monkeypatch: pytest.Monk
     monkeypatch.setattr(transformer_module, "compile_select", fragile)
     values = [encoded(event_id=f"e{i}", message="bomb" if i in (3, 11) else "fine") for i in range(20)]
     transformed = transform([*values, b"{"])
-    assert transformed.rejected["_offset"].to_pylist() == [3, 11, 20]
+    assert transformed.rejected["_position"].to_pylist() == [3, 11, 20]
     assert transformed.rejected["reason"].to_pylist() == ["undecodable", "undecodable", "malformed_json"]
     assert transformed.rejected["value_bytes"].to_pylist() == [len(values[3]), len(values[11]), 1]
     monkeypatch.undo()

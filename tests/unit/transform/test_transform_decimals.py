@@ -145,7 +145,7 @@ def test_any_number_is_exact_or_refused(texts: list[str], precision: int, scale:
     scale = min(scale, precision)
     found = transform([message(text, event_id=str(n)) for n, text in enumerate(texts)], table(precision, scale))
     values = dict(zip(found.accepted["event_id"].to_pylist(), found.accepted["amount"].to_pylist(), strict=True))
-    reasons = dict(zip(found.rejected["_offset"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
+    reasons = dict(zip(found.rejected["_position"].to_pylist(), found.rejected["reason"].to_pylist(), strict=True))
     for number, text in enumerate(texts):
         with localcontext(prec=200):
             value = Decimal(text)

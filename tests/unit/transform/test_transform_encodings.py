@@ -144,11 +144,11 @@ def test_no_encoding_of_personal_data_is_left(transformers: dict[str, Transforme
         assert transformed.accepted.num_rows + transformed.rejected.num_rows == len(values)
         assert "undecodable" not in transformed.rejected["reason"].to_pylist()
         columns = [c for c in ("message", "attributes", "path", "referrer") if c in transformed.accepted.column_names]
-        for row in transformed.accepted.select(["_offset", *columns]).to_pylist():
+        for row in transformed.accepted.select(["_position", *columns]).to_pylist():
             for column in columns:
-                assert not _shows(row[column] or ""), (secrets[row["_offset"]], column, row[column])
+                assert not _shows(row[column] or ""), (secrets[row["_position"]], column, row[column])
         for row in transformed.rejected.to_pylist():
-            assert not _shows(row["excerpt"]), (secrets[row["_offset"]], row["excerpt"])
+            assert not _shows(row["excerpt"]), (secrets[row["_position"]], row["excerpt"])
 
 
 WRITTEN = [

@@ -206,7 +206,7 @@ def test_of_a_real_day_one_line_is_broken() -> None:
     with Transformer(ACCESS, MASKER) as transformer:
         transformed = transformer.transform(bronze(lines))
     assert (len(lines), transformed.accepted.num_rows) == (10_000, 9_999)
-    assert lines[transformed.rejected["_offset"][0].as_py()].endswith(b"bot.html")
+    assert lines[transformed.rejected["_position"][0].as_py()].endswith(b"bot.html")
 
 
 LOGGERS = (

@@ -74,8 +74,8 @@ def transformers() -> Any:
 
 def check(table: Table, values: list[bytes | None], transformed: Transformed) -> None:
     """What holds for every input."""
-    kept = transformed.accepted["_offset"].to_pylist()
-    refused = transformed.rejected["_offset"].to_pylist()
+    kept = transformed.accepted["_position"].to_pylist()
+    refused = transformed.rejected["_position"].to_pylist()
     assert sorted(kept + refused) == list(range(len(values)))
     assert kept == sorted(kept)
     assert refused == sorted(refused)
@@ -134,7 +134,7 @@ def test_damaged_events_show_no_personal_data(transformers: dict[str, Transforme
 def test_what_is_accepted_is_what_was_sent(transformers: dict[str, Transformer], values: list[bytes]) -> None:
     accepted = transformers["events"].transform(bronze(values)).accepted
     for row in accepted.to_pylist():
-        sent = json.loads(values[row["_offset"]])
+        sent = json.loads(values[row["_position"]])
         for name in ("event_id", "service", "level", "status", "trace_id", "host"):
             assert row[name] == sent.get(name)
             assert type(row[name]) is type(sent.get(name))

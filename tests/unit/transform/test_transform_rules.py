@@ -51,7 +51,7 @@ ALLOWED = [
 ]
 REFUSED = {
     "nothing = 1": "no field 'nothing'",
-    "_offset > 1": "no field '_offset'",
+    "_position > 1": "no field '_position'",
     "status": "gives BIGINT",
     "status > (SELECT 1)": "subquery",
     "status > max(status)": "max is not allowed",

@@ -57,10 +57,10 @@ def bronze(
     rows = len(values)
     return pa.table(
         {
-            "topic_id": [TOPIC_ID] * rows,
-            "kafka_partition": pa.array([partition] * rows, pa.int32()),
-            "offset": pa.array(range(first, first + rows), pa.int64()),
-            "span": pa.array([1] * rows, pa.int64()),
+            "_source": [TOPIC_ID] * rows,
+            "_shard": pa.array([partition] * rows, pa.int32()),
+            "_position": pa.array(range(first, first + rows), pa.int64()),
+            "_span": pa.array([1] * rows, pa.int64()),
             "kind": ["record"] * rows,
             "record_time": pa.array([landed] * rows, pa.timestamp("us", "UTC")),
             "key": pa.nulls(rows, pa.binary()),
@@ -83,7 +83,7 @@ def transform(values: Sequence[bytes | None], table: Table = EVENTS) -> Transfor
 def reasons(values: Sequence[bytes | None], table: Table = EVENTS) -> list[str | None]:
     """The reason of each value, None where it was accepted."""
     transformed = transform(values, table)
-    found = dict(zip(*(transformed.rejected[name].to_pylist() for name in ("_offset", "reason")), strict=True))
+    found = dict(zip(*(transformed.rejected[name].to_pylist() for name in ("_position", "reason")), strict=True))
     return [found.get(offset) for offset in range(len(values))]
 
 

@@ -16,7 +16,7 @@ const VERDICTS = {
   quarantine: ["It was rejected and is in quarantine.", "warn"],
   duplicate: ["It is a duplicate: another document stands for it.", ""],
   waiting: ["It has landed; silver has not taken it yet.", "warn"],
-  no_record: ["There is no record at this place of the topic.", ""],
+  no_record: ["There is no record at this place of the source.", ""],
   lost: ["It is in none of the tables. Prove the system.", "bad"],
 };
 
@@ -149,15 +149,16 @@ export class OpenEvent {
     return this.part("trace", `/v1/${seg(this.app.system.system)}/trace/${seg(hit.id)}`, {}, (found) => {
       const [words, kind] = VERDICTS[found.verdict] ?? [found.verdict, ""];
       const { bronze, silver } = found;
+      const names = tableOf(this.app.system, hit).coordinates;
       const step = (title, there, pairs) =>
         html`<li class=${there ? "" : "absent"}><h4>${title}</h4>${there ? facts(pairs) : html`<p class="dim">Nothing there</p>`}</li>`;
       return html`<p class="verdict">${badge(found.verdict, kind)} ${words} ${found.survivor ? html`<code>${found.survivor}</code>` : nothing}</p>
         <ol class="trace">
-          ${step("Topic", true, [
-            ["topic", html`<code>${found.topic}</code>`],
-            ["partition", found.partition],
-            ["offset", String(found.offset)],
-            ["topic id", html`<code>${found.topic_id}</code>`],
+          ${step("Source", true, [
+            [names.name, html`<code>${found[names.name]}</code>`],
+            [names.shard, found[names.shard]],
+            [names.position, String(found[names.position])],
+            [names.source.replaceAll("_", " "), html`<code>${found[names.source]}</code>`],
             ["broker", found.broker],
           ])}
           ${step(

@@ -1,5 +1,5 @@
 WITH raw AS (
-  SELECT topic_id AS _topic_id, kafka_partition AS _kafka_partition, "offset" AS _offset, seq AS _seq, landed_at AS _landed_at, value AS _value, octet_length(value) AS _bytes, CASE WHEN octet_length(value) BETWEEN 1 AND 65536 THEN value END AS _readable FROM bronze WHERE kind = 'record'
+  SELECT _source, _shard, _position, seq AS _seq, landed_at AS _landed_at, value AS _value, octet_length(value) AS _bytes, CASE WHEN octet_length(value) BETWEEN 1 AND 65536 THEN value END AS _readable FROM bronze WHERE kind = 'record'
 ),
 plain AS (
   SELECT *, try(decode(_readable)) AS _plain FROM raw
@@ -34,7 +34,7 @@ valued AS (
 evaluated AS (
   SELECT *, CASE WHEN _structure IS NOT NULL THEN _structure WHEN _x3 IS NULL THEN 'missing:event_time' WHEN _x3 IS NOT NULL AND ("event_time" IS NULL OR NOT isfinite("event_time") OR epoch_us("event_time") NOT BETWEEN -62135596800000000 AND 253402300799999999) THEN 'time:event_time' WHEN epoch_us("event_time") < 0 THEN 'before_1970' WHEN epoch_us("event_time") > epoch_us(_landed_at) + 600000000 THEN 'future' WHEN NOT regexp_full_match(_x7, '[+-]?\d+') THEN 'type:status' WHEN _x7 IS NOT NULL AND "status" IS NULL THEN 'range:status' WHEN "status" < CAST('0' AS bigint) THEN 'range:status' WHEN "status" > CAST('999' AS bigint) THEN 'range:status' WHEN NOT regexp_full_match(_x8, '[+-]?\d+') THEN 'type:bytes' WHEN _x8 IS NOT NULL AND "bytes" IS NULL THEN 'range:bytes' WHEN "bytes" < CAST('0' AS bigint) THEN 'range:bytes' END AS _reason FROM valued
 )
-SELECT _topic_id, _kafka_partition, _offset, _seq, _landed_at, _bytes,
+SELECT _source, _shard, _position, _seq, _landed_at, _bytes,
   "client_ip" AS "client_ip",
   "user" AS "user",
   "event_time" AS "event_time",
