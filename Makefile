@@ -53,7 +53,7 @@ format: $(DEV)  ## let ruff rewrite the code
 
 test: $(DEV)  ## every test; starts a real Kafka broker and OpenSearch node for those that need them
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit
-	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/integration  # each of the two starts services of its own
+	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/integration tests/contract  # each of the two starts services of its own
 
 faults: $(DEV)  ## 500 kills in random order instead of 25, a worker that sleeps for a minute instead of 2 s
 	ASSAY_KILLS=500 ASSAY_SLEEP=60 $(BIN)/pytest tests/faults --timeout=7200

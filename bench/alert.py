@@ -22,7 +22,7 @@ from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
 from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.worker import Worker
-from platform_assets.stream.produce import Record, RecordProducer, send_paced
+from platform_assets.sources.kafka.produce import Record, RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate
 
 ERRORS = 10

@@ -19,7 +19,7 @@ from platform_assets.contracts.read import load_contracts
 from platform_assets.core.settings import Settings
 from platform_assets.local import lifecycle
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.stream.produce import RecordProducer, send_paced
+from platform_assets.sources.kafka.produce import RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate
 
 KAFKA_PARTITIONS = 8

@@ -13,7 +13,7 @@ from bench.common import KAFKA_PARTITIONS, fill, machine, median, private_lake, 
 from platform_assets.contracts.model import Contract
 from platform_assets.core.settings import Settings
 from platform_assets.ingest.worker import Worker
-from platform_assets.stream.consume import CONSUMER_CONF
+from platform_assets.sources.kafka.consume import CONSUMER_CONF
 
 
 def run(home: Path | None = None, *, events: int = 1_000_000, repeats: int = 3) -> dict[str, Any]:

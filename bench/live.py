@@ -29,7 +29,7 @@ from platform_assets.local.dagster import start_dagster
 from platform_assets.local.prepare import prepare
 from platform_assets.marts.marts import load_marts
 from platform_assets.marts.project import project_folder
-from platform_assets.stream.produce import Record, RecordProducer, send_paced
+from platform_assets.sources.kafka.produce import Record, RecordProducer, send_paced
 from platform_assets.systems.logs.simulate import simulate
 
 POLL_S = 0.2

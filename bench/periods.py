@@ -24,7 +24,7 @@ from platform_assets.core.settings import Settings
 from platform_assets.index.connect import connect_indices
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.stream.produce import RecordProducer, send_paced
+from platform_assets.sources.kafka.produce import RecordProducer, send_paced
 
 _TICKETS, _TICKET_DAYS = 8_469, 730
 _MEASURES = ("PM2.5", "PM10", "SO2", "NO2", "CO", "O3", "TEMP", "PRES", "DEWP", "RAIN", "WSPM")

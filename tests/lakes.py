@@ -17,13 +17,12 @@ from platform_assets.contracts.read import load_contracts
 from platform_assets.ingest.land import Landed, Landing
 from platform_assets.ingest.report import TableReport
 from platform_assets.ingest.settle import Settled, Settler
-from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
-from platform_assets.stream.topics import Topic
+from platform_assets.sources.base import RECORD_SCHEMA, SourceBatch, Stream
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.session import session
 from platform_assets.transform import Masker, Transformer
 
-TOPIC = Topic("logs.events", "AAAAAAAAAAAAAAAAAAAAAA", (0, 1))
+TOPIC = Stream("logs.events", "AAAAAAAAAAAAAAAAAAAAAA", (0, 1))
 MASKER = Masker({"k1": b"0123456789abcdef"}, "k1")
 
 
@@ -31,9 +30,9 @@ def topic_batch(
     values: Sequence[bytes | None],
     start: int,
     partition: int = 0,
-    topic: Topic = TOPIC,
+    topic: Stream = TOPIC,
     stamp: datetime | None = None,
-) -> TopicBatch:
+) -> SourceBatch:
     """Values as the next records of one Kafka partition, stamped with the present unless told otherwise."""
     n = len(values)
     rows = pa.table(
@@ -48,9 +47,9 @@ def topic_batch(
             "value": pa.array(values, pa.binary()),
             "headers": pa.nulls(n, pa.binary()),
         },
-        schema=ROW_SCHEMA,
+        schema=RECORD_SCHEMA,
     )
-    return TopicBatch(topic, rows, {partition: start}, {partition: start + n}, sum(len(v or b"") for v in values))
+    return SourceBatch(topic, rows, {partition: start}, {partition: start + n}, sum(len(v or b"") for v in values))
 
 
 class SmallLake:

@@ -29,7 +29,7 @@ from platform_assets.index.mappings import mapping, mapping_version
 from platform_assets.index.names import index_name, period_alias, read_alias
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.marts.project import project_folder
-from platform_assets.stream.produce import RecordProducer, send_paced
+from platform_assets.sources.kafka.produce import RecordProducer, send_paced
 
 
 def private_system(settings: Settings, tables: Sequence[str] = ("events",), partitions: int = 3) -> Contract:

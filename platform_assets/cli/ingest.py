@@ -100,7 +100,7 @@ def _show(out: Console, report: IngestReport) -> None:
             out.print(render.clean(f"{report.system}.{table.table}: {said}"), soft_wrap=True)
         for gap in table.gaps:
             out.print(
-                f"{gap.topic}[{gap.partition}] stands still: the broker lost offsets {gap.expected}..{gap.earliest - 1}; "
+                f"{gap.stream}[{gap.shard}] stands still: the broker lost offsets {gap.expected}..{gap.earliest - 1}; "
                 "see `assay accept-gap --help`",
                 soft_wrap=True,
             )

@@ -17,9 +17,9 @@ from platform_assets.cli.session import Command, Session, Stop, json_option, pas
 from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
-    from platform_assets.cli.publish import RangeProducer
     from platform_assets.contracts.model import Table
-    from platform_assets.stream.produce import Record
+    from platform_assets.sources.kafka.produce import Record
+    from platform_assets.sources.kafka.ranges import RangeProducer
 
 CHUNK = 256 * 1024
 BYTES_IN_FLIGHT = 64 * 1024 * 1024
@@ -64,17 +64,17 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
     quarantines invalid ones.
     """
     from platform_assets.cli import render
-    from platform_assets.cli.publish import producer_for
-    from platform_assets.stream.opened import Stopped
-    from platform_assets.stream.produce import send_paced
-    from platform_assets.stream.topics import StreamError
+    from platform_assets.sources.base import SourceError
+    from platform_assets.sources.files.opened import Stopped
+    from platform_assets.sources.kafka.produce import send_paced
+    from platform_assets.sources.kafka.ranges import producer_for
 
     target = session.table(table)
     _check_files(files)
     sent = Sent(target.topic)
     sizes = [Path(name).stat().st_size for name in files if _is_regular(name)]
     producer = producer_for(session.settings, target)
-    failed: StreamError | None = None
+    failed: SourceError | None = None
     with stopping() as stop, render.byte_progress() as progress:
         task = progress.add_task(target.topic, total=sum(sizes) if len(sizes) == len(files) else None, records=0)
 
@@ -102,7 +102,7 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
             send_paced(producer, batches(), rate, advance, pause)
         except Stopped:
             producer.flush()
-        except StreamError as error:
+        except SourceError as error:
             failed = error
             _flush_rest(producer)
         sent.records, sent.offsets = producer.delivered, producer.ranges()
@@ -113,9 +113,9 @@ def send(session: Session, table: str, files: tuple[str, ...], rate: float | Non
 
 def _flush_rest(producer: RangeProducer) -> None:
     """Wait for what was handed over before something else failed, which is the error that is told."""
-    from platform_assets.stream.topics import StreamError
+    from platform_assets.sources.base import SourceError
 
-    with suppress(StreamError):
+    with suppress(SourceError):
         producer.flush()
 
 
@@ -128,7 +128,7 @@ def _check_files(files: tuple[str, ...]) -> None:
 
     What a pipe holds is known only when it is read.
     """
-    from platform_assets.stream.content import Content, UnreadableFile
+    from platform_assets.sources.files.content import Content, UnreadableFile
 
     for name in files:
         if name == "-":
@@ -154,9 +154,9 @@ def _records(
     name: str, table: Table, sent: Sent, stop: Stop, advance: Callable[[int], object]
 ) -> Iterator[list[bytes]]:
     """The records of one file; `advance` is told the bytes of the file that were read."""
-    from platform_assets.stream.content import Content
-    from platform_assets.stream.files import Framer
-    from platform_assets.stream.opened import Opened
+    from platform_assets.sources.files.content import Content
+    from platform_assets.sources.files.framing import Framer
+    from platform_assets.sources.files.opened import Opened
 
     framer = Framer(table)
     counted = taken = 0

@@ -12,7 +12,7 @@ import click
 from platform_assets.cli.session import Command, Session, Stop, pass_session, stopping
 
 if TYPE_CHECKING:
-    from platform_assets.stream.produce import Record
+    from platform_assets.sources.kafka.produce import Record
 
 
 @click.command(
@@ -59,9 +59,9 @@ def simulate(
 ) -> None:
     """Publish simulated events of a system at a constant rate."""
     from platform_assets.cli import render
-    from platform_assets.cli.publish import producer_for
     from platform_assets.local.simulation import load_simulator
-    from platform_assets.stream.produce import send_paced
+    from platform_assets.sources.kafka.produce import send_paced
+    from platform_assets.sources.kafka.ranges import producer_for
 
     contract = session.contract(system)
     simulator = load_simulator(contract, session.settings.systems)

@@ -18,9 +18,9 @@ from platform_assets.cli.session import Command, Session, Stop, pass_session, st
 from platform_assets.core.errors import AssayError
 
 if TYPE_CHECKING:
-    from platform_assets.cli.publish import RangeProducer
     from platform_assets.contracts.model import Table
-    from platform_assets.stream.tail import FileTail
+    from platform_assets.sources.files.tail import FileTail
+    from platform_assets.sources.kafka.ranges import RangeProducer
 
 IDLE_S = 0.2
 SETTLED_S = 90.0
@@ -50,7 +50,7 @@ def tail(session: Session, table: str, files: tuple[Path, ...], quiet_after: flo
     key drop them.
     """
     from platform_assets.cli import render
-    from platform_assets.cli.publish import producer_for
+    from platform_assets.sources.kafka.ranges import producer_for
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     target = session.table(table)
@@ -88,7 +88,7 @@ class _Held:
 
     def __enter__(self) -> FileTail:
         from platform_assets.core.files import locked
-        from platform_assets.stream.tail import FileTail, PositionFile
+        from platform_assets.sources.files.tail import FileTail, PositionFile
 
         if not self._path.parent.is_dir():
             raise AssayError(f"there is no folder {self._path.parent}", "the file may be absent, its folder may not")
@@ -131,8 +131,8 @@ class _Troubled(Exception):
 @contextmanager
 def _alerting(session: Session, table: Table, path: Path) -> Iterator[None]:
     """What ends the following of this file is an alert besides an error."""
-    from platform_assets.stream.content import UnreadableFile
-    from platform_assets.stream.tail import Lost
+    from platform_assets.sources.files.content import UnreadableFile
+    from platform_assets.sources.files.tail import Lost
 
     try:
         yield

@@ -2,7 +2,7 @@
 
 Belongs here: addresses, credentials and folders, read from the environment first and from the home of the local services
 second; single variables for those who have no home yet; the environment of child processes. Does not belong here: starting
-services (`local/`), or tuning a client (`stream/`, `index/`).
+services (`local/`), or tuning a client (`sources/`, `index/`).
 
 Loading needs neither environment nor network. A value that is missing or malformed is an error when it is used, and the
 error names the variable, never its content.

@@ -176,15 +176,15 @@ def _own_rules(settings: "Settings", contract: Contract, alert_service: "AlertSe
 
 def broker_ends(settings: "Settings", contract: Contract) -> "Ends":
     """What the broker holds; nothing when it does not answer."""
-    from platform_assets.reconcile.coverage import ask_broker
+    from platform_assets.sources.connect import ask_source
 
     try:
-        found = ask_broker(settings, [table.topic for table in contract.tables])
+        found = ask_source(settings, [table.topic for table in contract.tables])
     except AssayError as error:
         _log.warning("whether %s has all that its topics hold is not known: %s", contract.system, error)
         return {}
     return {
-        table.name: {marks.topic.app_id(partition): bounds for partition, bounds in marks.marks.items()}
+        table.name: {marks.stream.app_id(partition): bounds for partition, bounds in marks.marks.items()}
         for table in contract.tables
         if (marks := found.get(table.topic)) is not None
     }

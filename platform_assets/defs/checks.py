@@ -93,7 +93,7 @@ def _result(
 
 def report_checks(table: Table, report: TableReport) -> Iterator[AssetCheckResult]:
     """What an ingest run's report tells: gaps and the share of rejects."""
-    gaps = ", ".join(f"[{gap.partition}] {gap.expected}..{gap.earliest}" for gap in report.gaps)
+    gaps = ", ".join(f"[{gap.shard}] {gap.expected}..{gap.earliest}" for gap in report.gaps)
     yield _result(
         table,
         Check.NO_GAP,

@@ -94,7 +94,7 @@ def settled_before(tables: TableSet, upto: int | None, since: datetime) -> list[
 def vitals(report: TableReport) -> Vitals:
     """A table's figures so far. Copied first: another thread may be counting; what is known is asked before what it says."""
     gaps_asked, index_asked = report.gaps_asked, report.index_asked
-    gaps = tuple(f"[{gap.partition}] {gap.expected}..{gap.earliest - 1}" for gap in list(report.gaps))
+    gaps = tuple(f"[{gap.shard}] {gap.expected}..{gap.earliest - 1}" for gap in list(report.gaps))
     return Vitals(
         accepted=sum(list(report.silver.values())) + report.duplicates,
         rejected=sum(list(report.rejected.values())),

@@ -7,7 +7,7 @@ successor claims the next epoch with its first commit, and whoever finds a highe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,7 @@ from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.core.errors import AssayError
 from platform_assets.core.faultpoints import fault_point
 from platform_assets.core.transactions import CLOCK, EPOCH, SEQ, followed_mark, start_mark
-from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
-from platform_assets.stream.topics import Topic
+from platform_assets.sources.base import RECORD_SCHEMA, SourceBatch, Stream, Watermarks
 from platform_assets.tables.clocks import next_clock
 from platform_assets.tables.table import Conflict, LakeTable
 
@@ -51,10 +50,10 @@ class Landing:
     """Writes one table's bronze. The single writer of its epoch; others are fenced out by the transactions."""
 
     def __init__(
-        self, bronze: LakeTable, topic: Topic, name: str, holds_since: HoldsSince = lambda _moment: False
+        self, bronze: LakeTable, stream: Stream, name: str, holds_since: HoldsSince = lambda _moment: False
     ) -> None:
         self._bronze = bronze
-        self._topic = topic
+        self._stream = stream
         self._name = name
         self._holds_since = holds_since
         self.clock_trouble = ""  # what is wrong with this machine's clock, or was
@@ -75,16 +74,16 @@ class Landing:
     def next_positions(self) -> dict[int, int | None]:
         """Where bronze ends, by shard; None where it never began. Reads the log anew."""
         self._bronze.refresh()
-        recorded = self._bronze.transactions(self._topic.app_id(p) for p in self._topic.partitions)
-        return {p: recorded[self._topic.app_id(p)] for p in self._topic.partitions}
+        recorded = self._bronze.transactions(self._stream.app_id(p) for p in self._stream.shards)
+        return {p: recorded[self._stream.app_id(p)] for p in self._stream.shards}
 
     def recorded(self, partition: int) -> int | None:
         """Where bronze ends for a shard, in the snapshot in hand."""
-        return self._bronze.transaction(self._topic.app_id(partition))
+        return self._bronze.transaction(self._stream.app_id(partition))
 
-    def grow(self, topic: Topic) -> None:
-        """The topic has more partitions now: `begin` them, then ask for positions again."""
-        self._topic = topic
+    def grow(self, stream: Stream) -> None:
+        """The stream has more shards now: `begin` them, then ask for positions again."""
+        self._stream = stream
 
     def check(self) -> None:
         """Raises `HandedOver` when a younger worker has claimed the table."""
@@ -92,21 +91,21 @@ class Landing:
         if self._claimed is not None and (self._bronze.transaction(EPOCH) or 0) > self._claimed:
             raise HandedOver(self._name)
 
-    def begin(self, watermarks: Callable[[], Mapping[int, tuple[int, int]]]) -> None:
+    def begin(self, watermarks: Callable[[], Watermarks]) -> None:
         """Record from where Kafka partitions are read that bronze has never begun, before anything of them is read.
 
         What retention takes from there on is a gap, also when the partition was empty until then. A topic that is followed for
         the first time is promised from what the broker still has, by `watermarks`; partitions that come later, or a topic that
         is created again, from their first offset. No worker is ended by it: one at work looks again, as after any commit.
         """
-        followed = followed_mark(self._topic.name)
+        followed = followed_mark(self._stream.name)
         while True:
             unknown = [p for p, offset in self.next_positions().items() if offset is None]
             before = self._bronze.transaction(followed)
             if before is not None and not unknown:
                 return
             earliest = {p: low for p, (low, _) in watermarks().items()} if before is None and unknown else {}
-            starts = {self._topic.app_id(p): earliest.get(p, 0) for p in unknown}
+            starts = {self._stream.app_id(p): earliest.get(p, 0) for p in unknown}
             with suppress(Conflict):  # another worker has begun them, or landed something: look again
                 self._bronze.commit(
                     [],
@@ -120,7 +119,7 @@ class Landing:
             with suppress(Conflict):  # another worker has claimed meanwhile: claim after it
                 self._commit([], {}, {})
 
-    def land(self, batch: TopicBatch, began: dict[int, int | None]) -> Landed:
+    def land(self, batch: SourceBatch, began: dict[int, int | None]) -> Landed:
         """Commit one batch. `began` is what bronze held for partitions that had no offset yet (None stays None).
 
         Raises `Conflict` when another worker has landed some of it (ask `next_positions` and read again from there) and
@@ -131,19 +130,19 @@ class Landing:
         moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
         rows = self._stamp(batch.rows, seq, clock, moment)
         expect = {
-            self._topic.app_id(p): (None if began.get(p, 0) is None else start) for p, start in batch.start.items()
+            self._stream.app_id(p): (None if began.get(p, 0) is None else start) for p, start in batch.start.items()
         }
         adds = self._bronze.write(rows)
         fault_point("bronze_file_written")
         self._commit(
             adds,
-            {self._topic.app_id(p): offset for p, offset in batch.next.items()} | {SEQ: seq, CLOCK: clock},
+            {self._stream.app_id(p): offset for p, offset in batch.next.items()} | {SEQ: seq, CLOCK: clock},
             expect | {SEQ: seq - 1 or None},
         )
         fault_point("bronze_committed")
         return Landed(seq, rows, moment.date().isoformat())
 
-    def _clock(self, batch: TopicBatch) -> int:
+    def _clock(self, batch: SourceBatch) -> int:
         """When the batch lands: by the machine's clock, unless that has leapt and no record has come along.
 
         A clock set years ahead would date all that comes later, since bronze's never runs backwards. A worker that slept for
@@ -170,7 +169,7 @@ class Landing:
 
     def _stamp(self, rows: pa.Table, seq: int, clock: int, moment: datetime) -> pa.Table:
         n = rows.num_rows
-        columns = {name: rows.column(name) for name in ROW_SCHEMA.names}
+        columns = {name: rows.column(name) for name in RECORD_SCHEMA.names}
         columns["seq"] = pa.repeat(pa.scalar(seq, pa.int64()), n)
         columns["landed_at"] = pa.repeat(pa.scalar(clock, pa.timestamp("us", tz="UTC")), n)
         columns["landed_date"] = pa.repeat(pa.scalar(moment.date(), pa.date32()), n)
@@ -190,7 +189,7 @@ class Landing:
         self._claimed = self.epoch
 
 
-def _newest(batch: TopicBatch) -> int:
+def _newest(batch: SourceBatch) -> int:
     """The greatest time that a record of the batch is stamped with, in microseconds since 1970; 0 where none has any."""
     return int(pc.max(batch.rows.column("record_time").cast(pa.int64())).as_py() or 0)
 

@@ -1,4 +1,4 @@
-"""One table on the worker: its topic, its tables, and the steps that carry a batch through them."""
+"""One table on the worker: its stream, its tables, and the steps that carry a batch through them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from platform_assets.ingest.land import HoldsSince, Landed, Landing
 from platform_assets.ingest.publish import Publisher
 from platform_assets.ingest.report import TableReport
 from platform_assets.ingest.settle import Settled, Settler, counts
-from platform_assets.stream.consume import TopicBatch
-from platform_assets.stream.topics import Topic
+from platform_assets.sources.base import SourceBatch, Stream, Watermarks
 from platform_assets.tables.layout import KEY_FOLDER, Lake
 from platform_assets.tables.maintain import compact
 from platform_assets.tables.session import session
@@ -36,28 +35,28 @@ _log = logging.getLogger("assay.ingest")
 
 
 class Pipeline:
-    """Carries the batches of one topic. Landing, transforming, settling, publishing and compacting have a thread each."""
+    """Carries the batches of one stream. Landing, transforming, settling, publishing and compacting have a thread each."""
 
     def __init__(
         self,
         settings: Settings,
         lake: Lake,
         contract: Table,
-        topic: Topic,
+        stream: Stream,
         *,
         index: bool,
         holds_since: HoldsSince = lambda _moment: False,
         on_settled: Callable[[TableReport, Settled], None] = lambda report, settled: None,
     ) -> None:
-        """`holds_since` asks the topic; `on_settled` hears of each silver commit, from the thread that made it."""
+        """`holds_since` asks the source; `on_settled` hears of each silver commit, from the thread that made it."""
         self.contract = contract
         self._on_settled = on_settled
-        self.topic = topic
-        self.report = TableReport(contract.name, topic.id)
+        self.stream = stream
+        self.report = TableReport(contract.name, stream.id)
         self.tables = lake.tables(contract)
         self._con = session()
         self._merging = session(threads=1)
-        self.landing = Landing(self.tables.bronze, topic, contract.qualified_name, holds_since)
+        self.landing = Landing(self.tables.bronze, stream, contract.qualified_name, holds_since)
         self._transformer = Transformer(contract, masker(settings))
         self._settler = Settler(contract, self.tables, self._transformer, self._con, lake.root / KEY_FOLDER)
         self._transforming = ThreadPoolExecutor(1, "transform")
@@ -68,14 +67,14 @@ class Pipeline:
         """Finish what a predecessor left half done: bronze without silver."""
         self._catch_up()
 
-    def begin(self, watermarks: Callable[[], Mapping[int, tuple[int, int]]]) -> None:
+    def begin(self, watermarks: Callable[[], Watermarks]) -> None:
         """Promise the partitions that bronze has never begun; `watermarks` asks the broker, and is seldom needed."""
         self.landing.begin(watermarks)
 
-    def grow(self, topic: Topic) -> None:
-        """The topic has got more partitions, which are read from their first offset on."""
-        self.topic = topic
-        self.landing.grow(topic)
+    def grow(self, stream: Stream) -> None:
+        """The stream has got more shards, which are read from their first position on."""
+        self.stream = stream
+        self.landing.grow(stream)
         self.begin(dict)
 
     def publish(self) -> None:
@@ -106,7 +105,7 @@ class Pipeline:
         """Records before these ends that bronze does not hold; what was read and not landed waits like the rest."""
         return {p: max(0, end - (self.landing.recorded(p) or 0)) for p, end in ends.items()}
 
-    def land(self, batch: TopicBatch) -> Landed:
+    def land(self, batch: SourceBatch) -> Landed:
         """Commit the batch to bronze. Raises `Conflict` when it must be read again, `HandedOver` when the worker is over."""
         clock = time.perf_counter()
         landed = self.landing.land(batch, self._began)
@@ -159,7 +158,7 @@ class Pipeline:
         self.publisher.offer(settled)
         self._on_settled(self.report, settled)
 
-    def _note(self, batch: TopicBatch, landed_date: str) -> None:
+    def _note(self, batch: SourceBatch, landed_date: str) -> None:
         kinds = counts(batch.rows.column("kind"))
         self.report.bronze[landed_date] += kinds.get("record", 0)
         self.report.bronze_bytes += batch.bytes

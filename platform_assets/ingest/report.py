@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from platform_assets.stream.consume import Gap
+from platform_assets.sources.base import Gap
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,8 +27,8 @@ from platform_assets.ingest.alerting import IngestAlerts
 from platform_assets.ingest.land import HandedOver
 from platform_assets.ingest.pipeline import Pipeline
 from platform_assets.ingest.report import IngestReport, TableReport
-from platform_assets.stream.consume import TopicBatch, TopicReader
-from platform_assets.stream.topics import StreamError, Topic
+from platform_assets.sources.base import Positions, SourceBatch, SourceError, Stream, Watermarks
+from platform_assets.sources.connect import open_source
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.table import Conflict
 
@@ -49,7 +49,6 @@ HANDED_OVER = "handed_over"
 INDEX_FAILED = "index_failed"
 
 OnCommit = Callable[[TableReport], None]
-Position = Mapping[tuple[str, int], int]
 
 
 class Worker:
@@ -75,7 +74,7 @@ class Worker:
         self.report = IngestReport(contract.system, datetime.now(UTC))
         self._pipelines: dict[str, Pipeline] = {}  # by topic
         self._awaited: dict[str, Table] = {}  # by the topic that does not exist yet
-        self._ahead: Future[list[TopicBatch]] | None = None
+        self._ahead: Future[list[SourceBatch]] | None = None
         self._compacted_at = time.monotonic()
         self._behind = False  # the last batch was full: more is waiting
 
@@ -103,14 +102,14 @@ class Worker:
     def drain(self, *, stop: threading.Event | None = None, on_commit: OnCommit | None = None) -> IngestReport:
         """Bounded: carry everything up to the offsets that the broker holds now, index included, then end.
 
-        Raises StreamError when there is not one of the topics.
+        Raises SourceError when there is not one of the topics.
 
         An index that is away is waited for until `stop` is set; one that refuses for good is not (`index_failed`).
         """
         stop = stop or threading.Event()
         with self:
             if not self._pipelines:
-                raise StreamError(
+                raise SourceError(
                     f"no such topic: {', '.join(self._awaited)}", "`assay up` creates the topics of all contracts"
                 )
             for pipeline in self._pipelines.values():
@@ -118,7 +117,7 @@ class Worker:
             until = {
                 (name, partition): high
                 for name, pipeline in self._pipelines.items()
-                for partition, (_, high) in self._reader.watermarks(pipeline.topic).items()
+                for partition, (_, high) in self._source.watermarks(pipeline.stream).items()
             }
             try:
                 while not stop.is_set() and not self._reached(until):
@@ -136,17 +135,17 @@ class Worker:
     # -- opening and closing -----------------------------------------------------------------------------------------
 
     def __enter__(self) -> Worker:
-        self._reader = TopicReader(self._settings.kafka_conf("ingest"))
+        self._source = open_source(self._settings)
         self._pool = ThreadPoolExecutor(2, "ingest")
         self._settle_pool = ThreadPoolExecutor(1, "settle")
         self._settling: deque[Future[TableReport]] = deque()
         self._compaction: Future[int] | None = None
         self._lake = Lake(self._settings.lake_path)
         self._alerts = IngestAlerts(self._settings, self._contract, self._rules, index=self._index)
-        topics = self._reader.describe([t.topic for t in self._contract.tables])
+        streams = self._source.describe([t.topic for t in self._contract.tables])
         for contract in self._contract.tables:
-            if contract.topic in topics:
-                self._begin(contract, topics[contract.topic], partial(self._reader.watermarks, topics[contract.topic]))
+            if (stream := streams.get(contract.topic)) is not None:
+                self._begin(contract, stream, partial(self._source.watermarks, stream))
             else:
                 self._await(contract)
         self._alerts.start()
@@ -163,8 +162,8 @@ class Worker:
             self._compaction.exception()
         self._pool.shutdown()
         self._settle_pool.shutdown()
-        ends = {} if error is not None else self._reader.ends()
-        self._reader.close()
+        ends = {} if error is not None else self._source.ends()
+        self._source.close()
         for name, pipeline in self._pipelines.items():
             pipeline.report.lag = pipeline.lag({p: end for (topic, p), end in ends.items() if topic == name})
             ended = error is not None or self.report.reason == HANDED_OVER
@@ -175,29 +174,29 @@ class Worker:
         self.report.ended = datetime.now(UTC)
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
 
-    def _begin(self, contract: Table, topic: Topic, watermarks: Callable[[], Mapping[int, tuple[int, int]]]) -> None:
+    def _begin(self, contract: Table, stream: Stream, watermarks: Callable[[], Watermarks]) -> None:
         """Take a table on: settle what a predecessor left, and promise from where its topic is read."""
         pipeline = Pipeline(
             self._settings,
             self._lake,
             contract,
-            topic,
+            stream,
             index=self._index,
-            holds_since=lambda moment: self._reader.holds_since(self._pipelines[topic.name].topic, moment),
+            holds_since=lambda moment: self._source.holds_since(self._pipelines[stream.name].stream, moment),
             on_settled=self._alerts.settled,
         )
-        self._pipelines[topic.name] = pipeline
-        self._awaited.pop(topic.name, None)
+        self._pipelines[stream.name] = pipeline
+        self._awaited.pop(stream.name, None)
         self.report.tables[contract.name] = pipeline.report
         pipeline.open()
         pipeline.begin(watermarks)
         self.report.epoch = max(self.report.epoch, pipeline.landing.epoch)
 
     def _await(self, contract: Table) -> None:
-        """A table whose topic nobody has made yet; the others go on. Raises StreamError when the topic was there before."""
+        """A table whose topic nobody has made yet; the others go on. Raises SourceError when the topic was there before."""
         bronze = self._lake.tables(contract).bronze
         if bronze.exists() and bronze.transaction(followed_mark(contract.topic)) is not None:
-            raise StreamError(f"topic {contract.topic} was deleted", "`assay up` creates the topics of all contracts")
+            raise SourceError(f"topic {contract.topic} was deleted", "`assay up` creates the topics of all contracts")
         self._awaited[contract.topic] = contract
         report = self.report.tables[contract.name] = TableReport(contract.name)
         report.tell("topic", f"there is no topic {contract.topic} yet; `assay up` creates the topics of all contracts")
@@ -210,7 +209,7 @@ class Worker:
 
     # -- one cycle ---------------------------------------------------------------------------------------------------
 
-    def _cycle(self, until: Position | None, on_commit: OnCommit | None) -> None:
+    def _cycle(self, until: Positions | None, on_commit: OnCommit | None) -> None:
         """Take the batch that was read meanwhile, have the next one read, and carry the first through the tables."""
         started = time.perf_counter()
         batches = self._read(until) if self._ahead is None else self._ahead.result()
@@ -219,7 +218,7 @@ class Worker:
         self._behind = sum(batch.rows.num_rows for batch in batches) >= BATCH_ROWS
         fault_point("after_consume")
         for batch in batches:
-            pipeline = self._pipelines[batch.topic.name]
+            pipeline = self._pipelines[batch.stream.name]
             pipeline.report.seconds["consume"] += consumed / len(batches)
             try:
                 landed = pipeline.land(batch)
@@ -251,70 +250,68 @@ class Worker:
                     pipeline.publisher.finish(0.0)  # what is left is the next worker's
             pipeline.check()
 
-    def _read(self, until: Position | None) -> list[TopicBatch]:
-        return self._reader.read(max_rows=BATCH_ROWS, max_bytes=BATCH_BYTES, seconds=self._commit_seconds, until=until)
+    def _read(self, until: Positions | None) -> list[SourceBatch]:
+        return self._source.read(max_rows=BATCH_ROWS, max_bytes=BATCH_BYTES, seconds=self._commit_seconds, until=until)
 
     def _resync(self) -> None:
         """Read on from where the tables stand; whatever was read ahead is given back."""
         if self._ahead is not None:
             self._ahead.result()
             self._ahead = None
-        self._reader.follow(
-            {name: (pipeline.topic, pipeline.positions()) for name, pipeline in self._pipelines.items()}
-        )
+        self._source.seek({name: (pipeline.stream, pipeline.positions()) for name, pipeline in self._pipelines.items()})
         for name in self._pipelines:
             self._note_gaps(name)
 
     def _note_gaps(self, name: str) -> None:
         report = self._pipelines[name].report
-        report.gaps = [gap for (topic, _), gap in self._reader.gaps.items() if topic == name]
+        report.gaps = [gap for (topic, _), gap in self._source.gaps.items() if topic == name]
         report.gaps_asked = True
 
-    def _reached(self, until: Position) -> bool:
+    def _reached(self, until: Positions) -> bool:
         position = {
             (name, p): offset
             for name, pipeline in self._pipelines.items()
             for p, offset in pipeline.positions().items()
         }
-        empty = self._reader.empty()
+        empty = self._source.empty()
         return all(
-            where in self._reader.gaps or where in empty or (position[where] or 0) >= end
+            where in self._source.gaps or where in empty or (position[where] or 0) >= end
             for where, end in until.items()
         )
 
-    def _look_at_topics(self) -> bool:
+    def _look_at_streams(self) -> bool:
         """Notice topics that were recreated, made, or given more partitions; whether there is more to read now.
 
         A topic that this worker has seen missing, and a partition that it has seen missing, are promised from their first offset.
         """
-        found = self._reader.look([*self._pipelines, *self._awaited])
+        found = self._source.look([*self._pipelines, *self._awaited])
         if found is None:
             return False
         for name, pipeline in self._pipelines.items():
-            if name not in found or found[name].id != pipeline.topic.id:
-                raise StreamError(
+            if name not in found or found[name].id != pipeline.stream.id:
+                raise SourceError(
                     f"topic {name} was deleted or created again", "the next run starts with the new topic"
                 )
-        made = [found[name] for name in self._awaited if name in found and self._reader.reaches(found[name])]
-        for topic in made:
-            self._begin(self._awaited[topic.name], topic, partial(_from_the_first, topic))
+        made = [found[name] for name in self._awaited if name in found and self._source.reaches(found[name])]
+        for stream in made:
+            self._begin(self._awaited[stream.name], stream, partial(_from_the_first, stream))
         grown = [
             found[name]
             for name, pipeline in self._pipelines.items()
-            if set(found[name].partitions) - {*pipeline.topic.partitions}
+            if set(found[name].shards) - {*pipeline.stream.shards}
         ]
-        reached = [topic for topic in grown if self._reader.reaches(topic)]
-        for topic in reached:
-            self._pipelines[topic.name].grow(topic)
+        reached = [stream for stream in grown if self._source.reaches(stream)]
+        for stream in reached:
+            self._pipelines[stream.name].grow(stream)
         return bool(made or reached)
 
     def _watch(self) -> None:
         """Housekeeping between batches: changes of the topics, gaps, small files, memory."""
-        if self._look_at_topics():
+        if self._look_at_streams():
             self._resync()
         for name, pipeline in self._pipelines.items():
             self._note_gaps(name)
-            if any(pipeline.landing.recorded(gap.partition) != gap.expected for gap in pipeline.report.gaps):
+            if any(pipeline.landing.recorded(gap.shard) != gap.expected for gap in pipeline.report.gaps):
                 self._resync()  # an operator has accepted a gap: go on behind it
         due = self._compact_seconds * (CATCHING_UP if self._behind else 1)
         if time.monotonic() - self._compacted_at > due and (self._compaction is None or self._compaction.done()):
@@ -325,6 +322,6 @@ class Worker:
         self.report.peak_rss = max(self.report.peak_rss, psutil.Process().memory_info().rss)
 
 
-def _from_the_first(topic: Topic) -> dict[int, tuple[int, int]]:
-    """Watermarks from which a topic is promised whole."""
-    return dict.fromkeys(topic.partitions, (0, 0))
+def _from_the_first(stream: Stream) -> Watermarks:
+    """Watermarks from which a stream is promised whole."""
+    return dict.fromkeys(stream.shards, (0, 0))

@@ -158,8 +158,8 @@ def shared_data() -> Path:
 def send_samples(demo: Demo, folder: Path) -> dict[str, int]:
     """Publish the real logs below `folder`, once for a home; records by topic, empty where there are none."""
     from platform_assets.reconcile.state import table_state
-    from platform_assets.stream.files import frames
-    from platform_assets.stream.produce import RecordProducer
+    from platform_assets.sources.files.framing import frames
+    from platform_assets.sources.kafka.produce import RecordProducer
 
     sent = {}
     for name, pattern in SAMPLES.items():
@@ -187,7 +187,7 @@ def sampled_day(demo: Demo, sent: Mapping[str, int]) -> str | None:
 
 def send_bad(demo: Demo) -> int:
     """Publish spoilt events, events sent twice, one too large and one too deep; how many records."""
-    from platform_assets.stream.produce import RecordProducer
+    from platform_assets.sources.kafka.produce import RecordProducer
 
     table = demo.simulator.table
     spoilt = next(demo.simulator.simulate(1000.0, 1.0, bad=1.0))

@@ -1,7 +1,7 @@
 """The supervisor and the commands as Kafka's clients.
 
 Belongs here: giving the roles their passwords and rights, and checking that publish and consume really work.
-Does not: the server (`kafka.py`), or moving data (`stream/`).
+Does not: the server (`kafka.py`), or moving data (`sources/`).
 """
 
 from __future__ import annotations

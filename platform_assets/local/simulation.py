@@ -16,7 +16,7 @@ from typing import Protocol
 from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.stream.produce import Record, RecordProducer, send_paced
+from platform_assets.sources.kafka.produce import Record, RecordProducer, send_paced
 
 
 class Simulate(Protocol):

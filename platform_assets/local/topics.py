@@ -1,7 +1,7 @@
 """Topics and who may use them.
 
 Belongs here: creating topics that are missing, comparing those that are there, granting roles on a prefix.
-Does not: reading or writing records (`stream/`), or which topics a system has (its contract).
+Does not: reading or writing records (`sources/`), or which topics a system has (its contract).
 """
 
 from __future__ import annotations

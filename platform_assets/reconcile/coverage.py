@@ -8,19 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer
-
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
 from platform_assets.core.coordinates import SOURCE_PREFIX
 from platform_assets.core.errors import AssayError
-from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import app_id, followed_mark, start_mark
 from platform_assets.reconcile.job import Job
 from platform_assets.reconcile.snapshot import Snapshot, created
-from platform_assets.stream.topics import QUIET, Broker, Topic, watermarks
+from platform_assets.sources.base import Marks
 from platform_assets.tables.table import LakeTable
-
-GROUP = "assay-reconcile"
 
 _RANGES = """
     SELECT _source, _shard, min(_position), max(_position + _span),
@@ -39,25 +34,6 @@ _ODD_KINDS = """
     SELECT _source, _shard, _position, concat('kind ', kind, ', span ', _span) FROM b
     WHERE coalesce(kind NOT IN ('record', 'skipped', 'gap') OR _span < 1 OR (kind = 'record' AND _span <> 1), true)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class TopicMarks:
-    """What the broker says of a topic: (earliest, next) offset by Kafka partition."""
-
-    topic: Topic
-    marks: dict[int, tuple[int, int]]
-
-
-def ask_broker(settings: Settings, topics: Sequence[str]) -> dict[str, TopicMarks]:
-    """Identity and watermarks of those topics that exist. Raises StreamError when the broker cannot answer."""
-    conf = settings.kafka_conf("ingest")
-    found = Broker(conf).describe(topics)
-    consumer = Consumer({**conf, **QUIET, "group.id": GROUP, "enable.auto.commit": False})
-    try:
-        return {name: TopicMarks(topic, watermarks(consumer, topic)) for name, topic in found.items()}
-    finally:
-        consumer.close()
 
 
 @dataclass
@@ -161,23 +137,23 @@ class Coverage:
             )
 
 
-def check_broker(job: Job, marks: TopicMarks | None) -> None:
+def check_broker(job: Job, marks: Marks | None) -> None:
     """Compare bronze's ends with what the broker still has. A broker without the topic has lost nothing that we know of."""
     check = job.proof.checks["broker"]
     if marks is None:
         check.fail("no_topic", "the broker has no such topic", 1, [job.contract.topic])
         return
-    app_ids = [marks.topic.app_id(p) for p in marks.marks]
-    followed = followed_mark(marks.topic.name)
+    app_ids = [marks.stream.app_id(p) for p in marks.marks]
+    followed = followed_mark(marks.stream.name)
     recorded = job.bronze.look_up([*app_ids, followed])
     # The broker was asked after bronze: what a worker has read since is no gap.
     newest = Snapshot.take(LakeTable(job.bronze.table.path, BRONZE_SCHEMA, "landed_date"), app_ids).transactions
     for partition, (earliest, high) in marks.marks.items():
-        end = recorded[marks.topic.app_id(partition)]
+        end = recorded[marks.stream.app_id(partition)]
         if end is None and recorded[followed] is not None:
             end = 0  # it came later, and the next ingest run reads it from its first offset
-        where = f"{marks.topic.id[:SOURCE_PREFIX]}.{partition}"
-        if end is not None and newest.get(marks.topic.app_id(partition), end) < earliest:
+        where = f"{marks.stream.id[:SOURCE_PREFIX]}.{partition}"
+        if end is not None and newest.get(marks.stream.app_id(partition), end) < earliest:
             what = f"{where} [{end}, {earliest})"
             check.fail(
                 "gap",

@@ -18,9 +18,9 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import CLOCK, SEQ
-from platform_assets.reconcile.coverage import TopicMarks, ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
-from platform_assets.stream.topics import Topic
+from platform_assets.sources.base import Marks, Stream
+from platform_assets.sources.connect import ask_source
 from platform_assets.tables.clocks import next_clock
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.table import Conflict, LakeTable
@@ -59,8 +59,8 @@ class GapReport:
 
 
 def find_gaps(settings: Settings, contract: Contract) -> list[GapReport]:
-    """Every shard whose next position the broker no longer has. Raises StreamError when it cannot be asked."""
-    found = ask_broker(settings, [t.topic for t in contract.tables])
+    """Every shard whose next position the broker no longer has. Raises SourceError when it cannot be asked."""
+    found = ask_source(settings, [t.topic for t in contract.tables])
     lake = Lake(settings.lake_path)
     return [
         gap
@@ -70,12 +70,12 @@ def find_gaps(settings: Settings, contract: Contract) -> list[GapReport]:
     ]
 
 
-def _gaps(table: Table, bronze: LakeTable, known: TopicMarks) -> list[GapReport]:
-    ends = Snapshot.take(bronze, [known.topic.app_id(p) for p in known.marks]).transactions
+def _gaps(table: Table, bronze: LakeTable, known: Marks) -> list[GapReport]:
+    ends = Snapshot.take(bronze, [known.stream.app_id(p) for p in known.marks]).transactions
     return [
-        GapReport(table, known.topic.id, partition, end, earliest)
+        GapReport(table, known.stream.id, partition, end, earliest)
         for partition, (earliest, _) in known.marks.items()
-        if (end := ends.get(known.topic.app_id(partition))) is not None and end < earliest
+        if (end := ends.get(known.stream.app_id(partition))) is not None and end < earliest
     ]
 
 
@@ -93,25 +93,25 @@ def accept_gap(settings: Settings, contract: Contract, table: str, partition: in
         )
     bronze = Lake(settings.lake_path).tables(chosen).bronze
     for _ in range(_TRIES):
-        known = ask_broker(settings, [chosen.topic]).get(chosen.topic)
+        known = ask_source(settings, [chosen.topic]).get(chosen.topic)
         if known is None:
             raise AssayError(f"no such topic: {chosen.topic}", "`assay up` creates the topics of all contracts")
         gap = next((g for g in _gaps(chosen, bronze, known) if g.shard == partition), None)
         if gap is None:
             raise _no_gap(chosen, bronze, known, partition)
         try:
-            return _accept(bronze, known.topic, gap, {"who": who, "reason": reason})
+            return _accept(bronze, known.stream, gap, {"who": who, "reason": reason})
         except Conflict:
             continue  # a worker has landed something of another partition meanwhile
     raise AssayError(f"{chosen.qualified_name} is too busy to accept a gap now", "try again")
 
 
-def _no_gap(table: Table, bronze: LakeTable, known: TopicMarks, partition: int) -> AssayError:
+def _no_gap(table: Table, bronze: LakeTable, known: Marks, partition: int) -> AssayError:
     where = f"{table.topic}[{partition}]"
     if partition not in known.marks:
         return AssayError(f"{table.topic} has no partition {partition}", f"it has {', '.join(map(str, known.marks))}")
     low, high = known.marks[partition]
-    end = Snapshot.take(bronze, [known.topic.app_id(partition)]).transactions.get(known.topic.app_id(partition))
+    end = Snapshot.take(bronze, [known.stream.app_id(partition)]).transactions.get(known.stream.app_id(partition))
     if end is not None and end > high:
         return AssayError(
             f"{where} ends at {high}, before bronze's next offset {end}: the broker has lost what bronze holds",
@@ -123,17 +123,17 @@ def _no_gap(table: Table, bronze: LakeTable, known: TopicMarks, partition: int) 
     )
 
 
-def _accept(bronze: LakeTable, topic: Topic, gap: GapReport, note: dict[str, str]) -> GapReport:
+def _accept(bronze: LakeTable, stream: Stream, gap: GapReport, note: dict[str, str]) -> GapReport:
     """One bronze commit. Raises Conflict when bronze has moved since."""
     bronze.refresh()
-    app_id = topic.app_id(gap.shard)
+    app_id = stream.app_id(gap.shard)
     before = bronze.transaction(SEQ)
     seq = (before or 0) + 1
     clock = next_clock(bronze)
     moment = datetime.fromtimestamp(clock / 1_000_000, UTC)
     value = json.dumps(note | {"when": moment.isoformat(), "missing": gap.missing}, ensure_ascii=False).encode()
     row = {
-        "_source": topic.id, "_shard": gap.shard, "_position": gap.expected, "_span": gap.missing, "kind": "gap",
+        "_source": stream.id, "_shard": gap.shard, "_position": gap.expected, "_span": gap.missing, "kind": "gap",
         "record_time": None, "key": None, "value": value, "headers": None,
         "seq": seq, "landed_at": moment, "landed_date": moment.date(),
     }  # fmt: skip

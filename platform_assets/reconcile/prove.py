@@ -17,13 +17,15 @@ from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
 from platform_assets.core.transactions import REWRITE, SEQ
-from platform_assets.reconcile.coverage import TopicMarks, ask_broker, check_broker, unreachable
+from platform_assets.reconcile.coverage import check_broker, unreachable
 from platform_assets.reconcile.documents import DocumentProof
 from platform_assets.reconcile.duplicates import check_duplicates
 from platform_assets.reconcile.job import Job, bounded_session
 from platform_assets.reconcile.proof import Check, Progress, Proof, TableProof
 from platform_assets.reconcile.rows import RowProof
 from platform_assets.reconcile.snapshot import Snapshot
+from platform_assets.sources.base import Marks
+from platform_assets.sources.connect import ask_source
 from platform_assets.tables.layout import Lake
 from platform_assets.transform import Transformer
 from platform_assets.transform.masking import masker
@@ -142,7 +144,7 @@ class _Prover:
             check.skipped = "not asked for"
             return
         try:
-            found: dict[str, TopicMarks] = ask_broker(self._settings, [self._contract.topic])
+            found: dict[str, Marks] = ask_source(self._settings, [self._contract.topic])
         except AssayError as error:
             unreachable(job, "broker", error)
         else:

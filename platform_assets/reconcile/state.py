@@ -19,8 +19,8 @@ from platform_assets.index.checkpoints import read_checkpoint
 from platform_assets.index.connect import connect_indices
 from platform_assets.index.history import ForeignIndex, foreign
 from platform_assets.index.names import layout
-from platform_assets.reconcile.coverage import ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
+from platform_assets.sources.connect import ask_source
 from platform_assets.tables.archive import history_of
 from platform_assets.tables.files import DataFile
 from platform_assets.tables.layout import Lake
@@ -198,12 +198,12 @@ def _index_seq(settings: Settings, contract: Table, silver: Snapshot, unanswered
 
 def _lag(settings: Settings, contract: Table, bronze: Snapshot, unanswered: list[str]) -> dict[int, int] | None:
     try:
-        known = ask_broker(settings, [contract.topic]).get(contract.topic)
+        known = ask_source(settings, [contract.topic]).get(contract.topic)
     except AssayError as error:
         unanswered.append(error.message)
         return None
     if known is None:
         unanswered.append(f"no such topic: {contract.topic}")
         return None
-    ends = bronze.look_up(known.topic.app_id(p) for p in known.marks)
-    return {p: max(0, high - max(low, ends[known.topic.app_id(p)] or 0)) for p, (low, high) in known.marks.items()}
+    ends = bronze.look_up(known.stream.app_id(p) for p in known.marks)
+    return {p: max(0, high - max(low, ends[known.stream.app_id(p)] or 0)) for p, (low, high) in known.marks.items()}

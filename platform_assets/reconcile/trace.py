@@ -33,8 +33,8 @@ from platform_assets.core.transactions import SEQ
 from platform_assets.index.connect import connect_indices
 from platform_assets.index.errors import translate
 from platform_assets.index.names import read_alias
-from platform_assets.reconcile.coverage import ask_broker
 from platform_assets.reconcile.snapshot import Snapshot
+from platform_assets.sources.connect import ask_source
 from platform_assets.tables.files import DataFile
 from platform_assets.tables.layout import Lake, TableSet
 from platform_assets.tables.session import session
@@ -287,14 +287,14 @@ def _ask_index(settings: Settings, table: Table, found: Trace) -> None:
 
 def _ask_broker(settings: Settings, found: Trace) -> None:
     try:
-        known = ask_broker(settings, [found.topic]).get(found.topic)
+        known = ask_source(settings, [found.topic]).get(found.topic)
     except AssayError as error:
         found.broker = "unknown"
         found.notes.append(f"broker not asked: {error.message}")
         return
     if known is None:
         found.broker = "deleted"
-    elif known.topic.id != found.at.source:
+    elif known.stream.id != found.at.source:
         found.broker = "recreated"
     else:
         low, high = known.marks.get(found.at.shard, (0, 0))

@@ -31,7 +31,7 @@ from platform_assets.serve.limits import (
     Turns,
 )
 from platform_assets.serve.metrics import Metrics
-from platform_assets.stream.submit import Submitter
+from platform_assets.sources.kafka.submit import Submitter
 
 _CONNECTIONS = 64
 """More than one key's searches take, each of which asks every table for its page and its count at once."""

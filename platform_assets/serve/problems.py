@@ -24,7 +24,7 @@ from platform_assets.serve.audit import AuditUnavailable
 from platform_assets.serve.figures import WrongAggregate
 from platform_assets.serve.idempotency import AnswersUnavailable, InProgress, KeyReused
 from platform_assets.serve.limits import Busy, TooMany
-from platform_assets.stream.topics import StreamError
+from platform_assets.sources.base import SourceError
 
 LOG = logging.getLogger("assay.api")
 USUAL = (401, 403, 404, 422, 429, 503)
@@ -104,7 +104,7 @@ def from_error(error: AssayError, request_id: str) -> Json:
         case AnswersUnavailable():
             LOG.warning("%s %s", request_id, error)
             return problem(request_id, 503, "the answer to a submission cannot be kept now", error.hint)
-        case StreamError():
+        case SourceError():
             LOG.warning("%s %s", request_id, error)
             return problem(
                 request_id, 503, "the topic takes no records now", "send it again with the same Idempotency-Key"

@@ -1,7 +1,7 @@
 """Routes that take events: checked by the contract, published, and answered with their coordinates.
 
 Belongs here: bodies to records, the writer's row policy, idempotency. Does not belong here: the checks (`transform/`), the
-producer (`stream/submit.py`).
+producer (`sources/kafka/submit.py`).
 """
 
 import json
@@ -26,7 +26,7 @@ from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_RECORDS
 from platform_assets.serve.problems import Json, problem, refuse, responses
-from platform_assets.stream.files import Framer
+from platform_assets.sources.files.framing import Framer
 from platform_assets.transform import Transformer
 from platform_assets.transform.masking import masker
 from platform_assets.transform.reasons import describe

@@ -22,7 +22,7 @@ from platform_assets.core.faultpoints import INGEST_POINTS
 from platform_assets.core.settings import Settings
 from platform_assets.ingest.worker import Worker
 from platform_assets.reconcile.prove import prove
-from platform_assets.stream.produce import RecordProducer
+from platform_assets.sources.kafka.produce import RecordProducer
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.session import session
 

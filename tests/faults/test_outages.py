@@ -27,7 +27,7 @@ from platform_assets.local.layout import Layout
 from platform_assets.local.state import read_state
 from platform_assets.reconcile.prove import prove
 from platform_assets.reconcile.state import table_state
-from platform_assets.stream import consume
+from platform_assets.sources.kafka import consume
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.session import session
 

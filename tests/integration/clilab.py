@@ -30,7 +30,7 @@ from support import private_systems
 
 from platform_assets.cli.app import assay
 from platform_assets.core.settings import Settings
-from platform_assets.stream.consume import TopicReader
+from platform_assets.sources.kafka.consume import KafkaSource
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ def search_client(settings: Settings) -> OpenSearch:
 
 def published(settings: Settings, topic: str) -> pa.Table:
     """All that a topic holds."""
-    reader = TopicReader(settings.kafka_conf("ingest"))
+    reader = KafkaSource(settings.kafka_conf("ingest"))
     try:
         found = reader.describe([topic])[topic]
         until = {(topic, partition): high for partition, (_, high) in reader.watermarks(found).items()}
-        reader.follow({topic: (found, dict.fromkeys(found.partitions))})
+        reader.seek({topic: (found, dict.fromkeys(found.shards))})
         batches = reader.read(max_rows=1_000_000, max_bytes=1 << 30, seconds=30, until=until)
         return pa.concat_tables([batch.rows for batch in batches]) if batches else pa.table({"value": []})
     finally:

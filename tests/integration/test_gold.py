@@ -323,10 +323,10 @@ def _land(gold: Gold, contract: Contract, lines: list[bytes]) -> None:
     """Lines of a file as the records of `logs.access`, through bronze to silver."""
     from lakes import MASKER, topic_batch
 
-    from platform_assets.stream.topics import Topic
+    from platform_assets.sources.base import Stream
 
     table = contract.table("access")
-    topic = Topic(table.topic, "CCCCCCCCCCCCCCCCCCCCCC", (0,))
+    topic = Stream(table.topic, "CCCCCCCCCCCCCCCCCCCCCC", (0,))
     tables = Lake(gold.settings.lake_path).tables(table)
     landing = Landing(tables.bronze, topic, table.qualified_name)
     with Transformer(table, MASKER) as transformer:

@@ -26,7 +26,8 @@ from platform_assets.ingest.report import IngestReport
 from platform_assets.ingest.worker import Worker
 from platform_assets.local.topics import TopicSpec, ensure_topics
 from platform_assets.reconcile.prove import prove
-from platform_assets.stream.topics import Broker, StreamError
+from platform_assets.sources.base import SourceError
+from platform_assets.sources.kafka.topics import Broker
 from platform_assets.tables.layout import Lake
 from platform_assets.tables.session import session
 
@@ -109,7 +110,7 @@ def starts(settings: Settings, table: Table) -> dict[int, int | None]:
     topic = Broker(settings.kafka_conf("ingest")).describe([table.topic])[table.topic]
     bronze = Lake(settings.lake_path).tables(table).bronze
     bronze.refresh()
-    return {p: bronze.transaction(start_mark(topic.app_id(p))) for p in topic.partitions}
+    return {p: bronze.transaction(start_mark(topic.app_id(p))) for p in topic.shards}
 
 
 def test_partitions_that_are_added_while_a_worker_runs_are_read_from_their_first_offset(settings: Settings) -> None:
@@ -120,9 +121,7 @@ def test_partitions_that_are_added_while_a_worker_runs_are_read_from_their_first
         eventually(lambda: worker.part.records == 100)
         admin = AdminClient(settings.kafka_conf("admin"))
         admin.create_partitions([NewPartitions(table.topic, 4)])[table.topic].result(20)
-        eventually(
-            lambda: len(Broker(settings.kafka_conf("ingest")).describe([table.topic])[table.topic].partitions) == 4
-        )
+        eventually(lambda: len(Broker(settings.kafka_conf("ingest")).describe([table.topic])[table.topic].shards) == 4)
         publish(settings, table, [event(n) for n in range(100, 300)])  # at once: before the worker has looked
         eventually(lambda: worker.part.records == 300)
     assert {p: start for p, (start, _) in worker.part.positions.items()} == {0: 0, 1: 0, 2: 0, 3: 0}
@@ -152,7 +151,7 @@ def test_a_topic_that_is_made_while_a_worker_runs_is_read_from_its_first_offset(
     assert prove(settings, contract).holds
     admin.delete_topics([late.topic])[late.topic].result(20)
     eventually(lambda: late.topic not in Broker(settings.kafka_conf("ingest")).describe([late.topic]))
-    with pytest.raises(StreamError, match="was deleted"):  # it was there: that is no topic nobody has made yet
+    with pytest.raises(SourceError, match="was deleted"):  # it was there: that is no topic nobody has made yet
         Worker(settings, contract).drain()
 
 
@@ -168,7 +167,7 @@ def test_a_topic_that_goes_away_while_a_worker_runs_ends_it(settings: Settings, 
         admin.delete_topics([table.topic])[table.topic].result(20)
         if again:
             ensure_topics(settings.kafka_conf("admin"), [TopicSpec(table.topic, 5)])
-        with pytest.raises(StreamError, match="deleted or created again"):
+        with pytest.raises(SourceError, match="deleted or created again"):
             run.result(60)
 
 

@@ -36,7 +36,7 @@ from platform_assets.reconcile.prove import prove
 from platform_assets.reconcile.replay import replay
 from platform_assets.reconcile.state import table_state
 from platform_assets.reconcile.trace import trace
-from platform_assets.stream.topics import Broker
+from platform_assets.sources.kafka.topics import Broker
 from platform_assets.tables.layout import Lake, TableSet
 from platform_assets.tables.session import session
 
@@ -386,16 +386,16 @@ def test_retention_on_a_partition_that_bronze_has_never_begun(services: Settings
     Worker(settings, contract, index=False).drain()
     send_and_delete(1, 10, 5)
     report = Worker(settings, contract, index=False).drain().tables["events"]
-    assert [(gap.partition, gap.expected, gap.earliest) for gap in report.gaps] == [(1, 0, 5)]
+    assert [(gap.shard, gap.expected, gap.earliest) for gap in report.gaps] == [(1, 0, 5)]
     proof = prove(settings, contract, index=False)
     assert [f.code for f in proof.tables["events"].checks["broker"].failures] == ["gap"]
     accept_gap(settings, contract, "events", 1, "retention", "a test")
     admin = AdminClient(settings.kafka_conf("admin"))
     admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
-    eventually(lambda: len(Broker(settings.kafka_conf("admin")).describe([topic])[topic].partitions) == 4)
+    eventually(lambda: len(Broker(settings.kafka_conf("admin")).describe([topic])[topic].shards) == 4)
     send_and_delete(3, 20, 3)
     report = Worker(settings, contract, index=False).drain().tables["events"]
-    assert [(gap.partition, gap.expected, gap.earliest) for gap in report.gaps] == [(3, 0, 3)]
+    assert [(gap.shard, gap.expected, gap.earliest) for gap in report.gaps] == [(3, 0, 3)]
     accept_gap(settings, contract, "events", 3, "retention", "a test")
     Worker(settings, contract, index=False).drain()
     proof = prove(settings, contract, index=False)

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from platform_assets.cli import publish
 from platform_assets.cli.app import assay
 from platform_assets.cli.send import CHUNK
-from platform_assets.stream.produce import Record
+from platform_assets.sources.kafka import ranges
+from platform_assets.sources.kafka.produce import Record
 
 SOON = 0.3
 
@@ -56,7 +56,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
 
     def run(*arguments: str, producer: Kept | None = None, table: str = "logs.access") -> tuple[Kept, Result]:
         kept = producer or Kept()
-        monkeypatch.setattr(publish, "producer_for", lambda *_: kept)
+        monkeypatch.setattr(ranges, "producer_for", lambda *_: kept)
         return kept, CliRunner().invoke(assay, ["send", table, *arguments])
 
     return run

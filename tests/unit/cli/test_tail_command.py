@@ -14,10 +14,10 @@ from waiting import eventually
 
 from platform_assets.alerts.incident import OPEN, RESOLVED
 from platform_assets.alerts.store import AlertStore
-from platform_assets.cli import publish
 from platform_assets.cli import tail as command
 from platform_assets.cli.app import assay
-from platform_assets.stream.produce import Record
+from platform_assets.sources.kafka import ranges
+from platform_assets.sources.kafka.produce import Record
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -53,7 +53,7 @@ def tail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tail:
 
     def run(enough: int, *arguments: str) -> tuple[Kept, Result]:
         kept = Kept(enough)
-        monkeypatch.setattr(publish, "producer_for", lambda *_: kept)
+        monkeypatch.setattr(ranges, "producer_for", lambda *_: kept)
         return kept, CliRunner().invoke(assay, ["tail", "logs.access", str(tmp_path / "app.log"), *arguments])
 
     return run

@@ -11,7 +11,7 @@ from shop_system import ORDERS, State
 
 from platform_assets.defs.checks import Check, report_checks, state_checks
 from platform_assets.ingest.report import TableReport
-from platform_assets.stream.consume import Gap
+from platform_assets.sources.base import Gap
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OK, WARN, ERROR = None, AssetCheckSeverity.WARN, AssetCheckSeverity.ERROR

@@ -18,8 +18,8 @@ from platform_assets.core.errors import AssayError
 from platform_assets.ingest import settle
 from platform_assets.ingest.land import HandedOver, Landed, Landing
 from platform_assets.ingest.report import TableReport
-from platform_assets.stream import consume
-from platform_assets.stream.topics import Topic
+from platform_assets.sources.base import Stream
+from platform_assets.sources.kafka import consume
 from platform_assets.tables.table import Conflict, LakeTable
 
 
@@ -310,7 +310,7 @@ def test_a_timestamp_past_the_year_9999_lands(lake: SmallLake) -> None:
     """What a producer may write into Kafka's own timestamp is not ours to choose."""
 
     message = Message(topic="logs.events", partition=0, offset=0, value=event(1), timestamp=(1, 10**17))
-    rows = consume._columns(topic_batch([event(1)], 0).topic, [message])
+    rows = consume._columns(topic_batch([event(1)], 0).stream, [message])
     assert rows.column("record_time").to_pylist() == [None]
 
 
@@ -319,7 +319,7 @@ def marks(**earliest: int) -> dict[int, tuple[int, int]]:
     return {int(name[1:]): (low, low) for name, low in earliest.items()}
 
 
-def of_topic(lake: SmallLake, topic: Topic) -> Landing:
+def of_topic(lake: SmallLake, topic: Stream) -> Landing:
     return Landing(lake.tables.bronze, topic, "logs.events")
 
 
@@ -335,13 +335,13 @@ def test_a_topic_is_promised_from_what_it_holds_when_it_is_first_followed(lake: 
 
 def test_partitions_that_come_later_and_a_topic_created_again_are_promised_whole(lake: SmallLake) -> None:
     lake.landing.begin(lambda: marks(p0=7, p1=7))
-    wider = of_topic(lake, replace(TOPIC, partitions=(0, 1, 2)))
+    wider = of_topic(lake, replace(TOPIC, shards=(0, 1, 2)))
     wider.begin(lambda: marks(p0=7, p1=7, p2=9))
     assert wider.next_positions() == {0: 7, 1: 7, 2: 0}
     again = of_topic(lake, replace(TOPIC, id="BBBBBBBBBBBBBBBBBBBBBB"))
     again.begin(lambda: marks(p0=9, p1=9))
     assert again.next_positions() == {0: 0, 1: 0}
-    other = of_topic(lake, Topic("logs.renamed", "CCCCCCCCCCCCCCCCCCCCCC", (0,)))
+    other = of_topic(lake, Stream("logs.renamed", "CCCCCCCCCCCCCCCCCCCCCC", (0,)))
     other.begin(lambda: marks(p0=9))
     assert other.next_positions() == {0: 9}, "another topic's past was never promised"
 
@@ -350,7 +350,7 @@ def test_a_lake_from_before_promises_from_now_on(lake: SmallLake) -> None:
     lake.land_and_settle([1, 2])
     lake.landing.begin(lambda: marks(p0=0, p1=500))
     assert lake.landing.next_positions() == {0: 2, 1: 500}
-    wider = of_topic(lake, replace(TOPIC, partitions=(0, 1, 2)))
+    wider = of_topic(lake, replace(TOPIC, shards=(0, 1, 2)))
     wider.begin(lambda: pytest.fail("the topic is known by now"))
     assert wider.next_positions()[2] == 0
 

@@ -20,8 +20,7 @@ from platform_assets.core.settings import Settings
 from platform_assets.ingest.land import Landing
 from platform_assets.ingest.report import TableReport
 from platform_assets.ingest.settle import Settler
-from platform_assets.stream.consume import ROW_SCHEMA, TopicBatch
-from platform_assets.stream.topics import Topic
+from platform_assets.sources.base import RECORD_SCHEMA, SourceBatch, Stream
 from platform_assets.tables.layout import Lake, TableSet
 from platform_assets.transform.masking import Masker
 from platform_assets.transform.transformer import Transformer
@@ -61,7 +60,7 @@ class Lab:
         )
         self.contract = contract
         self.table: Table = contract.table(table)
-        self.topic = Topic(self.table.topic, TOPIC_ID, (0, 1))
+        self.topic = Stream(self.table.topic, TOPIC_ID, (0, 1))
         self.con = duckdb.connect()
         self.next = {0: 0, 1: 0}
 
@@ -86,12 +85,12 @@ class Lab:
                 pa.array(values, pa.binary()),
                 pa.nulls(n, pa.binary()),
             ],
-            schema=ROW_SCHEMA,
+            schema=RECORD_SCHEMA,
         )
         end = start + n * span
         landing = Landing(self.tables.bronze, self.topic, self.table.qualified_name)
         began = landing.next_positions()
-        landing.land(TopicBatch(self.topic, rows, {partition: start}, {partition: end}, 0), began)
+        landing.land(SourceBatch(self.topic, rows, {partition: start}, {partition: end}, 0), began)
         self.next[partition] = end
 
     def settle(self) -> TableReport:

@@ -18,10 +18,10 @@ from platform_assets.ingest.land import Landing
 from platform_assets.ingest.pipeline import LAYER_ORDER
 from platform_assets.reconcile import prove as prove_module
 from platform_assets.reconcile import rows as rows_module
-from platform_assets.reconcile.coverage import TopicMarks
 from platform_assets.reconcile.proof import Proof
 from platform_assets.reconcile.prove import prove
 from platform_assets.reconcile.snapshot import Snapshot
+from platform_assets.sources.base import Marks
 from platform_assets.tables.maintain import MERGE_AT, compact
 
 
@@ -463,9 +463,9 @@ def test_what_the_broker_lost_of_partitions_that_bronze_never_began(
     if promised:
         Landing(lab.tables.bronze, lab.topic, "logs.events").begin(lambda: {0: (0, 0), 1: (0, 0)})
     lab.run([event(1)])
-    topic = replace(lab.topic, partitions=(0, 1, 2))
-    marks = {topic.name: TopicMarks(topic, {0: (0, 1), 1: (500, 500), 2: (3, 4)})}
-    monkeypatch.setattr(prove_module, "ask_broker", lambda *_: marks)
+    topic = replace(lab.topic, shards=(0, 1, 2))
+    marks = {topic.name: Marks(topic, {0: (0, 1), 1: (500, 500), 2: (3, 4)})}
+    monkeypatch.setattr(prove_module, "ask_source", lambda *_: marks)
     proof = prove(lab.settings, lab.contract, ["events"], index=False)
     assert failures(proof) == ({"broker.gap": 503} if promised else {})
     assert examples(proof) == ([f"{TOPIC_ID[:8]}.1 [0, 500)", f"{TOPIC_ID[:8]}.2 [0, 3)"] if promised else [])

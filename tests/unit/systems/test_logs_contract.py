@@ -12,7 +12,7 @@ import pytest
 
 from platform_assets.contracts.model import Table
 from platform_assets.contracts.read import load_contracts
-from platform_assets.stream.files import frames
+from platform_assets.sources.files.framing import frames
 from platform_assets.transform.times import moment
 
 ROOT = Path(__file__).parents[3]

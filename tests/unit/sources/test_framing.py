@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_assets.contracts.model import Field, FieldType, Format, Table
-from platform_assets.stream.files import Framer, frames
+from platform_assets.sources.files.framing import Framer, frames
 
 TIME = Field("t", FieldType.TIMESTAMP, required=True, source="t")
 

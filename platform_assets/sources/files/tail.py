@@ -28,9 +28,10 @@ from typing import Protocol
 
 from platform_assets.contracts.model import Table
 from platform_assets.core.files import write_private
-from platform_assets.stream.content import UTF8_MARK, UnreadableFile, codec_of, refuse_wide
-from platform_assets.stream.files import SEND_LIMIT, Framer
-from platform_assets.stream.rotated import (
+from platform_assets.sources.base import SourceError
+from platform_assets.sources.files.content import UTF8_MARK, UnreadableFile, codec_of, refuse_wide
+from platform_assets.sources.files.framing import SEND_LIMIT, Framer
+from platform_assets.sources.files.rotated import (
     WINDOW,
     Identity,
     Named,
@@ -42,13 +43,12 @@ from platform_assets.stream.rotated import (
     unpacked,
     with_identity,
 )
-from platform_assets.stream.topics import StreamError
 
 _LOG = logging.getLogger(__name__)
 _TRIES = 10
 
 
-class Lost(StreamError):
+class Lost(SourceError):
     """What was written behind the position cannot be found any more."""
 
 

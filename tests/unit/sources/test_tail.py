@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from platform_assets.contracts.model import Field, FieldType, Format, Table
-from platform_assets.stream.content import UnreadableFile
-from platform_assets.stream.tail import FileTail, Lost, PositionFile
+from platform_assets.sources.files.content import UnreadableFile
+from platform_assets.sources.files.tail import FileTail, Lost, PositionFile
 
 QUIET = 2.0
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from platform_assets.stream.topics import QUIET, StreamError, explain, refused
+from platform_assets.sources.base import SourceError
+from platform_assets.sources.kafka.topics import QUIET, explain, refused
 
 PRODUCER_CONF: Mapping[str, Any] = {
     "enable.idempotence": True,
@@ -49,7 +50,7 @@ class RecordProducer:
             self.delivered += 1
 
     def send(self, records: Sequence[Record]) -> int:
-        """Hand records to the client, waiting while its buffer is full; how many. Raises StreamError on a failed delivery."""
+        """Hand records to the client, waiting while its buffer is full; how many. Raises SourceError on a failed delivery."""
         while len(self._producer) + len(records) > _BUFFERED:
             self._producer.poll(0.05)
             self._check()
@@ -66,13 +67,13 @@ class RecordProducer:
         return queued
 
     def flush(self) -> None:
-        """Wait until everything is acknowledged. Raises StreamError when something was not."""
+        """Wait until everything is acknowledged. Raises SourceError when something was not."""
         until = time.monotonic() + FLUSH_S
         while (left := self._producer.flush(0.5)) and time.monotonic() < until:
             self._check()
         self._check()
         if left:
-            raise StreamError(
+            raise SourceError(
                 f"{left} records were not acknowledged within {FLUSH_S:.0f} s",
                 "is the broker up? what was not acknowledged may be sent again",
             )

@@ -11,8 +11,8 @@ import select
 import stat
 from collections.abc import Callable
 
-from platform_assets.stream.content import UnreadableFile
-from platform_assets.stream.files import SEND_LIMIT
+from platform_assets.sources.files.content import UnreadableFile
+from platform_assets.sources.files.framing import SEND_LIMIT
 
 LOOK_S = 0.2
 """How often a source that gives nothing is left to see whether to stop."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
 from platform_assets.core.errors import one_line
-from platform_assets.stream.topics import StreamError
+from platform_assets.sources.base import SourceError
 
 HEAD = 64 * 1024
 """Bytes of text that are looked at before any is handed out; fewer, when a slow stream has given fewer."""
@@ -56,7 +56,7 @@ UTF8_MARK = b"\xef\xbb\xbf"
 _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1a\x7f]")
 
 
-class UnreadableFile(StreamError):
+class UnreadableFile(SourceError):
     """The file holds no text, or its text cannot be unpacked to the end."""
 
 

@@ -1,4 +1,4 @@
-"""Reading real topics in batches: exact ranges, transaction markers, gaps, large records."""
+"""What is Kafka's own in reading and sending; what every source promises is in `tests/contract/test_source.py`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 
 from platform_assets.core.settings import Settings
 from platform_assets.local.topics import TopicSpec, ensure_topics
-from platform_assets.stream.consume import TopicBatch, TopicReader
-from platform_assets.stream.produce import RecordProducer, send_paced
-from platform_assets.stream.topics import StreamError, Topic
+from platform_assets.sources.base import SourceBatch, SourceError, Stream
+from platform_assets.sources.kafka.consume import KafkaSource
+from platform_assets.sources.kafka.produce import RecordProducer, send_paced
 
 pytestmark = pytest.mark.services
 
@@ -28,16 +27,16 @@ def topic(services: Settings) -> str:
 
 
 @pytest.fixture
-def reader(services: Settings) -> Iterator[TopicReader]:
-    made = TopicReader(services.kafka_conf("ingest"))
+def reader(services: Settings) -> Iterator[KafkaSource]:
+    made = KafkaSource(services.kafka_conf("ingest"))
     yield made
     made.close()
 
 
-def read_all(reader: TopicReader, topic: str, start: dict[int, int | None], expected: int) -> list[TopicBatch]:
-    found: Topic = reader.describe([topic])[topic]
-    reader.follow({topic: (found, start)})
-    batches: list[TopicBatch] = []
+def read_all(reader: KafkaSource, topic: str, start: dict[int, int | None], expected: int) -> list[SourceBatch]:
+    found: Stream = reader.describe([topic])[topic]
+    reader.seek({topic: (found, start)})
+    batches: list[SourceBatch] = []
     for _ in range(20):
         batches += reader.read(max_rows=1000, max_bytes=1 << 26, seconds=0.5)
         if sum(b.next[p] - b.start[p] for b in batches for p in b.start) >= expected:
@@ -45,7 +44,7 @@ def read_all(reader: TopicReader, topic: str, start: dict[int, int | None], expe
     return batches
 
 
-def ranges(batches: list[TopicBatch]) -> dict[int, list[int]]:
+def ranges(batches: list[SourceBatch]) -> dict[int, list[int]]:
     """Every offset that rows and markers cover, by partition; within a batch they come in order."""
     covered: dict[int, list[int]] = {}
     for batch in batches:
@@ -56,7 +55,7 @@ def ranges(batches: list[TopicBatch]) -> dict[int, list[int]]:
     return {p: sorted(o) for p, o in covered.items()}
 
 
-def test_a_batch_carries_bytes_times_keys_and_headers(services: Settings, topic: str, reader: TopicReader) -> None:
+def test_a_batch_carries_bytes_times_keys_and_headers(services: Settings, topic: str, reader: KafkaSource) -> None:
     producer = Producer(services.kafka_conf("producer"))
     producer.produce(topic, b"v0", key=b"k", partition=0, headers=[("a", b"\xff"), ("a", None)])
     producer.produce(topic, None, key=None, partition=0)
@@ -73,7 +72,7 @@ def test_a_batch_carries_bytes_times_keys_and_headers(services: Settings, topic:
 
 
 def test_transaction_markers_and_aborted_records_are_covered(
-    services: Settings, topic: str, reader: TopicReader
+    services: Settings, topic: str, reader: KafkaSource
 ) -> None:
     producer = Producer({**services.kafka_conf("producer"), "transactional.id": f"assay-{uuid.uuid4().hex}"})
     producer.init_transactions(30)
@@ -90,14 +89,14 @@ def test_transaction_markers_and_aborted_records_are_covered(
 
 
 def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
-    services: Settings, topic: str, reader: TopicReader
+    services: Settings, topic: str, reader: KafkaSource
 ) -> None:
     producer = RecordProducer(services.kafka_conf("producer"), topic)
     assert send_paced(producer, [[(None, b"x%d" % i) for i in range(500)]], None) == 500
     found = reader.describe([topic])[topic]
     marks = reader.watermarks(found)
     until = {(topic, p): high // 2 for p, (_, high) in marks.items()}
-    reader.follow({topic: (found, {0: None, 1: None})})
+    reader.seek({topic: (found, {0: None, 1: None})})
     batches = reader.read(max_rows=10_000, max_bytes=1 << 26, seconds=10, until=until)
     assert ranges(batches) == {p: list(range(end)) for (_, p), end in until.items() if end}
     assert {p: end for b in batches for p, end in b.next.items()} == {p: end for (_, p), end in until.items() if end}
@@ -110,7 +109,7 @@ def test_bounded_reading_stops_at_the_end_and_gives_the_rest_back(
 
 
 @pytest.mark.parametrize("cut", [0, 1])
-def test_what_one_topic_gives_back_another_does_not_repeat(services: Settings, reader: TopicReader, cut: int) -> None:
+def test_what_one_topic_gives_back_another_does_not_repeat(services: Settings, reader: KafkaSource, cut: int) -> None:
     """A bounded read that ends in the middle of one topic while the other goes on, in whichever order they come."""
     names = [f"t{uuid.uuid4().hex[:10]}.stream" for _ in range(2)]
     ensure_topics(services.kafka_conf("admin"), [TopicSpec(name, 1) for name in names])
@@ -120,40 +119,15 @@ def test_what_one_topic_gives_back_another_does_not_repeat(services: Settings, r
         assert send_paced(sender, [[(None, b"x%d" % i) for i in range(count)]], None) == count
     found = reader.describe(names)
     until = {(name, 0): count - 1_000 if number == cut else count for number, name in enumerate(names)}
-    reader.follow({name: (found[name], {0: None}) for name in names})
-    batches: dict[str, list[TopicBatch]] = {name: [] for name in names}
+    reader.seek({name: (found[name], {0: None}) for name in names})
+    batches: dict[str, list[SourceBatch]] = {name: [] for name in names}
     while any(ranges(batches[name]).get(0, []) != list(range(end)) for (name, _), end in until.items()):
         for batch in reader.read(max_rows=6_000, max_bytes=1 << 26, seconds=2, until=until):
-            batches[batch.topic.name].append(batch)
-
-
-def test_records_past_retention_are_a_gap_and_other_partitions_go_on(
-    services: Settings, topic: str, reader: TopicReader
-) -> None:
-    producer = Producer(services.kafka_conf("producer"))
-    for partition in (0, 1):
-        for i in range(10):
-            producer.produce(topic, str(i).encode(), partition=partition)
-    assert producer.flush(20) == 0
-    admin = AdminClient(services.kafka_conf("admin"))
-    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
-        future.result(20)
-    batches = read_all(reader, topic, {0: 2, 1: 2}, 8)
-    gap = reader.gaps[(topic, 0)]
-    assert (gap.expected, gap.earliest) == (2, 6)
-    assert ranges(batches) == {1: list(range(2, 10))}
-
-
-def test_a_ten_megabyte_record_passes(services: Settings, topic: str, reader: TopicReader) -> None:
-    producer = RecordProducer(services.kafka_conf("producer"), topic)
-    producer.send([(None, b"x" * 10_000_000)])
-    producer.flush()
-    (batch,) = read_all(reader, topic, {0: None, 1: None}, 1)
-    assert len(batch.rows.column("value")[0].as_py()) == 10_000_000
+            batches[batch.stream.name].append(batch)
 
 
 def test_a_topic_tells_whether_it_holds_a_record_since_a_moment(
-    services: Settings, topic: str, reader: TopicReader
+    services: Settings, topic: str, reader: KafkaSource
 ) -> None:
     found = reader.describe([topic])[topic]
     assert not reader.holds_since(found, 0)
@@ -165,14 +139,10 @@ def test_a_topic_tells_whether_it_holds_a_record_since_a_moment(
 
 
 def test_wrong_credentials_are_one_line(services: Settings) -> None:
-    wrong = TopicReader({**services.kafka_conf("ingest"), "sasl.password": "wrong"})
-    with pytest.raises(StreamError, match="credentials"):
+    wrong = KafkaSource({**services.kafka_conf("ingest"), "sasl.password": "wrong"})
+    with pytest.raises(SourceError, match="credentials"):
         wrong.describe(["t.none"])
     wrong.close()
-
-
-def test_an_absent_topic_is_absent(reader: TopicReader, topic: str) -> None:
-    assert reader.describe([f"{topic}_none"]) == {}
 
 
 def test_a_record_larger_than_the_topic_takes_is_said(services: Settings) -> None:
@@ -180,5 +150,5 @@ def test_a_record_larger_than_the_topic_takes_is_said(services: Settings) -> Non
     ensure_topics(services.kafka_conf("admin"), [TopicSpec(name, 1, config={"max.message.bytes": "10000"})])
     producer = RecordProducer(services.kafka_conf("producer"), name)
     noise = random.Random(1).randbytes(50_000)
-    with pytest.raises(StreamError, match="a record is larger than the broker takes"):
+    with pytest.raises(SourceError, match="a record is larger than the broker takes"):
         send_paced(producer, [[(None, b"small")], [(None, noise)]], None)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from platform_assets.stream.content import Content, Limits, UnreadableFile
+from platform_assets.sources.files.content import Content, Limits, UnreadableFile
 
 LINES = b"".join(b"203.0.113.7 line %d of a web server\n" % number for number in range(20_000))
 

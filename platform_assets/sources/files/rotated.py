@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform_assets.stream.content import Content, codec_of
+from platform_assets.sources.files.content import Content, codec_of
 
 _MARK = r"\d[\d.T_-]*"
 _DATE_DIGITS = 6

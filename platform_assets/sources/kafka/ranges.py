@@ -10,8 +10,9 @@ from confluent_kafka import KafkaError, Message
 from platform_assets.contracts.model import Table
 from platform_assets.core.errors import AssayError
 from platform_assets.core.settings import Settings
-from platform_assets.stream.produce import RecordProducer
-from platform_assets.stream.topics import Broker, StreamError
+from platform_assets.sources.base import SourceError
+from platform_assets.sources.kafka.produce import RecordProducer
+from platform_assets.sources.kafka.topics import Broker
 
 
 class RangeProducer(RecordProducer):
@@ -39,7 +40,7 @@ def producer_for(settings: Settings, table: Table) -> RangeProducer:
     conf = settings.kafka_conf("producer")
     try:
         found = Broker(conf).describe([table.topic])
-    except StreamError as error:
+    except SourceError as error:
         if "authorization" not in error.message.lower():
             raise
         found = {}  # whoever may not see a topic is not told whether there is one

@@ -12,8 +12,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from platform_assets.stream.produce import PRODUCER_CONF
-from platform_assets.stream.topics import QUIET, Broker, StreamError, Topic, explain
+from platform_assets.sources.base import SourceError, Stream
+from platform_assets.sources.kafka.produce import PRODUCER_CONF
+from platform_assets.sources.kafka.topics import QUIET, Broker, explain
 
 TOPIC_KEPT_S = 30.0
 """How long a topic's identity is believed: one that is made anew has another."""
@@ -27,23 +28,23 @@ class Submitter:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._producer: Producer | None = None
-        self._topics: dict[str, tuple[float, Topic]] = {}
+        self._streams: dict[str, tuple[float, Stream]] = {}
 
-    def topic(self, name: str) -> Topic:
-        """The topic as the broker knows it. Raises StreamError when it does not answer or has none of that name."""
-        known = self._topics.get(name)
+    def topic(self, name: str) -> Stream:
+        """The topic as the broker knows it. Raises SourceError when it does not answer or has none of that name."""
+        known = self._streams.get(name)
         if known is not None and known[0] > time.monotonic():
             return known[1]
         found = Broker(self._conf).describe([name]).get(name)
         if found is None:
-            raise StreamError(f"the broker has no topic {name}", "`assay up` creates the topics of all contracts")
-        self._topics[name] = (time.monotonic() + TOPIC_KEPT_S, found)
+            raise SourceError(f"the broker has no topic {name}", "`assay up` creates the topics of all contracts")
+        self._streams[name] = (time.monotonic() + TOPIC_KEPT_S, found)
         return found
 
     def publish(self, topic: str, key: bytes, values: Sequence[bytes]) -> list[tuple[int, int]]:
         """Send `values` with one key, so that they keep their order; (partition, offset) of each.
 
-        Raises StreamError when one was not acknowledged in time; it may have been written all the same.
+        Raises SourceError when one was not acknowledged in time; it may have been written all the same.
         """
         placed: list[tuple[int, int]] = []
         failed: list[KafkaError] = []
@@ -64,7 +65,7 @@ class Submitter:
         try:
             queued = producer.produce_batch(topic, messages, on_delivery=told)
         except (KafkaException, BufferError) as error:
-            raise StreamError("the broker takes no more records now", "try again") from error
+            raise SourceError("the broker takes no more records now", "try again") from error
         if queued != len(messages):
             raise explain(next(m["_error"] for m in messages if "_error" in m))
         until = time.monotonic() + self._timeout_s + 1
@@ -75,7 +76,7 @@ class Submitter:
                 self._forget(producer)
             raise explain(failed[0])
         if not done.is_set():
-            raise StreamError(f"the broker did not acknowledge within {self._timeout_s:.0f} s", "is it up?")
+            raise SourceError(f"the broker did not acknowledge within {self._timeout_s:.0f} s", "is it up?")
         return placed
 
     def close(self) -> None:

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from platform_assets.core.errors import AssayError
-from platform_assets.core.transactions import app_id
+from platform_assets.sources.base import SourceError, Stream
 
 TIMEOUT_S = 15.0
 QUIET: Mapping[str, Any] = {"log_level": 2}
 """The client's own lines on standard error repeat what the error callback hears."""
 
 
-class StreamError(AssayError):
-    """The broker cannot be reached, refuses, or answers what the worker cannot go on from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic as it is now. `id` is the broker's UUID: a topic deleted and created again has another."""
-
-    name: str
-    id: str
-    partitions: tuple[int, ...]
-
-    def app_id(self, partition: int) -> str:
-        """The application transaction under which tables record the next offset of this partition."""
-        return app_id(self.id, partition)
-
-
-def explain(error: KafkaError) -> StreamError:
+def explain(error: KafkaError) -> SourceError:
     """One line for a person."""
     if refused(error):
-        return StreamError(
+        return SourceError(
             "the broker refused the credentials", "check the Kafka user and password in secrets.env or the environment"
         )
     if error.code() in (
@@ -46,7 +27,7 @@ def explain(error: KafkaError) -> StreamError:
         KafkaError._TIMED_OUT,
         KafkaError._RESOLVE,
     ):
-        return StreamError(
+        return SourceError(
             f"the broker does not answer ({error.str()})", "is it running? `assay up` starts a local one"
         )
     if error.code() in (
@@ -54,12 +35,12 @@ def explain(error: KafkaError) -> StreamError:
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     ):
-        return StreamError(f"the broker forbids it ({error.str()})", "the role lacks a permission (ACL)")
+        return SourceError(f"the broker forbids it ({error.str()})", "the role lacks a permission (ACL)")
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
-        return StreamError(
+        return SourceError(
             "a record is larger than the broker takes", "raise max.message.bytes of the topic, or leave the record out"
         )
-    return StreamError(f"the broker says: {error.str()}", "see the broker's log")
+    return SourceError(f"the broker says: {error.str()}", "see the broker's log")
 
 
 class Broker:
@@ -70,11 +51,11 @@ class Broker:
         settings: dict[str, Any] = {**conf, **QUIET, "error_cb": self._errors.append}
         self._admin = AdminClient(settings)
 
-    def describe(self, names: Sequence[str]) -> dict[str, Topic]:
-        """The topics of those names that exist. Raises StreamError when the broker cannot answer."""
+    def describe(self, names: Sequence[str]) -> dict[str, Stream]:
+        """The topics of those names that exist. Raises SourceError when the broker cannot answer."""
         self._errors.clear()
         futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S)
-        found: dict[str, Topic] = {}
+        found: dict[str, Stream] = {}
         for name, future in futures.items():
             while not future.done() and not any(map(refused, self._errors)):
                 self._admin.poll(0.02)
@@ -87,13 +68,13 @@ class Broker:
                 if kafka_error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
                 raise explain(kafka_error) from error
-            found[name] = Topic(name, _text(description.topic_id), tuple(sorted(p.id for p in description.partitions)))
+            found[name] = Stream(name, _text(description.topic_id), tuple(sorted(p.id for p in description.partitions)))
         return found
 
-    def holds_since(self, topic: Topic, moment: int) -> bool:
-        """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises StreamError."""
+    def holds_since(self, stream: Stream, moment: int) -> bool:
+        """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises SourceError."""
         spec = OffsetSpec.for_timestamp(max(0, moment) // 1000)
-        wanted = {TopicPartition(topic.name, partition): spec for partition in topic.partitions}
+        wanted = {TopicPartition(stream.name, partition): spec for partition in stream.shards}
         futures = self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
         try:
             return any(future.result().offset >= 0 for future in futures.values())
@@ -111,12 +92,12 @@ def refused(error: KafkaError) -> bool:
     return error.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
 
 
-def watermarks(consumer: Consumer, topic: Topic) -> dict[int, tuple[int, int]]:
+def watermarks(consumer: Consumer, stream: Stream) -> dict[int, tuple[int, int]]:
     """(earliest offset still held, next offset to be written) by partition, asked of the broker now."""
     marks = {}
-    for partition in topic.partitions:
+    for partition in stream.shards:
         try:
-            marks[partition] = consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=TIMEOUT_S)
+            marks[partition] = consumer.get_watermark_offsets(TopicPartition(stream.name, partition), timeout=TIMEOUT_S)
         except KafkaException as error:
             raise explain(error.args[0]) from error
     return marks

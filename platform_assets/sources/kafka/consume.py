@@ -7,9 +7,8 @@ itself to skip anything: `auto.offset.reset=error`. Messages are turned into col
 from __future__ import annotations
 
 import gc
-import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -19,16 +18,18 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from platform_assets.stream.topics import (
-    QUIET,
-    TIMEOUT_S,
-    Broker,
-    StreamError,
-    Topic,
-    explain,
-    refused,
-    watermarks,
+from platform_assets.sources.base import (
+    RECORD,
+    RECORD_SCHEMA,
+    Gap,
+    Positions,
+    SourceBatch,
+    SourceError,
+    Stream,
+    encode_headers,
 )
+from platform_assets.sources.kafka.topics import QUIET, TIMEOUT_S, Broker, explain, refused, watermarks
+from platform_assets.sources.tiling import cut, repeat, tiled
 
 CONSUMER_CONF: Mapping[str, Any] = {
     "group.id": "assay-worker",
@@ -51,32 +52,6 @@ PATIENCE_S = 30.0
 _FATAL_FOR_PARTITION = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """The broker no longer has `expected`; the oldest record that it holds is at `earliest`."""
-
-    topic: str
-    partition: int
-    expected: int
-    earliest: int
-
-
-@dataclass
-class TopicBatch:
-    """What one topic gave since the last batch.
-
-    `rows`: _source, _shard, offset, span, kind, record_time, key, value, headers; by partition and offset, with a
-    row of kind `skipped` for every range of offsets that holds no readable record. `start` and `next` are the half-open
-    offset range by partition; the rows cover it exactly.
-    """
-
-    topic: Topic
-    rows: pa.Table
-    start: dict[int, int]
-    next: dict[int, int]
-    bytes: int
-
-
 @contextmanager
 def _collector_paused() -> Iterator[None]:
     """Messages are part of no cycle, and so many new objects would have the collector look at all there are again and again."""
@@ -96,14 +71,14 @@ class _Pending:
     cut: bool = False  # some of it lies past the end that was asked for
 
 
-class TopicReader:
+class KafkaSource:
     """Follows some topics from given offsets. Not thread-safe; one per worker."""
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self._errors: list[KafkaError] = []
         self._consumer = Consumer({**conf, **CONSUMER_CONF, **QUIET, "error_cb": self._errors.append})
         self._broker = Broker(conf)
-        self._topics: dict[str, Topic] = {}
+        self._streams: dict[str, Stream] = {}
         self._next: dict[tuple[str, int], int] = {}
         self._empty: set[tuple[str, int]] = set()
         self._failed: set[tuple[str, int]] = set()
@@ -114,52 +89,52 @@ class TopicReader:
         """Leave the broker."""
         self._consumer.close()
 
-    def describe(self, names: Sequence[str]) -> dict[str, Topic]:
+    def describe(self, names: Sequence[str]) -> dict[str, Stream]:
         """The topics of those names as the broker knows them now."""
         return self._broker.describe(names)
 
-    def look(self, names: Sequence[str]) -> dict[str, Topic] | None:
+    def look(self, names: Sequence[str]) -> dict[str, Stream] | None:
         """As `describe`; None while the broker is away for a moment (a restart)."""
         try:
             topics = self.describe(names)
-        except StreamError:
+        except SourceError:
             if time.monotonic() - self._heard > PATIENCE_S:
                 raise
             return None
         self._heard = time.monotonic()
         return topics
 
-    def reaches(self, topic: Topic) -> bool:
+    def reaches(self, stream: Stream) -> bool:
         """Whether the client that reads knows a leader of each partition, which takes a moment after they were made.
 
         It asks the broker: by itself it looks for new partitions every few minutes only.
         """
         try:
-            known = self._consumer.list_topics(topic.name, timeout=TIMEOUT_S).topics[topic.name].partitions
+            known = self._consumer.list_topics(stream.name, timeout=TIMEOUT_S).topics[stream.name].partitions
         except KafkaException:  # away for a moment: whoever asked looks again
             return False
-        return all(p in known and known[p].leader >= 0 for p in topic.partitions)
+        return all(p in known and known[p].leader >= 0 for p in stream.shards)
 
-    def holds_since(self, topic: Topic, moment: int) -> bool:
-        """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises StreamError."""
-        return self._broker.holds_since(topic, moment)
+    def holds_since(self, stream: Stream, moment: int) -> bool:
+        """Whether the topic holds a record stamped at or after `moment` (microseconds since 1970). Raises SourceError."""
+        return self._broker.holds_since(stream, moment)
 
     def empty(self) -> set[tuple[str, int]]:
         """Partitions that held no record when they were last followed."""
         return set(self._empty)
 
-    def follow(self, positions: Mapping[str, tuple[Topic, Mapping[int, int | None]]]) -> None:
-        """Read from these offsets on: {topic name: (topic, {partition: next offset, None for the earliest})}.
+    def seek(self, positions: Mapping[str, tuple[Stream, Mapping[int, int | None]]]) -> None:
+        """Read from these offsets on: {topic: (stream, {partition: next offset, None for the earliest})}.
 
         Replaces what was followed.
         A partition whose next offset the broker has no more is left out and named in `gaps`.
         """
         self.gaps.clear()
         self._empty.clear()
-        self._topics = {name: topic for name, (topic, _) in positions.items()}
+        self._streams = {name: stream for name, (stream, _) in positions.items()}
         self._next.clear()
-        for name, (topic, offsets) in positions.items():
-            marks = watermarks(self._consumer, topic)
+        for name, (stream, offsets) in positions.items():
+            marks = watermarks(self._consumer, stream)
             for partition, offset in offsets.items():
                 low, high = marks[partition]
                 if offset is not None and not low <= offset <= high:
@@ -186,13 +161,13 @@ class TopicReader:
             found[(name, partition)] = max(high, offset)
         return found
 
-    def watermarks(self, topic: Topic) -> dict[int, tuple[int, int]]:
+    def watermarks(self, stream: Stream) -> dict[int, tuple[int, int]]:
         """(earliest, next) offsets by partition, asked of the broker."""
-        return watermarks(self._consumer, topic)
+        return watermarks(self._consumer, stream)
 
     def read(
-        self, *, max_rows: int, max_bytes: int, seconds: float, until: Mapping[tuple[str, int], int] | None = None
-    ) -> list[TopicBatch]:
+        self, *, max_rows: int, max_bytes: int, seconds: float, until: Positions | None = None
+    ) -> list[SourceBatch]:
         """Collect for up to `seconds`, `max_rows` or `max_bytes`, whichever is first; one batch a topic that moved.
 
         With `until` (exclusive end offsets) records at or past the end are given back and the read stops once all ends
@@ -201,9 +176,7 @@ class TopicReader:
         with _collector_paused():
             return self._read(time.monotonic() + seconds, max_rows, max_bytes, until)
 
-    def _read(
-        self, deadline: float, max_rows: int, max_bytes: int, until: Mapping[tuple[str, int], int] | None
-    ) -> list[TopicBatch]:
+    def _read(self, deadline: float, max_rows: int, max_bytes: int, until: Positions | None) -> list[SourceBatch]:
         pending: dict[str, _Pending] = {}
         count = size = 0
         while count < max_rows and size < max_bytes and (left := deadline - time.monotonic()) > 0:
@@ -217,7 +190,7 @@ class TopicReader:
             taken, values = self._take(messages, pending)
             count += taken
             size += values
-        batches = [self._batch(self._topics[name], p, until) for name, p in pending.items()]
+        batches = [self._batch(self._streams[name], p, until) for name, p in pending.items()]
         if any(p.cut for p in pending.values()):
             self._assign()  # what was read past the end is given back: once every topic's position is known
         self._stop_failed()
@@ -258,12 +231,12 @@ class TopicReader:
         """Leave partitions whose next offset is gone, after what was read of them is covered; the others go on."""
         for name, partition in self._failed & self._next.keys():
             expected = self._next.pop((name, partition))
-            low, _ = watermarks(self._consumer, self._topics[name])[partition]
+            low, _ = watermarks(self._consumer, self._streams[name])[partition]
             self.gaps[(name, partition)] = Gap(name, partition, expected, low)
             self._consumer.incremental_unassign([TopicPartition(name, partition)])
         self._failed.clear()
 
-    def _reached(self, pending: dict[str, _Pending], until: Mapping[tuple[str, int], int]) -> bool:
+    def _reached(self, pending: dict[str, _Pending], until: Positions) -> bool:
         last = dict(self._next)
         for name, p in pending.items():
             newest = dict(zip(map(Message.partition, p.messages), map(Message.offset, p.messages), strict=True))
@@ -272,41 +245,21 @@ class TopicReader:
                 last[(name, partition)] = max(last[(name, partition)], offset)
         return all(last.get(where, end) >= end for where, end in until.items())
 
-    def _batch(self, topic: Topic, p: _Pending, until: Mapping[tuple[str, int], int] | None) -> TopicBatch | None:
-        rows = _columns(topic, p.messages)
-        ends = {part: off for part, off in p.ends.items() if (topic.name, part) in self._next}
+    def _batch(self, stream: Stream, p: _Pending, until: Positions | None) -> SourceBatch | None:
+        rows = _columns(stream, p.messages)
+        ends = {shard: end for shard, end in p.ends.items() if (stream.name, shard) in self._next}
         if until is not None:
-            rows, ends = _cut(topic, rows, ends, until)
-        holes, start, after = _coverage(
-            topic, rows, ends, {k[1]: v for k, v in self._next.items() if k[0] == topic.name}
+            rows, ends = cut(stream, rows, ends, until)
+        batch = tiled(
+            stream, rows, ends, {shard: at for (name, shard), at in self._next.items() if name == stream.name}
         )
-        if start == after:
-            return None
-        for partition, offset in after.items():
-            self._next[(topic.name, partition)] = offset
-        p.cut = rows.num_rows < len(p.messages)
-        size = rows.column("value").nbytes
-        if holes.num_rows:
-            rows = pa.concat_tables([rows, holes]).sort_by([("_shard", "ascending"), ("_position", "ascending")])
-        return TopicBatch(topic, rows, start, after, size)
+        if batch is not None:
+            self._next |= {(stream.name, shard): end for shard, end in batch.next.items()}
+            p.cut = rows.num_rows < len(p.messages)
+        return batch
 
 
-ROW_SCHEMA = pa.schema(
-    [
-        ("_source", pa.string()),
-        ("_shard", pa.int32()),
-        ("_position", pa.int64()),
-        ("_span", pa.int64()),
-        ("kind", pa.string()),
-        ("record_time", pa.timestamp("us", tz="UTC")),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("headers", pa.binary()),
-    ]
-)
-
-
-def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
+def _columns(stream: Stream, messages: list[Message]) -> pa.Table:
     """The messages by partition, and in each in the order in which they came."""
     n = len(messages)
     partitions = np.fromiter(map(Message.partition, messages), np.int32, n)
@@ -319,82 +272,15 @@ def _columns(topic: Topic, messages: list[Message]) -> pa.Table:
     encoded = [None if not h else encode_headers(h) for h in headers] if any(headers) else [None] * n
     return pa.table(
         [
-            _repeat(topic.id, n),
+            repeat(stream.id, n),
             pa.array(partitions),
             pa.array(np.fromiter(map(Message.offset, messages), np.int64, n)),
             pa.array(np.ones(n, np.int64)),
-            _repeat("record", n),
+            repeat(RECORD, n),
             pa.array(np.where(no_time, 0, milliseconds) * 1000, pa.timestamp("us", tz="UTC"), mask=no_time),
             pa.array(map(Message.key, messages), pa.binary(), size=n),
             pa.array(map(Message.value, messages), pa.binary(), size=n),
             pa.array(encoded, pa.binary()),
         ],
-        schema=ROW_SCHEMA,
+        schema=RECORD_SCHEMA,
     )
-
-
-def _repeat(value: str, n: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), n)
-
-
-Headers = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | bytes | None]]
-
-
-def encode_headers(headers: Headers) -> bytes:
-    """Headers as a JSON list of [name, value as latin-1 text or null]: order and repeats kept, every byte recoverable."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return json.dumps([[k, v.decode("latin-1") if isinstance(v, bytes) else v] for k, v in pairs]).encode()
-
-
-def _cut(
-    topic: Topic, rows: pa.Table, ends: dict[int, int], until: Mapping[tuple[str, int], int]
-) -> tuple[pa.Table, dict[int, int]]:
-    partitions = rows.column("_shard").to_numpy()
-    offsets = rows.column("_position").to_numpy()
-    limit = {part: until.get((topic.name, part), 0) for part in topic.partitions}
-    limits = np.zeros(max(topic.partitions) + 1, np.int64)
-    for part, end in limit.items():
-        limits[part] = end
-    keep = offsets < limits[partitions]
-    # A hole that ends past the limit still proves the range up to the limit empty.
-    return rows if keep.all() else rows.filter(pa.array(keep)), {
-        part: min(off, limit[part]) for part, off in ends.items()
-    }
-
-
-def _coverage(
-    topic: Topic, rows: pa.Table, ends: Mapping[int, int], position: Mapping[int, int]
-) -> tuple[pa.Table, dict[int, int], dict[int, int]]:
-    """Holes between consecutive offsets as marker rows, and the half-open range that rows and holes cover together."""
-    partitions = rows.column("_shard").to_numpy()
-    offsets = rows.column("_position").to_numpy()
-    markers: list[tuple[int, int, int]] = []
-    start: dict[int, int] = {}
-    after: dict[int, int] = {}
-    for partition, begin in position.items():
-        mine = offsets[partitions == partition]
-        end = max(int(mine[-1]) + 1 if len(mine) else begin, ends.get(partition, begin), begin)
-        if len(mine) and (mine[0] < begin or (np.diff(mine) <= 0).any()):
-            raise StreamError(
-                f"{topic.name}[{partition}] repeated or reordered offsets after {begin}",
-                "the broker or client misbehaves; nothing was written",
-            )
-        edges = np.concatenate(([begin - 1], mine, [end]))
-        jumps = np.flatnonzero(np.diff(edges) > 1)
-        markers += [(partition, int(edges[j]) + 1, int(edges[j + 1]) - int(edges[j]) - 1) for j in jumps]
-        if end > begin:
-            start[partition], after[partition] = begin, end
-    n = len(markers)
-    columns = list(zip(*markers, strict=True)) if markers else [(), (), ()]
-    holes = pa.table(
-        [
-            _repeat(topic.id, n),
-            pa.array(columns[0], pa.int32()),
-            pa.array(columns[1], pa.int64()),
-            pa.array(columns[2], pa.int64()),
-            _repeat("skipped", n),
-        ]
-        + [pa.nulls(n, ROW_SCHEMA.field(name).type) for name in ("record_time", "key", "value", "headers")],
-        schema=ROW_SCHEMA,
-    )
-    return holes, start, after
