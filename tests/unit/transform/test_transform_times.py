@@ -63,9 +63,9 @@ def read(of: Table, *written: Any) -> list[datetime | str]:
     """The moment of each value, or the reason for which it is refused."""
     found = transformed([json.dumps({"at": one}).encode() for one in written], of)
     result: dict[int, datetime | str] = dict(
-        zip(*(found.accepted[name].to_pylist() for name in ("_offset", "at")), strict=True)
+        zip(*(found.accepted[name].to_pylist() for name in ("_position", "at")), strict=True)
     )
-    result |= dict(zip(*(found.rejected[name].to_pylist() for name in ("_offset", "reason")), strict=True))
+    result |= dict(zip(*(found.rejected[name].to_pylist() for name in ("_position", "reason")), strict=True))
     return [result[n] for n in range(len(written))]
 
 
