@@ -155,10 +155,10 @@ def _records(
 ) -> Iterator[list[bytes]]:
     """The records of one file; `advance` is told the bytes of the file that were read."""
     from platform_assets.sources.files.content import Content
-    from platform_assets.sources.files.framing import Framer
+    from platform_assets.sources.files.framing import framer_of
     from platform_assets.sources.files.opened import Opened
 
-    framer = Framer(table)
+    framer = framer_of(table)
     counted = taken = 0
     with _open(name) as file:
         source = Opened(file.fileno(), name, stop.is_set)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.model import Field, FieldType, Format, Table
+from platform_assets.contracts.formats import format_of
+from platform_assets.contracts.model import Field, FieldType, Table
 from platform_assets.contracts.types import BOUNDS, NUMERIC, scaled, type_name
 from platform_assets.core.errors import Mistake
 
@@ -82,7 +83,7 @@ def bound_mistakes(table: Table, field: Field, place: str) -> Iterator[Mistake]:
         if field.exclusive_minimum is not None or field.exclusive_maximum is not None:
             found = f"no {type_name(field)} lies between {told_least(field)} and {told_greatest(field)}"
         yield from at(place, found, "minimum <= maximum").mistakes
-    if field.text_too and (field.type is not FieldType.DECIMAL or table.format is not Format.JSON):
+    if field.text_too and (field.type is not FieldType.DECIMAL or not format_of(table).typed):
         where = f"{place}.customProperties[textToo]"
         yield from at(where, "is for decimals of JSON messages", "physicalType: decimal(p,s)").mistakes
 

@@ -17,15 +17,14 @@ import pyarrow.compute as pc
 from platform_assets.contracts.bounds import bound_mistakes
 from platform_assets.contracts.errors import at
 from platform_assets.contracts.field_roles import role_mistakes
+from platform_assets.contracts.formats import format_of
 from platform_assets.contracts.model import (
     Contract,
     Field,
     FieldType,
-    Format,
     Grain,
     IndexPeriod,
     IndexType,
-    InvalidBytes,
     Mask,
     Table,
 )
@@ -124,7 +123,7 @@ def _table(table: Table) -> Iterator[Mistake]:
         )
     yield from _event_time(table, place)
     yield from _key(table, place)
-    yield from _format(table, place)
+    yield from format_of(table).check(table, place)
     yield from _limits(table, place)
     for rule in table.rules:
         yield from _identifier(rule.name, f"{place}.quality[{rule.name}]")
@@ -230,64 +229,6 @@ def _key(table: Table, place: str) -> Iterator[Mistake]:
         yield from _wrong(where, "a table without a key has no duplicates", "primaryKey: true on a property")
     if timedelta(days=1) / (1 if table.grain is Grain.DAY else 24) % table.dedupe_window:
         yield from _wrong(where, f"does not divide the partition's {table.grain}", "e.g. 10m or 1h")
-
-
-def _format(table: Table, place: str) -> Iterator[Mistake]:
-    if table.frame_start is not None:
-        yield from _found(check_regex, table.frame_start, f"{place}.customProperties[frameStart]")
-        if not table.frame_start.startswith("^"):
-            yield from _wrong(
-                f"{place}.customProperties[frameStart]", "is not anchored", "begin with ^, the start of a line"
-            )
-    if table.format is Format.JSON:
-        if table.patterns or table.frame_start is not None or table.invalid_bytes is not InvalidBytes.REJECT:
-            yield from _wrong(
-                f"{place}.customProperties",
-                "pattern, frameStart and invalidBytes do not fit format json",
-                "format: regex",
-            )
-        return
-    if table.attributes is not None:
-        yield from _wrong(
-            f"{place}.properties[{table.attributes}]", "a text line has no unknown fields to keep", "format: json"
-        )
-    where = f"{place}.customProperties[pattern]"
-    if not table.patterns:
-        yield from _wrong(where, "is missing", "an RE2 expression with named groups, or a list of them")
-        return
-    broken = Mistakes()
-    compiled = [broken.get(check_regex, pattern, where) for pattern in table.patterns]
-    yield from broken.found
-    for pattern, one in zip(table.patterns, compiled, strict=True):
-        if one is not None:
-            yield from _line_pattern(pattern, one, where)
-    whole = [one for one in compiled if one is not None]
-    if len(whole) < len(compiled):
-        return
-    sources = {field.source for field in table.sent}
-    groups = {group for one in whole for group in one.groupindex}
-    for name in sorted(sources - groups):
-        yield from _wrong(where, f"has no group '{name}'", f"a group for each field; found {', '.join(sorted(groups))}")
-    for name in sorted(groups - sources):
-        yield from _wrong(where, f"no field takes the group '{name}'", "(?:…) for what is not kept")
-    for name in sorted({field.source for field in table.sent if field.required} & groups):
-        if not all(name in one.groupindex for one in whole):
-            yield from _wrong(
-                where, f"one of the list has no group '{name}'", "every required field in each of the list"
-            )
-    if table.sample and not any(one.search(table.sample) for one in whole):
-        yield from _wrong(f"{place}.customProperties[sample]", "does not match the pattern", "a message as it arrives")
-
-
-def _line_pattern(pattern: str, compiled: re.Pattern[str], where: str) -> Iterator[Mistake]:
-    """One pattern of a text line, apart from which fields it gives."""
-    if not re.match(r"(\(\?[a-z]+\))?\^", pattern) or not pattern.endswith("$") or pattern.endswith("\\$"):
-        yield from _wrong(where, "is not anchored", "begin with ^ (flags before it) and end with $")
-    if compiled.groups != len(compiled.groupindex):
-        yield from _wrong(where, "has a group without a name", "(?P<name>…) or (?:…)")
-    if len({name.lower() for name in compiled.groupindex}) != len(compiled.groupindex):
-        names = "names that the engine can tell apart"
-        yield from _wrong(where, "has two groups whose names differ by case only", names)
 
 
 def _limits(table: Table, place: str) -> Iterator[Mistake]:

@@ -13,16 +13,15 @@ from pathlib import Path
 import jinja2
 
 from platform_assets.contracts.field_roles import visibility
+from platform_assets.contracts.formats import format_of
 from platform_assets.contracts.model import (
     Contract,
     Field,
-    Format,
     IndexType,
     Mask,
     SeverityField,
     SeverityRank,
     SkippedTime,
-    Table,
 )
 from platform_assets.contracts.types import type_name
 
@@ -73,7 +72,7 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 - **Origin**: {% if table.origin %}{{ table.origin | ticks }}. What the same origin wrote is shown around a row\
 {% else %}none. Around a row is shown what the whole table has{% endif %}.
 - **Message**: {{ table | message }}, at most {{ table.max_bytes | bytes }}\
-{% if table.format == "json" %}, {{ table.max_depth }} levels, {{ table.max_fields }} fields{% endif %}.
+{% if table | limits %}, {{ table | limits }}{% endif %}.
 - **Index**: one for each {{ table.index_period }} of event time\
 {% if table.history_period != table.index_period %}, of history for each {{ table.history_period }}{% endif %}.
 - **Raw bytes** are kept for {{ table.bronze_retention | span }}.
@@ -91,7 +90,7 @@ is a duplicate, whenever it arrives; the first to arrive stays.
 {% if table.sample %}
 Example of a message (invented):
 
-```{{ "json" if table.format == "json" else "text" }}
+```{{ table | language }}
 {{ table.sample }}
 ```
 {% endif -%}
@@ -110,7 +109,9 @@ def render_markdown(contract: Contract) -> str:
         "scrubbed": _scrubbed,
         "search": _search,
         "checks": _checks,
-        "message": _message,
+        "message": lambda table: format_of(table).describe(table),
+        "limits": lambda table: format_of(table).limits(table),
+        "language": lambda table: format_of(table).language,
         "ticks": lambda names: ", ".join(f"`{name}`" for name in names),
         "cell": _cell,
         "policy": visibility,
@@ -208,11 +209,3 @@ def _scale(severity: SeverityField) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _message(table: Table) -> str:
-    if table.format is Format.JSON:
-        return "one JSON object"
-    if table.frame_start:
-        return f"one text record, several lines up to the next that matches `{table.frame_start}`"
-    return "one line of text"

@@ -27,6 +27,7 @@ from open_data_contract_standard.model import (
 from platform_assets.contracts.errors import at
 from platform_assets.contracts.field_roles import PROPERTIES as ROLE_PROPERTIES
 from platform_assets.contracts.field_roles import read_roles
+from platform_assets.contracts.formats import format_named
 from platform_assets.contracts.logical import stored_type
 from platform_assets.contracts.model import (
     Contract,
@@ -35,7 +36,6 @@ from platform_assets.contracts.model import (
     Format,
     Grain,
     IndexType,
-    InvalidBytes,
     Mask,
     Table,
 )
@@ -45,17 +45,17 @@ from platform_assets.contracts.service_levels import ServiceLevels, duration
 from platform_assets.contracts.times import PROPERTIES as TIME_PROPERTIES
 from platform_assets.contracts.times import read_times
 from platform_assets.contracts.types import BOUNDS, TYPES
-from platform_assets.contracts.values import block, blocks, bound, choice, flag, text, texts, whole
+from platform_assets.contracts.values import block, bound, choice, flag, text, texts, whole
 from platform_assets.core.errors import Mistakes
 
 CLASSIFICATIONS = ("public", "internal", "confidential", "restricted", "pii")
 PII = "pii"
 
 TABLE_PROPERTIES = (
-    "format", "pattern", "frameStart", "partitionGrain", "maxBytes", "maxDepth", "maxFields", "maxAhead", "lateness",
-    "bronzeRetention", "topicPartitions", "display", "sample", "dedupeWindow", "nullValues", "invalidBytes",
-    "indexPeriod", "historyPeriod", *ROLE_PROPERTIES,
+    "format", "partitionGrain", "maxBytes", "maxAhead", "lateness", "bronzeRetention", "topicPartitions", "display", "sample",
+    "dedupeWindow", "nullValues", "indexPeriod", "historyPeriod", *ROLE_PROPERTIES,
 )  # fmt: skip
+"""Those that a table of any format may have; each format adds its own."""
 FIELD_PROPERTIES = ("mask", "index", "nullValues", "textToo", "computed", *TIME_PROPERTIES)
 ATTRIBUTES_PROPERTIES = ("maxBytes", "mask")
 FIXED_OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -114,11 +114,10 @@ def _owner(document: OpenDataContractStandard) -> str:
 def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels | None, found: Mistakes) -> Table:
     name = text(table.name, "schema[].name", "the table's name")
     place = f"schema[{name}]"
-    custom = _custom(table.customProperties, TABLE_PROPERTIES, place, found)
+    format_, properties = _format(table, place, found)
+    custom = _custom(table.customProperties, (*TABLE_PROPERTIES, *properties), place, found, f" for format {format_}")
     _refuse(table, ("relationships",), place, found)
     rules = [found.get(rule_of, rule, f"{place}.quality") for rule in table.quality or [] if rule.type != "text"]
-    # A text line where the format is not known: what does not fit JSON is no mistake yet.
-    format_ = found.get(choice, Format, custom.get("format"), f"{place}.customProperties[format]") or Format.REGEX
     where = f"{place}.customProperties[partitionGrain]"
     columns = _columns(table.properties or [], f"{place}.properties", _null_values(custom, place, (), found), found)
     made = Table(
@@ -132,10 +131,21 @@ def _table(table: SchemaObject, system: str, version: str, levels: ServiceLevels
         **columns,
         rules=tuple(rule for rule in rules if rule is not None),
         **_options(custom, place, found),
+        **format_named(format_).read(custom, place, found),
         **read_roles(custom, columns["fields"], place, found),
         **(levels.of(name, found) if levels else {}),
     )
     return with_periods(made, custom, f"{place}.customProperties", found)
+
+
+def _format(table: SchemaObject, place: str, found: Mistakes) -> tuple[Format, tuple[str, ...]]:
+    """The table's format, and the custom properties that it may have for it."""
+    given = next((item.value for item in table.customProperties or [] if item.property == "format"), None)
+    format_ = found.get(choice, Format, given, f"{place}.customProperties[format]")
+    if format_ is not None:
+        return format_, tuple(format_named(format_).properties)
+    # A text line where the format is not known: what may fit the one that is meant is no mistake yet.
+    return Format.REGEX, tuple(name for format_ in Format for name in format_named(format_).properties)
 
 
 def _columns(items: Sequence[SchemaProperty], place: str, absent: tuple[str, ...], found: Mistakes) -> dict[str, Any]:
@@ -204,16 +214,11 @@ def _options(custom: dict[str, Any], place: str, found: Mistakes) -> dict[str, A
     """The table's custom properties that are values of their own, where given."""
     readers: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
         "maxBytes": ("max_bytes", whole),
-        "maxDepth": ("max_depth", whole),
-        "maxFields": ("max_fields", whole),
         "topicPartitions": ("topic_partitions", whole),
         "maxAhead": ("max_ahead", duration),
         "lateness": ("lateness", duration),
         "bronzeRetention": ("bronze_retention", duration),
         "dedupeWindow": ("dedupe_window", duration),
-        "pattern": ("patterns", blocks),
-        "invalidBytes": ("invalid_bytes", lambda value, where: choice(InvalidBytes, value, where)),
-        "frameStart": ("frame_start", block),
         "sample": ("sample", block),
         "display": ("display", texts),
     }
@@ -308,13 +313,13 @@ def _refuse(item: SchemaProperty | SchemaObject, unsupported: Iterable[str], pla
 
 
 def _custom(
-    properties: Sequence[CustomProperty] | None, allowed: Sequence[str], place: str, found: Mistakes
+    properties: Sequence[CustomProperty] | None, allowed: Sequence[str], place: str, found: Mistakes, among: str = ""
 ) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for item in properties or []:
         where = f"{place}.customProperties[{item.property}]"
         if item.property is None or item.property not in allowed:
-            found.note(at(where, "is not known", ", ".join(allowed)))
+            found.note(at(where, f"is not known{among}", ", ".join(allowed)))
         elif item.property in values:
             found.note(at(where, "is given twice", "once"))
         else:

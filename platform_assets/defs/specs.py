@@ -15,7 +15,8 @@ from dagster import AssetKey, AssetSpec, MetadataValue, TableColumn, TableColumn
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.field_roles import visibility
-from platform_assets.contracts.model import Contract, Field, Format, Grain, IndexType, Table
+from platform_assets.contracts.formats import format_of
+from platform_assets.contracts.model import Contract, Field, Grain, IndexType, Table
 from platform_assets.defs.partitions import DAYS
 from platform_assets.defs.policies import freshness
 
@@ -177,7 +178,7 @@ def documentation(contract: Contract, table: Table) -> str:
         "",
         table.description,
         "",
-        f"- **topic** `{table.topic}`, {'JSON objects' if table.format is Format.JSON else 'text records'}",
+        f"- **topic** `{table.topic}`, each message {format_of(table).describe(table)}",
         f"- **event time** `{table.event_time}`, one partition {'a day' if table.grain is Grain.DAY else 'an hour'}",
         f"- **key** {', '.join(f'`{name}`' for name in table.key) or 'none: equal records are distinct'}",
         f"- **readers** {visibility(table.row_policy)}",

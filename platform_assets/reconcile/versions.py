@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from platform_assets.contracts.model import Format, Mask, Table
+from platform_assets.contracts.formats import format_of
+from platform_assets.contracts.model import Mask, Table
 from platform_assets.transform.sql import literal
 
 VERSIONS = """
@@ -68,6 +69,6 @@ def key_only(contract: Table) -> Table:
     wanted = {*contract.key, contract.event_time}
     kept = tuple(field for field in contract.fields if field.name in wanted)
     loose = replace(contract, fields=kept, rules=())
-    if contract.format is not Format.JSON:
+    if not format_of(contract).keeps_unknown:
         return loose
     return replace(loose, attributes=contract.attributes or "other members", attributes_max_bytes=contract.max_bytes)

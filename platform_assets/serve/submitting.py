@@ -4,8 +4,6 @@ Belongs here: bodies to records, the writer's row policy, idempotency. Does not 
 producer (`sources/kafka/submit.py`).
 """
 
-import json
-import math
 import re
 import secrets
 from collections import Counter
@@ -17,8 +15,8 @@ import pyarrow.compute as pc
 from fastapi import APIRouter, Depends, Header, Query, Request
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA
-from platform_assets.contracts.export import message_schema
-from platform_assets.contracts.model import Contract, Format, Table
+from platform_assets.contracts.formats import BodyError, format_of
+from platform_assets.contracts.model import Contract, Table
 from platform_assets.core.coordinates import Coordinates
 from platform_assets.index.errors import QueryError
 from platform_assets.serve.access import Caller, allow
@@ -26,12 +24,10 @@ from platform_assets.serve.backend import Backend
 from platform_assets.serve.keys import Role
 from platform_assets.serve.limits import MAX_BODY_BYTES, MAX_RECORDS
 from platform_assets.serve.problems import Json, problem, refuse, responses
-from platform_assets.sources.files.framing import Framer
 from platform_assets.transform import Transformer
 from platform_assets.transform.masking import masker
 from platform_assets.transform.reasons import describe
 
-_TYPES = {Format.JSON: "application/json", Format.REGEX: "text/plain"}
 _SHOWN = 20
 _PIECE = 64 * 1024
 _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,128}")
@@ -98,17 +94,17 @@ def router(backend: Backend, contract: Contract) -> APIRouter:
 
 def _chosen(contract: Contract, name: str | None, media: str) -> Table:
     """The table of that name, or the only one that takes such a body."""
-    takers = [table for table in contract.tables if _TYPES[table.format] == media]
+    takers = [table for table in contract.tables if format_of(table).media_type == media]
     if name is not None:
         named = next((table for table in contract.tables if table.name == name), None)
         if named is None:
             known = ", ".join(table.name for table in contract.tables)
             raise QueryError(f"{contract.system} has no table {name[:40]!r}", f"it has {known}")
         if named not in takers:
-            raise refuse(415, f"{named.qualified_name} takes {_TYPES[named.format]}")
+            raise refuse(415, f"{named.qualified_name} takes {format_of(named).media_type}")
         return named
     if not takers:
-        types = " or ".join(sorted({_TYPES[table.format] for table in contract.tables}))
+        types = " or ".join(sorted({format_of(table).media_type for table in contract.tables}))
         raise refuse(415, f"{contract.system} takes {types}")
     if len(takers) > 1:
         choice = " or ".join(f"table={table.name}" for table in takers)
@@ -118,16 +114,12 @@ def _chosen(contract: Contract, name: str | None, media: str) -> Table:
 
 def _content(contract: Contract) -> dict[str, Any]:
     """The bodies that the route takes, by media type, with an example of each table."""
-    one = {"anyOf": [message_schema(table) for table in contract.tables if table.format is Format.JSON]}
-    schemas: dict[str, Any] = {
-        _TYPES[Format.JSON]: {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_RECORDS}]},
-        _TYPES[Format.REGEX]: {"type": "string"},
-    }
     made: dict[str, Any] = {}
     for table in contract.tables:
-        media = made.setdefault(_TYPES[table.format], {"schema": schemas[_TYPES[table.format]], "examples": {}})
-        sample = json.loads(table.sample or "{}") if table.format is Format.JSON else table.sample
-        media["examples"][table.name] = {"summary": table.description, "value": sample}
+        format_ = format_of(table)
+        media = made.setdefault(format_.media_type, {"schema": {"anyOf": []}, "examples": {}})
+        media["schema"]["anyOf"] += format_.body_schemas(table, MAX_RECORDS)
+        media["examples"][table.name] = {"summary": table.description, "value": format_.example(table)}
     return made
 
 
@@ -143,7 +135,7 @@ def _submit(backend: Backend, table: Table, caller: Caller, body: bytes, key: st
 
 def _publish(backend: Backend, table: Table, caller: Caller, body: bytes) -> tuple[Json, dict[str, Any] | None]:
     """The answer, and what of it is kept for a repetition: nothing of a refusal."""
-    records = _json_records(body) if table.format is Format.JSON else _text_records(table, body)
+    records = _records(table, body)
     refused = _evaluate(backend, table, caller, records)
     if refused is not None:
         return refused, None
@@ -205,62 +197,12 @@ def _as_bronze(records: list[bytes]) -> pa.Table:
     return pa.table({f.name: pa.array(columns[f.name], f.type) for f in BRONZE_SCHEMA}, schema=BRONZE_SCHEMA)
 
 
-def _json_records(body: bytes) -> list[bytes]:
-    """The object, or the array's objects, each written anew: what was evaluated is what is published."""
+def _records(table: Table, body: bytes) -> list[bytes]:
     try:
-        # A float would lose digits of a decimal: the number's own text takes its place, and is written again.
-        mark = secrets.token_hex(8)
-        found = json.loads(
-            body, object_pairs_hook=_unique, parse_constant=_finite, parse_float=lambda text: f"{mark}{_float(text)}"
-        )
-    except RecursionError:
-        raise QueryError("the body is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise QueryError("the body is not UTF-8") from None
-    except ValueError as error:
-        text = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise QueryError(f"the body is not JSON: {text}") from None
-    events = found if isinstance(found, list) else [found]
-    _check_number(len(events))
-    try:
-        written = [json.dumps(event, ensure_ascii=False, separators=(",", ":")) for event in events]
-        return [re.sub(f'"{mark}([^"]*)"', r"\1", text).encode() for text in written]
-    except UnicodeEncodeError:
-        raise QueryError("a text holds half a surrogate pair") from None
-    except RecursionError:
-        raise QueryError("the body is nested too deeply") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a member is there twice")
-    return made
-
-
-def _finite(text: str) -> Any:
-    raise ValueError(f"{text} is no number")
-
-
-def _float(text: str) -> str:
-    if not math.isfinite(float(text)):
-        raise ValueError("a number is too large")
-    return text
-
-
-def _text_records(table: Table, body: bytes) -> list[bytes]:
-    """Lines, or records of several lines, as files are cut."""
-    framer = Framer(table)
-    records: list[bytes] = []
-    for at in range(0, len(body), _PIECE):
-        if len(records) > MAX_RECORDS:  # so many that it is refused: a body of line ends alone has millions
-            break
-        records += framer.feed(body[at : at + _PIECE])
-    records += framer.finish()
-    _check_number(len(records))
-    return records
-
-
-def _check_number(events: int) -> None:
+        records = format_of(table).records(table, body, MAX_RECORDS)
+    except BodyError as error:
+        raise QueryError(str(error)) from None
+    events = len(records)
     if not 1 <= events <= MAX_RECORDS:
         raise QueryError(f"a request has 1 to {MAX_RECORDS} events, this one has {'more' if events else 'none'}")
+    return records

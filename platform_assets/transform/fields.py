@@ -1,7 +1,7 @@
 """One field of a contract: how its value is read from text, and the tests it must pass, in SQL.
 
-Belongs here: casts and checks of single fields. Does not belong here: finding the text in the message (`decode_json.py`,
-`decode_regex.py`), reading times (`times.py`), computed columns (`computed.py`), the order of all reasons (`select.py`).
+Belongs here: casts and checks of single fields. Does not belong here: finding the text in the message (`formats/`), reading times
+(`times.py`), computed columns (`computed.py`), the order of all reasons (`select.py`).
 
 JSON values are tested by their JSON type before any cast, because DuckDB's casts are generous ("12" is 12, 1.7 is 2).
 Timestamps keep microseconds: further digits are cut off.
@@ -9,10 +9,10 @@ Timestamps keep microseconds: further digits are cut off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from platform_assets.contracts.formats import FieldText
 from platform_assets.contracts.model import Field, FieldType, Mask, Table
 from platform_assets.contracts.types import decoded_types, scaled, sql_type
 from platform_assets.transform.decimals import decimal_value, has_more_digits
@@ -26,21 +26,12 @@ _INTEGER_TEXT = r"[+-]?\d+"
 NUMBER_TEXT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a field's text stands: SQL columns for the text (null: absent) and, for JSON, its JSON type."""
-
-    field: Field
-    text: str
-    json_type: str | None = None
-
-
 def micros(duration: timedelta) -> int:
     """A duration in whole microseconds."""
     return duration // timedelta(microseconds=1)
 
 
-def value_expression(source: Source) -> str:
+def value_expression(source: FieldText) -> str:
     """SQL for the typed value; NULL where the text is absent or cannot be read."""
     field, text = source.field, source.text
     match field.type:
@@ -68,7 +59,7 @@ def stored_expression(field: Field) -> str:
     return scrub_text(column, addresses=field.mask is Mask.SCRUB_ADDRESSES)
 
 
-def fault_cases(source: Source, table: Table) -> list[tuple[str, str]]:
+def fault_cases(source: FieldText, table: Table) -> list[tuple[str, str]]:
     """(condition, reason code as SQL) in order of testing, over the columns of texts, JSON types and typed values."""
     field, text = source.field, source.text
     cases: list[tuple[str, str]] = []
@@ -84,7 +75,7 @@ def fault_cases(source: Source, table: Table) -> list[tuple[str, str]]:
     return cases
 
 
-def _type_cases(source: Source) -> list[tuple[str, str]]:
+def _type_cases(source: FieldText) -> list[tuple[str, str]]:
     field, text, json_type = source.field, source.text, source.json_type
     wrong = literal(FieldFault.TYPE.of(field))
     if json_type is None:

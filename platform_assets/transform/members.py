@@ -1,7 +1,7 @@
 """Whether an object of a JSON text has a member name twice, at any depth.
 
 Belongs here: the cheap test in SQL, and the exact one that the engine calls where the cheap one calls for it. Does not belong
-here: what becomes of such a record (`decode_json.py`).
+here: what becomes of such a record (`formats/json.py`).
 
 Names are compared as they read: `"a"` and `"\\u0061"` are the same. A name that occurs in two objects is no fault, but costs the
 exact test.

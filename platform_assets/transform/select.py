@@ -8,13 +8,11 @@ recursive step is guarded by a CASE on the tests that make it safe. The session 
 
 from __future__ import annotations
 
-from types import ModuleType
-
-from platform_assets.contracts.model import Format, Grain, InvalidBytes, Table
-from platform_assets.transform import decode_json, decode_regex
+from platform_assets.contracts.formats import FieldText, format_of
+from platform_assets.contracts.model import Grain, InvalidBytes, Table
 from platform_assets.transform.computed import broken, computed_cases, computed_stages
 from platform_assets.transform.excerpt import excerpt_expression
-from platform_assets.transform.fields import Source, fault_cases, micros, stored_expression, value_expression
+from platform_assets.transform.fields import fault_cases, micros, stored_expression, value_expression
 from platform_assets.transform.reasons import Reason, rule_code
 from platform_assets.transform.sql import escaped, first_true, identifier, literal, select
 from platform_assets.transform.times import composed_text
@@ -32,8 +30,7 @@ def compile_select(table: Table) -> str:
     cases = [("_structure IS NOT NULL", "_structure")]
     for source in sources:
         cases += fault_cases(source, table)
-    if table.format is Format.JSON:
-        cases.append(("_attributes_fault IS NOT NULL", "_attributes_fault"))
+    cases += format_of(table).last_faults(table)
     cases += computed_cases(table)
     cases += [(broken(rule), literal(rule_code(rule.name))) for rule in table.rules]
     stages = [*_decoded(table), ("valued", select(f"*, {values}", "decoded"))]
@@ -64,24 +61,22 @@ def compile_excerpt(table: Table) -> str:
 
     Apart from `compile_select`, because few rows need it and planning it would cost every batch.
     """
-    excerpt = excerpt_expression(table, _decoder(table).sources(table))
+    excerpt = excerpt_expression(table, format_of(table).sources(table))
     return _chain(_decoded(table), ["_seq, _shard, _position", f"{excerpt} AS _excerpt"], "decoded")
 
 
-def _sources(table: Table) -> list[Source]:
+def _sources(table: Table) -> list[FieldText]:
     """Where each field's text stands: of those that were sent, then of the times that are composed of them."""
-    sent = _decoder(table).sources(table)
+    sent = format_of(table).sources(table)
     texts = {source.field.name: source.text for source in sent}
-    composed = [Source(field, composed_text([texts[name] for name in field.composed_of])) for field in table.composed]
+    composed = [
+        FieldText(field, composed_text([texts[name] for name in field.composed_of])) for field in table.composed
+    ]
     return [*sent, *composed]
 
 
-def _decoder(table: Table) -> ModuleType:
-    return decode_json if table.format is Format.JSON else decode_regex
-
-
 def _decoded(table: Table) -> list[tuple[str, str]]:
-    return [("raw", _raw(table)), *_text(table), ("screened", _screened(table)), *_decoder(table).stages(table)]
+    return [("raw", _raw(table)), *_text(table), ("screened", _screened(table)), *format_of(table).stages(table)]
 
 
 def _chain(stages: list[tuple[str, str]], columns: list[str], last: str) -> str:

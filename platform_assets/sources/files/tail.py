@@ -26,11 +26,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from platform_assets.contracts.formats import Framer
 from platform_assets.contracts.model import Table
 from platform_assets.core.files import write_private
 from platform_assets.sources.base import SourceError
 from platform_assets.sources.files.content import UTF8_MARK, UnreadableFile, codec_of, refuse_wide
-from platform_assets.sources.files.framing import SEND_LIMIT, Framer
+from platform_assets.sources.files.framing import SEND_LIMIT, framer_of
 from platform_assets.sources.files.rotated import (
     WINDOW,
     Identity,
@@ -275,7 +276,7 @@ class FileTail:
     ) -> _Source:
         if known is None:
             known = [[file.identity[1], file.size] for file in rotated(self.path)]
-        framer = Framer(self._table, self._limit)
+        framer = framer_of(self._table, self._limit)
         self._source = _Source(descriptor, named, real_path(path), known, position, framer)
         self._grew_at = self._clock()
         return self._source

@@ -341,7 +341,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "odd limit": (with_custom(0, "maxDepth", -1), "not a positive whole number"),
     "limit over the topic's": (with_custom(0, "maxBytes", 2**30), "maxBytes]: is 1073741824"),
     "display of nothing": (with_custom(0, "display", ["gone"]), "no field 'gone'"),
-    "pattern for JSON": (with_custom(0, "pattern", "^x$"), "do not fit format json"),
+    "pattern for JSON": (with_custom(0, "pattern", "^x$"), "is not known for format json"),
     "second object": (prop("note", logicalType="object", customProperties=[]), "second property of type object"),
     "no pattern": (with_custom(1, "pattern", None), "pattern]: is missing"),
     "not anchored": (with_custom(1, "pattern", r"(?P<t>\S+) (?P<text>.*)$"), "not anchored"),
@@ -370,7 +370,7 @@ BAD: dict[str, tuple[Change, str]] = {
         with_custom(1, "pattern", [r"^(?P<t>\S+) (?P<text>.*)$", r"^(?P<t>\S+)"]),
         "not anchored",
     ),
-    "escaped JSON": (with_custom(0, "invalidBytes", "escape"), "do not fit format json"),
+    "escaped JSON": (with_custom(0, "invalidBytes", "escape"), "is not known for format json"),
     "sample does not fit": (with_custom(1, "sample", "oneword"), "does not match the pattern"),
     "start not anchored": (with_custom(1, "frameStart", r"\d{4}"), "frameStart]: is not anchored"),
     "unknown fields of a line": (

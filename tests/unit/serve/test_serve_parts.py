@@ -28,9 +28,10 @@ from platform_assets.serve.cursors import CursorSeal
 from platform_assets.serve.idempotency import Answers, AnswersUnavailable, InProgress, KeyReused
 from platform_assets.serve.limits import AtOnce, Busy, RateCounter, Rates, TooMany, Turns
 from platform_assets.serve.problems import from_error
-from platform_assets.serve.submitting import _json_records, _text_records
+from platform_assets.serve.submitting import _records
 
 STATE = {"at": {"events": "abc", "access": None}, "total": {"value": 3, "exact": True}}
+EVENTS = load_contracts()["logs"].table("events")
 SECRET = b"s" * 64
 
 
@@ -163,12 +164,12 @@ def test_a_mistake_in_a_query_has_a_position() -> None:
 def test_the_events_of_a_body_are_counted_before_more_is_made_of_them() -> None:
     cannot_be_written = b'"\\ud800"'
     with pytest.raises(QueryError, match="1 to 1000 events, this one has more"):
-        _json_records(b"[" + b",".join([cannot_be_written] * 1001) + b"]")
+        _records(EVENTS, b"[" + b",".join([cannot_be_written] * 1001) + b"]")
     body = b"x\n" * 2_000_000
     tracemalloc.start()
     try:
         with pytest.raises(QueryError, match="1 to 1000 events, this one has more"):
-            _text_records(load_contracts()["logs"].table("access"), body)
+            _records(load_contracts()["logs"].table("access"), body)
         assert tracemalloc.get_traced_memory()[1] < len(body)
     finally:
         tracemalloc.stop()
@@ -251,5 +252,5 @@ def test_answers_that_cannot_be_kept_are_noticed_before_anything_is_published(
     "event", [b'{"a":1234567890.12345678}', b'{"a":[0.10,1e-7,12345678901234567890123],"b":"0.10"}']
 )
 def test_numbers_of_a_submission_are_published_as_written(event: bytes) -> None:
-    assert _json_records(event) == [event]
-    assert _json_records(b"[" + event + b"," + event + b"]") == [event, event]
+    assert _records(EVENTS, event) == [event]
+    assert _records(EVENTS, b"[" + event + b"," + event + b"]") == [event, event]

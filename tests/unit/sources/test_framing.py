@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from platform_assets.contracts.formats import Framer
 from platform_assets.contracts.model import Field, FieldType, Format, Table
-from platform_assets.sources.files.framing import Framer, frames
+from platform_assets.sources.files.framing import framer_of, frames
 
 TIME = Field("t", FieldType.TIMESTAMP, required=True, source="t")
 
@@ -38,7 +39,7 @@ FRAMED = table(r"^\[\d")
 
 def cut(content: bytes, of: Table, sizes: list[int] | None = None, limit: int = 1000) -> tuple[list[bytes], Framer]:
     """Records of the content, fed in chunks of these sizes in turn."""
-    framer = Framer(of, limit)
+    framer = framer_of(of, limit)
     records: list[bytes] = []
     at = turn = 0
     while at < len(content):
@@ -117,7 +118,7 @@ def test_too_large_is_cut_but_stays_too_large() -> None:
 
 
 def test_an_endless_line_does_not_fill_the_memory() -> None:
-    framer = Framer(FRAMED, 1000)
+    framer = framer_of(FRAMED, 1000)
     for _ in range(100):
         assert framer.feed(b"x" * 100_000) == []
     assert framer.held == 10_000_000

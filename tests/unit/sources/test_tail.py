@@ -597,6 +597,7 @@ def test_a_file_that_may_not_be_read_any_more_is_an_error(reachable: Path) -> No
         "import os, sys\n"
         "from pathlib import Path\n"
         f"sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+        "import platform_assets.formats.regex\n"
         "from test_tail import Tailing\n"
         f"logs = Tailing(Path({str(folder)!r}))\n"
         "logs.write('a')\n"

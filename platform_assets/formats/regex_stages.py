@@ -1,7 +1,6 @@
-"""Text messages by named-group regular expressions: from text to one text per contract field.
+"""The SQL stages of text messages that named-group expressions read.
 
-Belongs here: the SQL stages (CTEs) between the decoded body and the fields' texts. Does not belong here: checks of single
-fields (`fields.py`), framing of multi-line records (done before they reach a topic).
+Belongs here: the stages between the decoded body and the fields' texts. Does not belong here: checks of single fields.
 
 An expression must match the whole record (line ends at its end do not count). The expressions are tried in their order, and the
 first that matches gives the fields: a later one runs only on the records that the earlier ones did not match. A group that did
@@ -13,24 +12,17 @@ from __future__ import annotations
 
 import re
 
+from platform_assets.contracts.formats import Stage
 from platform_assets.contracts.model import Field, Table
-from platform_assets.transform.fields import Source
+from platform_assets.formats.text_sql import BLANK
 from platform_assets.transform.reasons import Reason
 from platform_assets.transform.sql import first_true, identifier, literal, one_of, select, text_list
 
 _WHOLE = "_whole"
 
 
-def sources(table: Table) -> list[Source]:
-    """Where each sent field's text stands after the stages."""
-    return [Source(field, f"_x{i}") for i, field in enumerate(table.sent, 1)]
-
-
-def stages(table: Table) -> list[tuple[str, str]]:
-    """(CTE name, SELECT) from the relation `screened` on; the last one is the relation `decoded`.
-
-    Adds `_structure` (a reason or null), `_x<i>`, and a null `_attributes`. ValueError if the table has no pattern.
-    """
+def stages(table: Table) -> list[Stage]:
+    """From the relation `screened` to `decoded`, as `RecordFormat.stages` says. ValueError if the table has no pattern."""
     if not table.patterns:
         raise ValueError(f"{table.qualified_name} has no pattern")
     line = "CASE WHEN _fault IS NULL THEN rtrim(_body, chr(13) || chr(10)) END AS _line"
@@ -45,7 +37,7 @@ def stages(table: Table) -> list[tuple[str, str]]:
     structure = first_true(
         [
             ("_fault IS NOT NULL", "_fault"),
-            (f"{nothing} AND trim(_body, ' ' || chr(9) || chr(10) || chr(13)) = ''", literal(Reason.EMPTY)),
+            (f"{nothing} AND {BLANK}", literal(Reason.EMPTY)),
             (nothing, literal(Reason.NO_MATCH)),
         ]
     )

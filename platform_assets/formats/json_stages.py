@@ -1,7 +1,6 @@
-"""JSON messages: from text to one text and one JSON type per contract field, the attributes, and what is wrong with the whole.
+"""The SQL stages of JSON messages, from the decoded body to one text and one JSON type per contract field, and the attributes.
 
-Belongs here: the SQL stages (CTEs) between the decoded body and the fields' texts. Does not belong here: checks of single
-fields (`fields.py`).
+Belongs here: those stages, and what is wrong with a message as a whole. Does not belong here: checks of single fields.
 
 Attributes are the members that the contract does not name, plus the members of the message's own object of that name; the
 same name in both is a `duplicate_field`. An own member of that name that is no object is kept as a member like any other.
@@ -12,9 +11,9 @@ from __future__ import annotations
 
 import json
 
+from platform_assets.contracts.formats import Stage
 from platform_assets.contracts.model import FieldType, Mask, Table
 from platform_assets.transform.decimals import exact_texts
-from platform_assets.transform.fields import Source
 from platform_assets.transform.members import has_name_twice
 from platform_assets.transform.reasons import Reason
 from platform_assets.transform.scrub import scrub_json
@@ -37,16 +36,8 @@ _NOT_FINITE = r"(?i)[:\[,]-?(?:nan|inf)"
 _LEAST_MEMBER_BYTES = 5  # "":1,
 
 
-def sources(table: Table) -> list[Source]:
-    """Where each sent field's text and JSON type stand after the stages."""
-    return [Source(field, f"_x{i}", f"_t{i}") for i, field in enumerate(table.sent, 1)]
-
-
-def stages(table: Table) -> list[tuple[str, str]]:
-    """(CTE name, SELECT) from the relation `screened` on; the last one is the relation `decoded`.
-
-    Adds `_structure` (a reason or null), `_x<i>`, `_t<i>`, `_attributes_fault` and, when the contract has it, `_attributes`.
-    """
+def stages(table: Table) -> list[Stage]:
+    """From the relation `screened` to `decoded`, as `RecordFormat.stages` says."""
     fields = table.sent
     members = [field.source or field.name for field in fields] + ([table.attributes] if table.attributes else [])
     pointers = text_list(map(_pointer, members))
