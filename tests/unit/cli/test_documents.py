@@ -13,7 +13,9 @@ from commandlines import parsed
 from platform_assets.alerts.platform import LOUD_REJECTS, RATE_WINDOW
 from platform_assets.cli.app import assay
 from platform_assets.contracts.docs import render_markdown
+from platform_assets.contracts.formats import format_named
 from platform_assets.contracts.mapping import ATTRIBUTES_PROPERTIES, FIELD_PROPERTIES, TABLE_PROPERTIES
+from platform_assets.contracts.model import Format
 from platform_assets.contracts.read import load_contracts
 
 PROJECT = Path(__file__).parents[3]
@@ -81,7 +83,7 @@ def test_every_property_of_a_contract_is_in_the_guide() -> None:
     for names, place in rows:
         found.setdefault(place, set()).update(re.findall(r"`(\w+)`", names))
     assert found == {
-        "table": {*TABLE_PROPERTIES},
+        "table": {*TABLE_PROPERTIES, *(name for format_ in Format for name in format_named(format_).properties)},
         "field": {*FIELD_PROPERTIES},
         "property of type `object`": {*ATTRIBUTES_PROPERTIES},
     }
