@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from operator import attrgetter
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +23,12 @@ _PROMISES = {
     "patterns": "pattern",
     "invalid_bytes": "invalidBytes",
     "frame_start": "frameStart",
+    "csv.columns": "columns",
+    "csv.header": "header",
+    "csv.delimiter": "delimiter",
+    "csv.quote": "quote",
+    "csv.decimal_comma": "decimalComma",
+    "encoding": "encoding",
     "event_time": "event time",
     "key": "key",
     "dedupe_window": "dedupe window",
@@ -165,7 +172,8 @@ def _version(contract: Contract) -> tuple[int, ...]:
 
 def _table_changes(old: Table, new: Table) -> Iterator[str]:
     for attribute, name in _PROMISES.items():
-        before, after = getattr(old, attribute), getattr(new, attribute)
+        value = attrgetter(attribute)
+        before, after = value(old), value(new)
         if before != after and not (attribute == "attributes" and before is None):
             yield f": the {name} changed from {_say(before)} to {_say(after)}"
     for attribute, name in _LIMITS.items():

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
 from platform_assets.contracts.model import Field, Format, Table
-from platform_assets.core.errors import Mistake, Mistakes
+from platform_assets.core.errors import AssayError, Mistake, Mistakes
 
 Reader = Callable[[Any, str], Any]
 """Reads one value of a contract's document at a place of it; raises ContractError."""
@@ -28,6 +28,10 @@ Stage = tuple[str, str]
 
 class BodyError(ValueError):
     """The body of a request holds no records of the format. The text says why, without the body's values."""
+
+
+class FramingError(AssayError):
+    """A file does not begin as the contract says; nothing of it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,8 @@ class RecordFormat(ABC):
         """The records of a request's body; may stop once there are more than `most`. Raises BodyError."""
 
     @abstractmethod
-    def framer(self, table: Table, limit: int) -> Framer:
-        """Cuts files into records of at most `limit` bytes, or one more than the contract accepts."""
+    def framer(self, table: Table, limit: int, *, at_start: bool = True) -> Framer:
+        """Cuts files into records of at most `limit` bytes. `at_start`: the first byte fed is the first of a file."""
 
     @abstractmethod
     def sources(self, table: Table) -> list[FieldText]:

@@ -30,6 +30,7 @@ class Format(StrEnum):
 
     JSON = "json"
     REGEX = "regex"  # one text record, by named-group RE2 expressions
+    CSV = "csv"  # one row of separated values
 
 
 class InvalidBytes(StrEnum):
@@ -166,6 +167,19 @@ class SeverityField:
 
 
 @dataclass(frozen=True, slots=True)
+class CsvDialect:
+    """How rows of separated values are written."""
+
+    columns: tuple[
+        str, ...
+    ] = ()  # their names in a row's order; empty: what the fields are read from, in the contract's order
+    header: bool = False  # whether each file begins with a row of the columns' names
+    delimiter: str = ","  # one character of ASCII
+    quote: str = '"'  # one character of ASCII, which stands twice for itself within a quoted value
+    decimal_comma: bool = False  # 3,14 is a number, 3.14 is none
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A condition over the fields of a row, in SQL. A row for which it is false is rejected; unknown (NULL) passes."""
 
@@ -193,6 +207,8 @@ class Table:
     history_period: IndexPeriod = IndexPeriod.YEAR  # of rows that are history, which may be of any age
     patterns: tuple[str, ...] = ()  # RE2 with named groups, for Format.REGEX; the first that matches is taken
     invalid_bytes: InvalidBytes = InvalidBytes.REJECT
+    csv: CsvDialect = CsvDialect()
+    encoding: str = "utf-8"  # of texts; others are read as UTF-8 before anything looks at them
     attributes: str | None = None  # name of the column for unknown fields (JSON), None: unknown fields reject
     attributes_max_bytes: int = 8192
     attributes_mask: Mask = Mask.SCRUB  # one that scrubs

@@ -49,7 +49,7 @@ class Json(RecordFormat):
     def records(self, table: Table, body: bytes, most: int) -> list[bytes]:
         return body_records(body, most)
 
-    def framer(self, table: Table, limit: int) -> Framer:
+    def framer(self, table: Table, limit: int, *, at_start: bool = True) -> Framer:
         return LineFramer(limit)
 
     def sources(self, table: Table) -> list[FieldText]:

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from platform_assets.contracts.checks import check_regex
 from platform_assets.contracts.errors import at
 from platform_assets.contracts.formats import Framer, Stage
-from platform_assets.contracts.model import InvalidBytes, Table
-from platform_assets.contracts.values import block, blocks, choice
+from platform_assets.contracts.model import Table
+from platform_assets.contracts.values import block, blocks
 from platform_assets.core.errors import Mistake, Mistakes
 from platform_assets.formats.lines import LineFramer
 from platform_assets.formats.texts import TextFormat
@@ -26,8 +26,8 @@ class Regex(TextFormat):
     media_type = "text/plain"
     properties = MappingProxyType(
         {
+            **TextFormat.properties,
             "pattern": ("patterns", blocks),
-            "invalidBytes": ("invalid_bytes", lambda value, where: choice(InvalidBytes, value, where)),
             "frameStart": ("frame_start", block),
         }
     )
@@ -42,7 +42,7 @@ class Regex(TextFormat):
             return f"one text record, several lines up to the next that matches `{table.frame_start}`"
         return "one line of text"
 
-    def framer(self, table: Table, limit: int) -> Framer:
+    def framer(self, table: Table, limit: int, *, at_start: bool = True) -> Framer:
         return LineFramer(limit, table.frame_start)
 
     def stages(self, table: Table) -> list[Stage]:

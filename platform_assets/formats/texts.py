@@ -5,21 +5,37 @@ Belongs here: the base class of such formats. Does not belong here: how a text i
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.formats import FieldText, RecordFormat, Stage
-from platform_assets.contracts.model import Field, Table
+from platform_assets.contracts.formats import BodyError, FieldText, FramingError, RecordFormat, Stage
+from platform_assets.contracts.model import Field, InvalidBytes, Table
+from platform_assets.contracts.values import choice
+from platform_assets.core.charsets import ENCODINGS
 from platform_assets.core.errors import Mistake
 
 _PIECE = 64 * 1024
+
+
+def _encoding(value: Any, place: str) -> str:
+    if value not in ENCODINGS:
+        raise at(place, f"is {value!r}", ", ".join(ENCODINGS))
+    return str(value)
 
 
 class TextFormat(RecordFormat):
     """A message is a text, its fields are parts of it. There are no members that the contract does not know."""
 
     language = "text"
+    properties = MappingProxyType(
+        {
+            "encoding": ("encoding", _encoding),
+            "invalidBytes": ("invalid_bytes", lambda value, where: choice(InvalidBytes, value, where)),
+        }
+    )
 
     def check(self, table: Table, place: str) -> Iterator[Mistake]:
         if table.attributes is not None:
@@ -36,11 +52,15 @@ class TextFormat(RecordFormat):
         """As files are cut."""
         framer = self.framer(table, max(len(body), table.max_bytes + 1))
         records: list[bytes] = []
-        for at_ in range(0, len(body), _PIECE):
-            if len(records) > most:  # a body of line ends alone has millions
-                break
-            records += framer.feed(body[at_ : at_ + _PIECE])
-        return records + framer.finish()
+        body = body.removeprefix(codecs.BOM_UTF8)
+        try:
+            for start in range(0, len(body), _PIECE):
+                if len(records) > most:  # a body of line ends alone has millions
+                    break
+                records += framer.feed(body[start : start + _PIECE])
+            return records + framer.finish()
+        except FramingError as error:
+            raise BodyError(str(error)) from None
 
     def sources(self, table: Table) -> list[FieldText]:
         return [FieldText(field, f"_x{i}") for i, field in enumerate(table.sent, 1)]

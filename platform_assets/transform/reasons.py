@@ -31,6 +31,8 @@ class Reason(StrEnum):
     UNKNOWN_FIELD = "unknown_field"
     ATTRIBUTES_TOO_LARGE = "attributes_too_large"
     NO_MATCH = "no_match"
+    MALFORMED_CSV = "malformed_csv"
+    COLUMN_COUNT = "column_count"
     FUTURE = "future"
     BEFORE_1970 = "before_1970"
     UNDECODABLE = "undecodable"
@@ -80,7 +82,7 @@ def _sentences(table: Table) -> dict[Reason, str]:
         Reason.TOMBSTONE: "the record has no value",
         Reason.EMPTY: "the value is empty",
         Reason.TOO_LARGE: f"the value is larger than {table.max_bytes} bytes",
-        Reason.INVALID_UTF8: "the value is not valid UTF-8",
+        Reason.INVALID_UTF8: f"the value is not valid {table.encoding.upper()}",
         Reason.NUL_BYTE: "the value holds a NUL character",
         Reason.MALFORMED_JSON: "the value is not JSON",
         Reason.LONE_SURROGATE: "a \\u escape is half of a surrogate pair",
@@ -92,6 +94,8 @@ def _sentences(table: Table) -> dict[Reason, str]:
         Reason.UNKNOWN_FIELD: "the value has members that the contract does not name",
         Reason.ATTRIBUTES_TOO_LARGE: f"unknown members take more than {table.attributes_max_bytes} bytes",
         Reason.NO_MATCH: "the text does not match the contract's pattern",
+        Reason.MALFORMED_CSV: "the value is no row of separated values: a quote is not closed, or a text stands behind one",
+        Reason.COLUMN_COUNT: "the value has more or fewer columns than the contract",
         Reason.FUTURE: f"{table.event_time} lies more than {table.max_ahead} after the record landed",
         Reason.BEFORE_1970: f"{table.event_time} lies before 1970",
         Reason.UNDECODABLE: "the record made the engine fail; it was set aside alone",

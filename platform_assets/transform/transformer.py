@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from platform_assets.contracts.arrow import BRONZE_SCHEMA, QUARANTINE_SCHEMA, silver_schema
 from platform_assets.contracts.model import FieldType, Mask, Table
+from platform_assets.core.charsets import UTF_8, to_utf8
 from platform_assets.core.coordinates import COLUMNS, POSITION, SHARD
 from platform_assets.transform.engine import prepare
 from platform_assets.transform.excerpt import HEAD_BYTES
@@ -130,6 +131,11 @@ class Transformer:
         is_record = pc.equal(records["kind"], pa.scalar("record"))
         if not pc.all(is_record, min_count=0).as_py():
             records = records.filter(is_record)
+        if self.table.encoding != UTF_8:
+            texts = [to_utf8(chunk, self.table.encoding) for chunk in records["value"].chunks]
+            records = records.set_column(
+                records.schema.get_field_index("value"), "value", pa.chunked_array(texts, pa.binary())
+            )
         parts = [self._transform_slice(part) for part in self._slices(records)]
         accepted = pa.concat_tables([self.accepted_schema.empty_table(), *(part.accepted for part in parts)])
         rejected = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *(part.rejected for part in parts)])

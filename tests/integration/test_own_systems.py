@@ -5,6 +5,7 @@ What is expected is computed from the messages in plain Python, and shares no co
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ from platform_assets.serve.keys import KeyStore, Role
 pytestmark = pytest.mark.services
 
 OWN = Path(__file__).with_name("own")
-TABLES = {"trades": ("trades",), "orders": ("orders", "shipments")}
+TABLES = {"trades": ("trades",), "orders": ("orders", "shipments"), "sales": ("sales",)}
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -283,3 +284,40 @@ def ordered(orders: list[dict[str, Any]]) -> Rows:
         }
         for key, group in groups.items()
     }
+
+
+@pytest.mark.parametrize("own", ["sales"], indirect=True)
+def test_a_file_of_separated_values_goes_the_whole_way(own: Own) -> None:
+    day = f"{YESTERDAY:%d.%m.%Y}"
+    rows = [
+        ["Datum", "Beleg", "Filiale", "Betrag", "Kunde", "Notiz"],
+        *(
+            [f"{day} 08:{n:02}", f"B-{n}", "Köln", f"{n},5{n % 10}", f"Kundin {n}", f"Größe {n};\nzweite Zeile"]
+            for n in range(60)
+        ),
+        [f"{day} 09:01", "B-61", "Köln", "1.000,00", "Kundin 61", "a point between thousands"],
+        [f"{day} 09:02", "B-62", "Köln"],
+    ]
+    again = [rows[0], [f"{day} 09:00", "B-7", "Köln", "1,00", "Kundin 7", "the same receipt again"]]
+    path = own.folder / "sales.csv"
+    system = own.shell.system
+    for part in (rows, again):
+        with path.open("w", encoding="windows-1252", newline="") as file:
+            csv.writer(file, delimiter=";").writerows(part)
+        own.shell.run("send", f"{system}.sales", str(path))
+        own.shell.json("ingest", system, "--once")
+
+    silver = DeltaTable(str(own.folder / "lake" / "silver" / system / "sales")).to_pyarrow_table().to_pylist()
+    assert {row["receipt"]: (row["amount"], row["note"]) for row in silver} == {
+        f"B-{n}": (Decimal(f"{n}.5{n % 10}"), f"Größe {n};\nzweite Zeile") for n in range(60)
+    }
+    quarantine = DeltaTable(str(own.folder / "lake" / "quarantine" / system / "sales")).to_pyarrow_table()
+    assert sorted(quarantine["reason"].to_pylist()) == ["column_count", "type:amount"]
+    assert "Kundin" not in str(quarantine["excerpt"].to_pylist())
+    found = own.shell.json("search", system, "note:Größe receipt:B-7", "--last", "48h")["hits"]
+    assert [(row["receipt"], row["amount"]) for row in found] == [("B-7", "7.57")]
+    assert own.shell.json("prove", system)["holds"]
+
+    # Columns in another order would be read as each other: nothing of such a file is sent.
+    path.write_text("Beleg;Datum;Filiale;Betrag;Kunde;Notiz\n")
+    assert "the contract has Datum;Beleg" in own.shell.fails("send", f"{system}.sales", str(path))

@@ -21,13 +21,15 @@ SEND_LIMIT = 12 * 1024 * 1024
 _CHUNK = 1024 * 1024
 
 
-def framer_of(table: Table, limit: int = SEND_LIMIT) -> Framer:
+def framer_of(table: Table, limit: int = SEND_LIMIT, *, at_start: bool = True) -> Framer:
     """Cuts bytes into records as the table's format does. A record over `limit` bytes keeps its first `limit`.
+
+    `at_start`: the first byte is the first of a file, where some formats have names of columns.
 
     The limit is at least one more than the contract accepts, so that a longer record ends in quarantine as too large, not as half
     a record.
     """
-    return format_of(table).framer(table, max(limit, table.max_bytes + 1))
+    return format_of(table).framer(table, max(limit, table.max_bytes + 1), at_start=at_start)
 
 
 def frames(

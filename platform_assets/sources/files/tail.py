@@ -276,7 +276,7 @@ class FileTail:
     ) -> _Source:
         if known is None:
             known = [[file.identity[1], file.size] for file in rotated(self.path)]
-        framer = framer_of(self._table, self._limit)
+        framer = framer_of(self._table, self._limit, at_start=position == 0)
         self._source = _Source(descriptor, named, real_path(path), known, position, framer)
         self._grew_at = self._clock()
         return self._source
