@@ -26,8 +26,11 @@ _NO_CHARACTER = b"\xff"
 
 
 def to_utf8(values: pa.Array, encoding: str) -> pa.Array:
-    """A column of binary texts in UTF-8, nulls as they are. Bytes that stand for no character make a text that is no UTF-8."""
-    if encoding == UTF_8 or len(values) == values.null_count:
+    """A column of binary texts of another encoding in UTF-8, nulls as they are.
+
+    A byte that stands for no character makes its text one that is no UTF-8.
+    """
+    if len(values) == values.null_count:
         return values
     table, lengths = _table(encoding)
     offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]

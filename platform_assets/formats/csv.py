@@ -6,7 +6,6 @@ Belongs here: what the format is, and the checks of its properties. Does not bel
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from platform_assets.contracts.formats import Framer, Reader, Stage
 from platform_assets.contracts.model import CsvDialect, Table
 from platform_assets.contracts.values import flag, texts
 from platform_assets.core.errors import Mistake, Mistakes
-from platform_assets.formats.csv_rows import RowFramer
+from platform_assets.formats.csv_rows import RowFramer, values_of
 from platform_assets.formats.texts import TextFormat
 
 
@@ -62,7 +61,7 @@ class Csv(TextFormat):
                 yield from at(f"{where}[columns]", f"has {name!r} twice", "each column once").mistakes
         for name in (field.source for field in table.sent if field.source not in columns):
             yield from at(f"{where}[columns]", f"has no {name!r}", "every column that a field is read from").mistakes
-        if table.sample and len(next(csv.reader([table.sample], **_reader(dialect)), [])) != len(columns):
+        if table.sample and len(values_of(table.sample, dialect)) != len(columns):
             yield from at(f"{where}[sample]", f"has not {len(columns)} columns", "a row as it arrives").mistakes
 
     def describe(self, table: Table) -> str:
@@ -84,7 +83,3 @@ FORMAT = Csv()
 def columns_of(table: Table) -> tuple[str, ...]:
     """The names of a row's columns in their order."""
     return table.csv.columns or tuple(field.source for field in table.sent)
-
-
-def _reader(dialect: CsvDialect) -> dict[str, Any]:
-    return {"delimiter": dialect.delimiter, "quotechar": dialect.quote}

@@ -19,6 +19,14 @@ from platform_assets.contracts.model import CsvDialect
 _SHOWN = 200
 
 
+def values_of(row: str, dialect: CsvDialect) -> tuple[str, ...]:
+    """The values of one row; a row that is none is one value."""
+    try:
+        return tuple(next(csv.reader([row], delimiter=dialect.delimiter, quotechar=dialect.quote), []))
+    except csv.Error:
+        return (row,)
+
+
 class RowFramer:
     """Cuts a stream of bytes into rows, without the line end (LF or CR LF) behind each; implements `contracts.formats.Framer`.
 
@@ -62,19 +70,14 @@ class RowFramer:
             self._skipped += end or len(chunk)
             if not end:
                 return []
-            rows += self._hand_out(bytes(self._buffer), len(self._buffer) + self._skipped)
-            self._buffer.clear()
-            self._skipped, chunk = 0, chunk[end:]
+            rows += self._end_long_row()
+            chunk = chunk[end:]
         self._buffer += chunk
         return rows + self._rows(to_the_end=False)
 
     def finish(self) -> list[bytes]:
         """The rest of the rows: the file has ended."""
-        rows: list[bytes] = []
-        if self._skipped:
-            rows += self._hand_out(bytes(self._buffer), self.held)
-            self._buffer.clear()
-            self._skipped = 0
+        rows = self._end_long_row() if self._skipped else []
         if self._buffer and not self._buffer.endswith(b"\n"):
             self._buffer += b"\n"
             self.consumed -= 1
@@ -83,6 +86,13 @@ class RowFramer:
     def flush_lines(self) -> list[bytes]:
         """Nothing: a row is complete with its line end, and one whose quote is open may go on."""
         return []
+
+    def _end_long_row(self) -> list[bytes]:
+        """The row of which only the begin was kept."""
+        row, size = bytes(self._buffer), self.held
+        self._buffer.clear()
+        self._skipped = 0
+        return self._hand_out(row, size)
 
     def _rows(self, *, to_the_end: bool) -> list[bytes]:
         rows: list[bytes] = []
@@ -114,7 +124,7 @@ class RowFramer:
             row = row[: self._limit]
         first, self._at_start = self._at_start, False
         if self._names is not None and (first or row.startswith(self._begins)):
-            values = self._values(row)
+            values = values_of(row.decode(self._encoding, "replace"), self._dialect)
             if values == self._names:
                 return []
             if first:
@@ -123,14 +133,6 @@ class RowFramer:
                     "name the columns in the file's order in the contract's property columns",
                 )
         return [row]
-
-    def _values(self, row: bytes) -> tuple[str, ...]:
-        text = row.decode(self._encoding, "replace")
-        lines = csv.reader([text], delimiter=self._dialect.delimiter, quotechar=self._dialect.quote)
-        try:
-            return tuple(next(lines, []))
-        except csv.Error:
-            return (text,)
 
     def _shown(self, names: tuple[str, ...]) -> str:
         text = self._dialect.delimiter.join(names)

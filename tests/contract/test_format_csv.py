@@ -164,6 +164,7 @@ def test_a_contract_declares_the_dialect() -> None:
         ({"encoding": "utf-16"}, "iso-8859-1"),
         ({"pattern": "x"}, "is not known for format csv"),
         ({"sample": "'a,b,c'"}, "has not 2 columns"),
+        ({"sample": '"a\\rb,c"'}, "has not 2 columns"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(properties: dict[str, str], told: str) -> None:
