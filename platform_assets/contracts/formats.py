@@ -24,6 +24,8 @@ Reader = Callable[[Any, str], Any]
 """Reads one value of a contract's document at a place of it; raises ContractError."""
 Stage = tuple[str, str]
 """A CTE of the transform SELECT: its name and its query."""
+Case = tuple[str, str]
+"""A condition, and the reason code of the rows for which it holds, both as SQL."""
 
 
 class BodyError(ValueError):
@@ -135,8 +137,8 @@ class RecordFormat(ABC):
         """
 
     @abstractmethod
-    def last_faults(self, table: Table) -> list[Stage]:
-        """(condition, reason as SQL) that are tested after those of single fields."""
+    def last_faults(self, table: Table) -> list[Case]:
+        """What is tested after single fields."""
 
     @abstractmethod
     def excerpt(self, table: Table, sources: list[FieldText], hidden: list[Field]) -> str:

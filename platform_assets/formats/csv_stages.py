@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from platform_assets.contracts.formats import Stage
 from platform_assets.contracts.model import Field, FieldType, Table
-from platform_assets.formats.text_sql import BLANK
 from platform_assets.transform.reasons import Reason
-from platform_assets.transform.sql import first_true, literal, one_of, select
+from platform_assets.transform.sql import first_true, is_blank, literal, one_of, select
 
 _NUMBERS = (FieldType.NUMBER, FieldType.DECIMAL)
 
@@ -30,7 +29,7 @@ def stages(table: Table, columns: tuple[str, ...]) -> list[Stage]:
     structure = first_true(
         [
             ("_fault IS NOT NULL", "_fault"),
-            (BLANK, literal(Reason.EMPTY)),
+            (is_blank("_body"), literal(Reason.EMPTY)),
             ("NOT _sound", literal(Reason.MALFORMED_CSV)),
             (f"len(_cells) <> {len(columns)}", literal(Reason.COLUMN_COUNT)),
         ]

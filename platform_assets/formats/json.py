@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from platform_assets.contracts.export import message_schema
-from platform_assets.contracts.formats import FieldText, Framer, RecordFormat, Stage
+from platform_assets.contracts.formats import Case, FieldText, Framer, RecordFormat, Stage
 from platform_assets.contracts.model import Field, Table
 from platform_assets.contracts.values import whole
 from platform_assets.core.errors import Mistake
@@ -60,7 +60,7 @@ class Json(RecordFormat):
 
         return stages(table)
 
-    def last_faults(self, table: Table) -> list[Stage]:
+    def last_faults(self, table: Table) -> list[Case]:
         return [("_attributes_fault IS NOT NULL", "_attributes_fault")]
 
     def excerpt(self, table: Table, sources: list[FieldText], hidden: list[Field]) -> str:

@@ -19,6 +19,7 @@ from platform_assets.transform.reasons import Reason
 from platform_assets.transform.scrub import scrub_json
 from platform_assets.transform.sql import (
     first_true,
+    is_blank,
     literal,
     matches,
     occurs_outside_strings,
@@ -77,7 +78,7 @@ def _structure(table: Table) -> str:
     no_surrogates = replace_all(replace_all("_body", r"\\\\", ""), r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}", "")
     malformed = first_true(
         [
-            (f"trim(_body, {_space_literal()}) = ''", literal(Reason.EMPTY)),
+            (is_blank("_body"), literal(Reason.EMPTY)),
             (f"NOT json_valid(_body) AND json_valid({no_surrogates})", literal(Reason.LONE_SURROGATE)),
             ("true", literal(Reason.MALFORMED_JSON)),
         ]
@@ -120,10 +121,6 @@ def _too_deep(limit: int) -> str:
 def _escaped_nul() -> str:
     exact = matches("_json", r"(?:^|[^\\])(?:\\\\)*\\u0000")
     return rf"CASE WHEN contains(_json, '\u0000') THEN {exact} ELSE false END"
-
-
-def _space_literal() -> str:
-    return "' ' || chr(9) || chr(10) || chr(13)"
 
 
 def _attribute_stages(table: Table, members: list[str]) -> list[tuple[str, str]]:

@@ -14,9 +14,8 @@ import re
 
 from platform_assets.contracts.formats import Stage
 from platform_assets.contracts.model import Field, Table
-from platform_assets.formats.text_sql import BLANK
 from platform_assets.transform.reasons import Reason
-from platform_assets.transform.sql import first_true, identifier, literal, one_of, select, text_list
+from platform_assets.transform.sql import first_true, identifier, is_blank, literal, one_of, select, text_list
 
 _WHOLE = "_whole"
 
@@ -37,7 +36,7 @@ def stages(table: Table) -> list[Stage]:
     structure = first_true(
         [
             ("_fault IS NOT NULL", "_fault"),
-            (f"{nothing} AND {BLANK}", literal(Reason.EMPTY)),
+            (f"{nothing} AND {is_blank('_body')}", literal(Reason.EMPTY)),
             (nothing, literal(Reason.NO_MATCH)),
         ]
     )

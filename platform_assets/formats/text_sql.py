@@ -10,9 +10,6 @@ from platform_assets.contracts.model import Field
 from platform_assets.transform.excerpt import HEAD_BYTES, head, is_hidden, shape
 from platform_assets.transform.sql import literal
 
-BLANK = "trim(_body, ' ' || chr(9) || chr(10) || chr(13)) = ''"
-"""The body has nothing but blanks."""
-
 
 def excerpt(sources: list[FieldText], hidden: list[Field]) -> str:
     """The text as it is, or the fields that are not hidden; of a text that cannot be cut into fields its shape."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from platform_assets.contracts.errors import at
-from platform_assets.contracts.formats import BodyError, FieldText, FramingError, RecordFormat, Stage
+from platform_assets.contracts.formats import BodyError, Case, FieldText, FramingError, RecordFormat
 from platform_assets.contracts.model import Field, InvalidBytes, Table
 from platform_assets.contracts.values import choice
 from platform_assets.core.charsets import ENCODINGS
@@ -65,7 +65,7 @@ class TextFormat(RecordFormat):
     def sources(self, table: Table) -> list[FieldText]:
         return [FieldText(field, f"_x{i}") for i, field in enumerate(table.sent, 1)]
 
-    def last_faults(self, table: Table) -> list[Stage]:
+    def last_faults(self, table: Table) -> list[Case]:
         return []
 
     def excerpt(self, table: Table, sources: list[FieldText], hidden: list[Field]) -> str:

@@ -47,6 +47,11 @@ def escaped(sql: str) -> str:
     return text
 
 
+def is_blank(sql: str) -> str:
+    """True where the text expression `sql` has nothing but blanks and line ends."""
+    return f"trim({sql}, ' ' || chr(9) || chr(10) || chr(13)) = ''"
+
+
 def matches(sql: str, pattern: str) -> str:
     """True where the RE2 pattern occurs in the text expression `sql`."""
     return f"regexp_matches({sql}, {literal(pattern)})"

@@ -18,7 +18,8 @@ _OFFSET = r"(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 _EPOCH = r"-?\d{1,19}(?:\.\d{1,9})?"
 _MICROS = dict(zip(EPOCHS, ("1000000", "1000", "1", "0.001"), strict=True))
 """Microseconds of a unit, as exact numbers."""
-_PARTS = ("%Y", "-%m", "-%d", " %H", ":%M")
+_PARTS = (("", "%Y"), ("-", "%m"), ("-", "%d"), (" ", "%H"), (":", "%M"))
+"""What stands before each part of a composed time, and its specifier."""
 
 
 def moment(field: Field, text: str) -> str:
@@ -41,13 +42,12 @@ def clock_cases(field: Field, text: str, column: str) -> list[tuple[str, str]]:
 
 def composed_text(parts: list[str]) -> str:
     """SQL for the text of a time from the texts of year, month, day and perhaps hour and minute; NULL where one is absent."""
-    between = ("", "-", "-", " ", ":")
-    return "(" + " || ".join(f"'{sign}' || {part}" for sign, part in zip(between, parts, strict=False)) + ")"
+    return "(" + " || ".join(f"'{sign}' || {part}" for (sign, _), part in zip(_PARTS, parts, strict=False)) + ")"
 
 
 def _formats(field: Field) -> tuple[str, ...]:
     if field.composed_of:
-        return ("".join(_PARTS[: len(field.composed_of)]),)
+        return ("".join(sign + part for sign, part in _PARTS[: len(field.composed_of)]),)
     return field.time_formats or (ISO,)
 
 
