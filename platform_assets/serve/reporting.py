@@ -92,7 +92,6 @@ class AlertParams(TimeRange):
         [],
         max_length=20,
         description=f"Of these systems only. `{PLATFORM_SYSTEM}` is the platform itself, for administrators of every system.",
-        examples=[["logs"]],
     )
     state: Literal["open", "resolved"] | None = Field(
         None, description="Open at the end of the time range, or resolved within it."

@@ -118,7 +118,8 @@ def _content(contract: Contract) -> dict[str, Any]:
     for table in contract.tables:
         format_ = format_of(table)
         media = made.setdefault(format_.media_type, {"schema": {"anyOf": []}, "examples": {}})
-        media["schema"]["anyOf"] += format_.body_schemas(table, MAX_RECORDS)
+        known = media["schema"]["anyOf"]
+        known += [schema for schema in format_.body_schemas(table, MAX_RECORDS) if schema not in known]
         media["examples"][table.name] = {"summary": table.description, "value": format_.example(table)}
     return made
 
