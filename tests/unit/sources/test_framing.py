@@ -9,28 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from linetable import line_table
 
 from platform_assets.contracts.formats import Framer
-from platform_assets.contracts.model import Field, FieldType, Format, Table
+from platform_assets.contracts.model import Table
 from platform_assets.sources.files.framing import framer_of, frames
-
-TIME = Field("t", FieldType.TIMESTAMP, required=True, source="t")
 
 
 def table(frame_start: str | None = None, max_bytes: int = 20) -> Table:
-    return Table(
-        system="shop",
-        name="lines",
-        version="1.0.0",
-        description="",
-        topic="shop.lines",
-        format=Format.REGEX,
-        fields=(TIME,),
-        event_time="t",
-        frame_start=frame_start,
-        max_bytes=max_bytes,
-        lateness=timedelta(days=1),
-    )
+    return line_table(frame_start, max_bytes=max_bytes, lateness=timedelta(days=1))
 
 
 LINES = table()

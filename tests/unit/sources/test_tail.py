@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from linetable import line_table
 
-from platform_assets.contracts.model import Field, FieldType, Format, Table
 from platform_assets.sources.files.content import UnreadableFile
 from platform_assets.sources.files.tail import FileTail, Lost, PositionFile
 
@@ -39,18 +39,7 @@ class Tailing:
         self.path = folder / name
         self.positions = PositionFile(folder / "state" / "app.json")
         self.clock = Clock()
-        field = Field("t", FieldType.TIMESTAMP, required=True, source="t")
-        self.table = Table(
-            system="shop",
-            name="lines",
-            version="1.0.0",
-            description="",
-            topic="shop.lines",
-            format=Format.REGEX,
-            fields=(field,),
-            event_time="t",
-            frame_start=frame_start,
-        )
+        self.table = line_table(frame_start)
         self.start()
 
     def start(self, *, accept_loss: bool = False, quiet_s: float = QUIET) -> None:
