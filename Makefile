@@ -59,8 +59,8 @@ faults: $(DEV)  ## 500 kills in random order instead of 25, a worker that sleeps
 	ASSAY_KILLS=500 ASSAY_SLEEP=60 $(BIN)/pytest tests/faults --timeout=7200
 
 fuzz: $(DEV)  ## the property tests on 20 times as many examples, drawn anew in each run
-	ASSAY_EXAMPLES=300 $(BIN)/pytest -n 2 --hypothesis-profile default -k "test_transform_properties or test_transform_encodings" \
-	  tests/unit/transform --timeout=7200
+	ASSAY_EXAMPLES=300 $(BIN)/pytest -n 2 --hypothesis-profile default --timeout=7200 \
+	  tests/unit/transform/test_transform_properties.py tests/unit/transform/test_transform_encodings.py tests/contract/test_format.py
 
 demo: $(RUN)  ## the whole platform on simulated logs; ONCE=1 ends after the proof
 	$(BIN)/assay demo $(if $(ONCE),--once)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from examples import QUICK
 from formatlab import MASKER, MEMBERS, ROW, SECRET, Member, bronze
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_assets.contracts.formats import BodyError, format_named
 from platform_assets.contracts.model import Format
 from platform_assets.transform import Transformer
 from platform_assets.transform.excerpt import MAX_CHARACTERS
-
-QUICK = settings(
-    max_examples=int(os.environ.get("ASSAY_EXAMPLES", "15")), deadline=None, suppress_health_check=list(HealthCheck)
-)
 
 
 @pytest.fixture(params=sorted(MEMBERS), scope="module")

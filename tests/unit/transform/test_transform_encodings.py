@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import random
 import re
 import unicodedata
@@ -13,7 +12,8 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from examples import QUICK
+from hypothesis import example, given
 from hypothesis import strategies as st
 from transform_samples import ACCESS, BROKER, EVENTS, MASKER, accepted, bronze, encoded, rejected, transform
 
@@ -23,11 +23,6 @@ MAIL = "jane.doe@mail.example"
 CARDS = ["4111111111111111", "5500000000000004", "378282246310005", "30569309025904", "6011111111111117"]
 ADDRESSES = ["203.0.113.77", "2001:db8:85a3::8a2e:370:7334"]
 MARKS = ("jane", "doe", "example", "0.113", "2001", "8a2e")
-QUICK = settings(
-    max_examples=int(os.environ.get("ASSAY_EXAMPLES", "15")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 
 def _utf16(character: str) -> str:

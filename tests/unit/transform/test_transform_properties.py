@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
-import os
 import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import QUICK
+from hypothesis import given
 from hypothesis import strategies as st
 from transform_samples import ACCESS, BROKER, EVENTS, MASKER, bronze, encoded, event
 
@@ -20,11 +20,6 @@ from platform_assets.transform import Transformed, Transformer
 SECRET = "Zq7Secret7qZ"
 MAIL = "jane.doe@example.com"
 CARD = "4111111111111111"
-QUICK = settings(
-    max_examples=int(os.environ.get("ASSAY_EXAMPLES", "15")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 _json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([MAIL, CARD, int(CARD)]),
