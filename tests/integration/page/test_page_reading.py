@@ -11,6 +11,7 @@ import pytest
 from browser import Visit
 from pagelab import EVENTS, EVIL_SERVICE, HOSTILE, PAGE, Site, needs_chromium
 from playwright.sync_api import Browser, Route, expect
+from waiting import eventually
 
 from platform_assets.core.ansi import SEQUENCE
 from platform_assets.index.syntax import Clause, Value, parse
@@ -159,13 +160,20 @@ def test_what_fails_of_an_answer_is_not_said_of_the_next(visit: Visit, site: Sit
     def hold(route: Route) -> None:
         held.append(route)
 
+    def holding(number: int) -> bool:
+        page.wait_for_timeout(20)  # the browser's messages are handled meanwhile
+        return len(held) == number
+
     page.route(re.compile(r"/search\?"), hold)
-    with page.expect_request(re.compile("cursor=")):
-        page.click("#older")
+    page.click("#older")
+    # A request is announced before it is held.
+    eventually(lambda: holding(1), "the request for older events")
     page.locator("#q").fill("service:payments")
-    with page.expect_request(re.compile("payments")):
-        page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    eventually(lambda: holding(2), "the new search")
     older, new = held
+    assert "cursor=" in older.request.url
+    assert "payments" in new.request.url
     older.abort()
     expect(page.locator(".notice.bad")).to_have_count(1)
     new.continue_()
